@@ -1,0 +1,1 @@
+"""Facts to people: escalation, the outbox, and the channels that carry it."""

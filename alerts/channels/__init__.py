@@ -1,0 +1,1 @@
+"""One file a channel; an error says whether trying again can help."""

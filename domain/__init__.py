@@ -1,0 +1,1 @@
+"""Facts and rules of every module: pure Python, no clock, no input or output."""

@@ -1,0 +1,1 @@
+"""When a temperature becomes an alert, and what people do about it."""

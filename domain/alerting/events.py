@@ -1,0 +1,99 @@
+"""Events of alerting: the engine writes episode streams, people's acts go to alert streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from domain.alerting.rules import ThresholdRule
+from domain.shared.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSetPublished(Event):
+    """The threshold rules of a storage profile from `effective_from` on."""
+
+    TOPIC: ClassVar[str] = "alerting.RuleSetPublished"
+    profile_id: str
+    version: int
+    effective_from: datetime
+    rules: tuple[ThresholdRule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFired(Event):
+    """A rule's dwell ended at a bad reading. `late` when it was found in late data."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertFired"
+    alert_id: str
+    device_id: str
+    channel: str
+    unit_id: str
+    site_id: str
+    region_code: str
+    rule_id: str
+    rule_version: int
+    severity: str
+    side: str
+    limit_c: float
+    started_at: datetime
+    fired_at: datetime
+    value_c: float  # of the reading that fired
+    peak_c: float
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertResolved(Event):
+    """Readings have been good again for the rule's clearing time."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertResolved"
+    alert_id: str
+    recovered_at: datetime
+    resolved_at: datetime
+    peak_c: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertAmended(Event):
+    """Late data changed an episode's times or peak; the earlier events stay."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertAmended"
+    alert_id: str
+    started_at: datetime
+    fired_at: datetime
+    peak_c: float
+    recovered_at: datetime | None
+    resolved_at: datetime | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertWithdrawn(Event):
+    """Late data showed that there was no such episode."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertWithdrawn"
+    alert_id: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertAcknowledged(Event):
+    """A person has taken it on."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertAcknowledged"
+    alert_id: str
+    actor_id: str
+    actor_role: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertEscalated(Event):
+    """Nobody acknowledged in time: the next level is told."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertEscalated"
+    alert_id: str
+    level: int
+    due_at: datetime

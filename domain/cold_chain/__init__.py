@@ -1,0 +1,1 @@
+"""Cold rooms, refrigerators, vehicles, and the probes in them."""

@@ -1,0 +1,148 @@
+"""Events of the cold chain: equipment, gateways, devices, probes, and what they measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from domain.shared.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageProfileDefined(Event):
+    """The limits that equipment of one kind must keep, in degrees Celsius, both inclusive."""
+
+    TOPIC: ClassVar[str] = "cold_chain.StorageProfileDefined"
+    profile_id: str
+    name: str
+    name_en: str = ""
+    temperature_c_min: float
+    temperature_c_max: float
+    source: str  # document, article, page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRegistered(Event):
+    """A piece of cold-chain equipment at a site (a vehicle or a box belongs to a site too)."""
+
+    TOPIC: ClassVar[str] = "cold_chain.UnitRegistered"
+    unit_id: str
+    site_id: str
+    region_code: str
+    kind: str  # cold_room | freezer_room | refrigerator | freezer | refrigerated_vehicle | cold_box
+    name: str
+    name_en: str = ""
+    profile_id: str
+    plate: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRegistered(Event):
+    """A gateway that publishes under `cc/v1/{region}/{site}/{gateway}/`."""
+
+    TOPIC: ClassVar[str] = "cold_chain.GatewayRegistered"
+    gateway_id: str
+    site_id: str
+    region_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRegistered(Event):
+    """A logger behind a gateway. A probe is (device, channel); `interval_s` between readings."""
+
+    TOPIC: ClassVar[str] = "cold_chain.DeviceRegistered"
+    device_id: str
+    gateway_id: str
+    site_id: str
+    region_code: str
+    channels: tuple[str, ...]
+    interval_s: int
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePlaced(Event):
+    """From `placed_at` on, what this probe measures belongs to this unit."""
+
+    TOPIC: ClassVar[str] = "cold_chain.ProbePlaced"
+    device_id: str
+    channel: str
+    unit_id: str
+    placed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRemoved(Event):
+    """From `removed_at` on, this probe belongs to no unit."""
+
+    TOPIC: ClassVar[str] = "cold_chain.ProbeRemoved"
+    device_id: str
+    channel: str
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceKept(Event):
+    """A logger's own file, kept as received: evidence, never merged into an on-line series."""
+
+    TOPIC: ClassVar[str] = "cold_chain.EvidenceKept"
+    sha256: str
+    filename: str
+    kind: str
+    device_serial: str = ""
+    note: str = ""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingsRecorded(Event):
+    """The new readings of one message: n rows of one device and boot, `seq` ascending by one.
+
+    `columns` maps a channel to n values, None where the probe was unplugged; `ts_ms` are device
+    event times in UTC milliseconds. Stream = device; version = boot * 2^40 + seq of the first row.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.ReadingsRecorded"
+    device_id: str
+    boot: int
+    seq: int
+    ts_ms: tuple[int, ...]
+    columns: dict[str, tuple[float | None, ...]]
+    received_ms: int
+    backfill: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingConflict(Event):
+    """The same identity came again with another value: the first is kept, this one is shown."""
+
+    TOPIC: ClassVar[str] = "cold_chain.ReadingConflict"
+    device_id: str
+    boot: int
+    seq: int
+    stored: str  # JSON of the row that stands
+    received: str  # JSON of the row refused
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageQuarantined(Event):
+    """A message that could not be taken, as received, with the reason. Stream = topic + payload."""
+
+    TOPIC: ClassVar[str] = "cold_chain.MessageQuarantined"
+    topic: str
+    payload: bytes
+    code: str  # schema | unknown_device | clock | conflict | acl | unknown_code …
+    detail: str
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineResolved(Event):
+    """A quarantined message was replayed after its cause was mended, or set aside by a person."""
+
+    TOPIC: ClassVar[str] = "cold_chain.QuarantineResolved"
+    outcome: str  # stored | set_aside
+    actor_id: str = ""
+    resolved_ms: int

@@ -1,0 +1,1 @@
+"""Organisations and sites of the health system."""

@@ -1,0 +1,1 @@
+"""Every vaccine code from commissioning to injection."""

@@ -1,0 +1,245 @@
+"""Events of traceability: products, lots, and physical facts about codes.
+
+A physical fact is recorded whatever is wrong with it (what happened must be on record); its
+`occurred_at` is the envelope's. `fact_id` is the EPCIS eventID or derived from scanner and
+sequence; two facts with one `fact_id` are one fact. `site_id` is where it happened, `unit_id` the
+cold unit there. Codes are full code strings (20 digits, or a GS1 element string / digital link).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import ClassVar
+
+from domain.shared.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductRegistered(Event):
+    """A vaccine product; `product_id` is the 7-digit product part of its codes, or a GTIN-14."""
+
+    TOPIC: ClassVar[str] = "traceability.ProductRegistered"
+    product_id: str
+    name: str
+    name_en: str = ""
+    specification: str = ""
+    holder: str  # marketing authorisation holder, name
+    doses_per_vial: int
+    temperature_c_min: float
+    temperature_c_max: float
+    freeze_sensitive: bool
+    opened_limit_min: int | None = None
+    middle_pack_size: int = 10  # small packs in a middle pack
+    case_size: int = 10  # middle packs in a case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LotReleased(Event):
+    """A lot with its release number; `lot_id` = product_id + "." + lot_number."""
+
+    TOPIC: ClassVar[str] = "traceability.LotReleased"
+    lot_id: str
+    product_id: str
+    lot_number: str
+    produced_on: date | None = None
+    expires_on: date
+    lot_release_no: str = ""
+    quantity: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodesCommissioned(Event):
+    """Codes came into being on packs of one level of one lot (level 1 = smallest pack)."""
+
+    TOPIC: ClassVar[str] = "traceability.CodesCommissioned"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    lot_id: str
+    level: int | None = None
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacksAggregated(Event):
+    """Children were put into a parent."""
+
+    TOPIC: ClassVar[str] = "traceability.PacksAggregated"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    parent: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacksDisaggregated(Event):
+    """Children were taken out of a parent; no children named = all of them."""
+
+    TOPIC: ClassVar[str] = "traceability.PacksDisaggregated"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    parent: str
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodsDispatched(Event):
+    """Packs left a site on a bill; `vehicle_id` is the cold unit they ride in."""
+
+    TOPIC: ClassVar[str] = "traceability.GoodsDispatched"
+    fact_id: str
+    site_id: str
+    to_site_id: str
+    bill_no: str
+    vehicle_id: str = ""
+    device_id: str = ""
+    temperature_c: float | None = None
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodsReceived(Event):
+    """Packs arrived at a site on a bill, with the temperatures of the transport where known."""
+
+    TOPIC: ClassVar[str] = "traceability.GoodsReceived"
+    fact_id: str
+    site_id: str
+    from_site_id: str = ""
+    bill_no: str
+    unit_id: str = ""
+    vehicle_id: str = ""
+    device_id: str = ""
+    temperature_c: float | None = None
+    transport_c_min: float | None = None
+    transport_c_max: float | None = None
+    accepted: bool = True
+    reason: str = ""
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutAway(Event):
+    """Packs were put into a cold unit of the site."""
+
+    TOPIC: ClassVar[str] = "traceability.PutAway"
+    fact_id: str
+    site_id: str
+    unit_id: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VialOpened(Event):
+    """A multi-dose vial was opened; its deadline runs from here."""
+
+    TOPIC: ClassVar[str] = "traceability.VialOpened"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoseAdministered(Event):
+    """A dose of this code was given. `recipient` is a pseudonym, never personal data."""
+
+    TOPIC: ClassVar[str] = "traceability.DoseAdministered"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    codes: tuple[str, ...]
+    recipient: str = ""
+    dose_number: int | None = None  # n-th dose out of this vial
+    vaccinator: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DosesWasted(Event):
+    """Doses of these codes can no longer be given; None = all that were left."""
+
+    TOPIC: ClassVar[str] = "traceability.DosesWasted"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    codes: tuple[str, ...]
+    doses: int | None = None
+    opened: bool = False
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldPlaced(Event):
+    """Codes, or a whole lot, may not be used or moved until released."""
+
+    TOPIC: ClassVar[str] = "traceability.HoldPlaced"
+    fact_id: str
+    site_id: str
+    codes: tuple[str, ...] = ()
+    lot_id: str = ""
+    recall: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReleased(Event):
+    """A hold ended by a quality decision."""
+
+    TOPIC: ClassVar[str] = "traceability.HoldReleased"
+    fact_id: str
+    site_id: str
+    codes: tuple[str, ...] = ()
+    lot_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodsReturned(Event):
+    """Packs went back towards their supplier on a bill."""
+
+    TOPIC: ClassVar[str] = "traceability.GoodsReturned"
+    fact_id: str
+    site_id: str
+    to_site_id: str = ""
+    bill_no: str = ""
+    reason: str = ""
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodsDestroyed(Event):
+    """Packs were destroyed: an end that only a withdrawal reopens."""
+
+    TOPIC: ClassVar[str] = "traceability.GoodsDestroyed"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str = ""
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactWithdrawn(Event):
+    """An earlier fact is declared wrong; it stays visible for any `as_of` before this."""
+
+    TOPIC: ClassVar[str] = "traceability.FactWithdrawn"
+    fact_id: str  # of the fact withdrawn
+    site_id: str
+    reason: str
+    declared_at: datetime
+    corrective_fact_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureStored(Event):
+    """An EPCIS document as received; the facts read out of it follow in the same stream."""
+
+    TOPIC: ClassVar[str] = "traceability.CaptureStored"
+    sha256: str
+    document: bytes
+    event_count: int

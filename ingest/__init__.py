@@ -1,0 +1,1 @@
+"""MQTT in, events out: decode, validate, de-duplicate, commit, acknowledge."""

@@ -1,0 +1,1 @@
+"""Read models: events in, tables and answers out; any of them can be dropped and rebuilt."""

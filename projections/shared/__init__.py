@@ -1,0 +1,1 @@
+"""The few read models where modules meet."""

@@ -1,0 +1,1 @@
+"""The event store behind one door: eventsourcing on PostgreSQL."""
