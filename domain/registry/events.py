@@ -50,7 +50,7 @@ class SiteChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteNumberClaimed(Event):
-    """The claim that makes (organisation, site number) unique: a second claim fails in the store."""
+    """The claim that makes (organisation, number) unique: a second one fails in the store."""
 
     TOPIC: ClassVar[str] = "registry.SiteNumberClaimed"
     org_code: str

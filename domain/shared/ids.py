@@ -33,14 +33,14 @@ def stream_id(kind: str, *key: str | int) -> UUID:
 
 def checked_name(value: str, field: str) -> str:
     """Return `value` when it can stand in one topic level; Invalid("bad_name") otherwise."""
-    if not _NAME.match(value):
+    if not _NAME.fullmatch(value):
         raise Invalid("bad_name", field=field, value=value)
     return value
 
 
 def checked_region(value: str, field: str = "region_code") -> str:
     """Return a 6-digit GB/T 2260 code; Invalid("bad_region") otherwise."""
-    if not _REGION.match(value):
+    if not _REGION.fullmatch(value):
         raise Invalid("bad_region", field=field, value=value)
     return value
 
@@ -53,7 +53,7 @@ def org_check_character(first17: str) -> str:
 
 def checked_org_code(value: str, field: str = "org_code") -> str:
     """Return a unified social credit code with a right check character, else Invalid."""
-    if not _ORG_CODE.match(value) or org_check_character(value[:17]) != value[17]:
+    if not _ORG_CODE.fullmatch(value) or org_check_character(value[:17]) != value[17]:
         raise Invalid("bad_org_code", field=field, value=value)
     return value
 
