@@ -1,0 +1,44 @@
+"""What a read model is: a name, the TOPICs it takes, its tables, and how a batch changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+
+from store.envelope import Recorded
+
+Apply = Callable[["psycopg.Cursor[Any]", Sequence[Recorded]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A read model of the ledger in a schema of its own.
+
+    `apply` gets events in order of position, each once, with the search path on the schema's
+    tables (and `public` behind it); it must leave the same rows however the events are cut into
+    batches. `ddl` names tables without a schema. A new `version` rebuilds the tables at start.
+    """
+
+    name: str
+    version: int
+    topics: tuple[str, ...]
+    apply: Apply
+    ddl: LiteralString
+
+    @property
+    def schema(self) -> str:
+        """Return the schema of the tables that are read."""
+        return f"rm_{self.name}"
+
+    @property
+    def shadow(self) -> str:
+        """Return the schema where a rebuild makes its tables."""
+        return f"rm_{self.name}_shadow"
+
+    @property
+    def follower(self) -> str:
+        """Return the permanent name under which its progress is kept."""
+        return f"ledger.{self.name}"

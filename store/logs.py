@@ -1,0 +1,149 @@
+"""The two logs: `telemetry` (readings, quarantine) and `ledger` (everything people rely on).
+
+Each is an eventsourcing application with its own table, lock and notification sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Self, cast
+from uuid import UUID
+
+import psycopg
+from eventsourcing.application import Application
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
+from eventsourcing.postgres import PostgresDatastore
+from psycopg.conninfo import conninfo_to_dict
+
+from domain.shared.errors import Conflict
+from store.envelope import Envelope, Recorded
+from store.mapper import from_row
+from store.recorder import Also, CopyRecorder, queries
+
+# Followers and requests of one process; PostgreSQL's own limit is 100 for all processes.
+POOL_SIZE, POOL_OVERFLOW = 2, 8
+
+
+class Log(Application[UUID]):
+    """An append-only log of envelopes. Subclasses differ in their name, which names the table."""
+
+    env: ClassVar[dict[str, str]] = {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "APPLICATION_RECORDER_TOPIC": "store.recorder:CopyRecorder",
+        "MAPPER_TOPIC": "store.mapper:EnvelopeMapper",
+        "CREATE_TABLE": "n",
+        "POSTGRES_POOL_SIZE": str(POOL_SIZE),
+        "POSTGRES_POOL_MAX_OVERFLOW": str(POOL_OVERFLOW),
+    }
+
+    def __init__(self, dsn: str) -> None:
+        parts = conninfo_to_dict(dsn)
+        names = {"dbname": "DBNAME", "host": "HOST", "port": "PORT", "user": "USER"}
+        settings = {f"POSTGRES_{v}": str(parts.get(k, "")) for k, v in names.items()}
+        settings["POSTGRES_PORT"] = str(parts.get("port") or 5432)
+        settings["POSTGRES_PASSWORD"] = str(parts.get("password") or "")
+        super().__init__(env=settings)
+
+    @property
+    def datastore(self) -> PostgresDatastore:
+        """Return the library's door to the database, with its pool of connections."""
+        return cast(CopyRecorder, self.recorder).datastore
+
+    @property
+    def table(self) -> str:
+        """Return the name of the table of events."""
+        return cast(CopyRecorder, self.recorder).events_table_name
+
+    def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[Recorded]:
+        """Return up to `limit` events after a position, in order, of these TOPICs (or all)."""
+        found = self.read_rows(after, limit, topics)
+        return [Recorded(row.id, from_row(row)) for row in found]
+
+    def read_rows(
+        self, after: int, limit: int, topics: Sequence[str] = ()
+    ) -> Sequence[Notification]:
+        """Return the same as stored rows, undecoded."""
+        return self.recorder.select_notifications(
+            after, limit, topics=topics, inclusive_of_start=False
+        )
+
+    def last_position(self) -> int:
+        """Return the position of the newest event, 0 when there is none."""
+        return self.recorder.max_notification_id() or 0
+
+    def stream(self, stream: UUID, *, after_version: int = 0) -> list[Envelope]:
+        """Return a stream's events in order of version."""
+        found: Iterable[Any] = self.events.get(stream, gt=after_version)
+        return list(found)
+
+    def append(
+        self,
+        envelopes: Sequence[Envelope],
+        *,
+        before: Also | None = None,
+        after: Callable[[psycopg.Cursor[Any], int], None] | None = None,
+    ) -> int:
+        """Store envelopes in one transaction and return the position of the last.
+
+        `before(cursor)` runs in the same transaction ahead of the table lock; `after(cursor,
+        position)` just before the commit. Conflict("version_conflict") when a stream already has
+        one of the versions: nothing is stored then.
+        """
+        try:
+            recordings = self.events.put(cast(Any, list(envelopes)), before=before, after=after)
+        except IntegrityError as error:
+            if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                raise Conflict("version_conflict") from error
+            raise
+        return recordings[-1].notification.id if recordings else self.last_position()
+
+    def position_at(self, moment: datetime) -> int:
+        """Return the last position recorded before a moment, 0 when there is none.
+
+        Recording times grow with positions (to the few ms by which writers' clocks differ), so a
+        binary search answers the same for ever.
+        """
+        low, high = 0, self.last_position()
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._at_or_before(middle)
+            if found is None or found.position <= low:
+                low = middle  # an empty stretch of ids: nothing recorded there
+            elif found.envelope.meta.recorded_at < moment:
+                low = middle
+            else:
+                high = found.position - 1
+        found = self._at_or_before(low)
+        return found.position if found else 0
+
+    def _at_or_before(self, position: int) -> Recorded | None:
+        with self.datastore.get_connection() as conn:
+            query = getattr(queries, f"before_{self.table}")
+            row: Any = conn.execute(query, (position,)).fetchone()
+        if row is None:
+            return None
+        stored = StoredEvent(
+            row["originator_id"], row["originator_version"], row["topic"], bytes(row["state"])
+        )
+        return Recorded(row["notification_id"], from_row(stored))
+
+    def __enter__(self) -> Self:
+        """Return itself; the pool opens with the first use."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the pool."""
+        self.close()
+
+
+class Telemetry(Log):
+    """Readings as they came, and what was refused."""
+
+    name = "telemetry"
+
+
+class Ledger(Log):
+    """Scans, custody, alerts, registries and every business module: one order for all."""
+
+    name = "ledger"

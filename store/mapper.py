@@ -1,0 +1,100 @@
+"""Between an Envelope and a stored row: TOPIC, version, upcasting.
+
+A row's state is JSON `{"v": schema version, "m": metadata, "e": fields}`; readings alone have a
+columnar form of their own, and carry no metadata beyond their receipt time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import Mapper, StoredEvent
+
+import domain
+from domain.cold_chain.events import ReadingsRecorded
+from domain.shared.events import Event, event_class
+from store import columns
+from store.envelope import Envelope, Meta
+
+
+class _Row(msgspec.Struct):
+    v: int
+    m: Meta
+    e: msgspec.Raw
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_row = msgspec.json.Decoder(_Row).decode
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {}
+
+
+def load_event_classes() -> None:
+    """Import every module's `events.py`, so that each stored TOPIC finds its class."""
+    for module in pkgutil.iter_modules(domain.__path__, "domain."):
+        if module.ispkg and module.name != "domain.shared":
+            importlib.import_module(f"{module.name}.events")
+
+
+def _decode_event(topic: str, version: int, fields: msgspec.Raw) -> Event:
+    cls = event_class(topic)
+    if version == cls.VERSION:
+        decoder = _decoders.get(cls)
+        if decoder is None:
+            decoder = _decoders[cls] = msgspec.json.Decoder(cls)
+        return cast(Event, decoder.decode(fields))
+    data = _decode_any(fields)
+    for older in range(version, cls.VERSION):
+        data = cls.upcast(older, data)
+    # JSON gave strings where the class has times and bytes.
+    return msgspec.convert(data, cls, strict=False)
+
+
+def to_row(envelope: Envelope) -> StoredEvent:
+    """Return the stored row of an envelope."""
+    event = envelope.event
+    if isinstance(event, ReadingsRecorded):
+        state = columns.pack(event)
+    else:
+        state = _encode({"v": event.VERSION, "m": envelope.meta, "e": event})
+    return StoredEvent(
+        originator_id=envelope.originator_id,
+        originator_version=envelope.originator_version,
+        topic=event.TOPIC,
+        state=state,
+    )
+
+
+def from_row(row: StoredEvent) -> Envelope:
+    """Return the envelope of a stored row, upcast to today's version.
+
+    KeyError when no module owns the TOPIC; msgspec.ValidationError when the fields do not fit.
+    """
+    if row.topic == ReadingsRecorded.TOPIC:
+        event: Event = columns.unpack(bytes(row.state))
+        received = datetime.fromtimestamp(cast(ReadingsRecorded, event).received_ms / 1000, UTC)
+        meta = Meta(occurred_at=received, recorded_at=received)
+    else:
+        stored = _decode_row(row.state)
+        event, meta = _decode_event(row.topic, stored.v, stored.e), stored.m
+    return Envelope(cast(UUID, row.originator_id), row.originator_version, event, meta)
+
+
+class EnvelopeMapper(Mapper[UUID]):
+    """The library's door to the two functions above."""
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        """Return the stored row of an envelope."""
+        return to_row(domain_event)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """Return the envelope of a stored row."""
+        return from_row(stored_event)
+
+
+load_event_classes()

@@ -1,0 +1,65 @@
+"""The library's PostgreSQL recorder with a COPY write path and the owner's lock.
+
+One transaction: what the caller adds, then the table lock and NOTIFY, then a binary COPY of the
+event rows. The lock comes last, so it covers only the rows and the commit. Ids come from the
+table's sequence under that lock: they are visible in order, and contiguous within one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder
+
+from store.sql import load_queries
+from store.tables import SQL_FILE
+
+queries = load_queries(SQL_FILE)
+
+Also = Callable[["psycopg.Cursor[Any]"], None]
+
+
+def copy_events(cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent]) -> int:
+    """Lock, notify and COPY rows into `telemetry_events` or `ledger_events`.
+
+    Return the last notification id. psycopg.errors.UniqueViolation when a key is taken.
+    """
+    cur.execute(getattr(queries, f"lock_{table}"))
+    with cur.copy(getattr(queries, f"copy_{table}")) as copy:
+        copy.set_types(["uuid", "int8", "text", "bytea"])
+        for row in rows:
+            copy.write_row((row.originator_id, row.originator_version, row.topic, row.state))
+    cur.execute(getattr(queries, f"last_{table}"))
+    found = cur.fetchone()
+    if found is None:
+        raise psycopg.DataError("the sequence gave no value")
+    return int(next(iter(found.values())) if isinstance(found, dict) else found[0])
+
+
+class CopyRecorder(PostgresApplicationRecorder):
+    """Appends by COPY; reads, subscriptions and schema checks stay the library's."""
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Append rows in one transaction and return their notification ids.
+
+        `before` and `after` are optional callables on the transaction's cursor: the first runs
+        before the lock is taken, the second with the last notification id, before the commit.
+        """
+        before: Also | None = kwargs.get("before")
+        after: Callable[[psycopg.Cursor[Any], int], None] | None = kwargs.get("after")
+        with (
+            self.datastore.get_connection() as conn,
+            conn.transaction(),
+            conn.cursor() as cur,
+        ):
+            if before is not None:
+                before(cur)
+            last = copy_events(cur, self.events_table_name, stored_events) if stored_events else 0
+            if after is not None:
+                after(cur, last)
+        return range(last - len(stored_events) + 1, last + 1)

@@ -1,0 +1,205 @@
+"""The real parts, started once a session: PostgreSQL, brokers, the shared test data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from domain.shared.errors import Conflict
+from projections.discovery import schemas
+from runtime.broker import BrokerServer
+from runtime.postgres import PostgresServer
+from store.logs import Ledger, Telemetry
+from store.migrate import migrate
+
+START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
+_numbers = count(1)
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    stepped = True
+
+    def __init__(self, now: datetime = START) -> None:
+        self._now = self._ticked = now
+
+    def now(self) -> datetime:
+        """Return the moment set last."""
+        return self._now
+
+    def set(self, now: datetime) -> None:
+        """Move forward; never back."""
+        if now < self._now:
+            raise Conflict("clock_backwards")
+        self._now = now
+
+    def advance(self, **delta: float) -> datetime:
+        """Move forward by timedelta(**delta) and return the new moment."""
+        self.set(self._now + timedelta(**delta))
+        return self._now
+
+    def ticked(self, now: datetime) -> None:
+        """Remember the last tick."""
+        self._ticked = now
+
+    def last_tick(self) -> datetime:
+        """Return the last tick."""
+        return self._ticked
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of a test module's own."""
+
+    name: str
+    app_dsn: str
+    owner_dsn: str
+
+    def query(self, text: str, *params: object) -> list[tuple[Any, ...]]:
+        """Run one statement as the application role and return its rows."""
+        with psycopg.connect(self.app_dsn, autocommit=True) as conn:
+            found = conn.execute(text.encode(), params)
+            return found.fetchall() if found.description else []
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """Start the embedded server; fsync off, since nothing here survives a power cut anyway."""
+    data = tmp_path_factory.mktemp("postgres")
+    open_path(data)
+    server = PostgresServer(data, settings={"fsync": "off", "max_connections": "200"})
+    server.start()
+    yield server
+    server.stop()
+
+
+def open_path(folder: Path) -> None:
+    """Let the server's account reach a temporary folder (pytest closes its own to others)."""
+    for parent in [folder, *folder.parents]:
+        if "pytest" in parent.name:
+            parent.chmod(0o755)
+
+
+def create_database(postgres: PostgresServer, *, prepared: bool = True) -> Database:
+    """Make a database owned by the owner role; `prepared` = migrated, with room for read models."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("CREATE DATABASE {} OWNER vaxtrail_owner").format(sql.Identifier(name))
+        )
+    made = Database(
+        name,
+        make_conninfo(postgres.app_dsn, dbname=name),
+        make_conninfo(postgres.owner_dsn, dbname=name),
+    )
+    if prepared:
+        migrate(made.owner_dsn, schemas=schemas())
+    return made
+
+
+def drop_database(postgres: PostgresServer, database: Database) -> None:
+    """Remove a database, whoever is still connected."""
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as conn:
+        name = sql.Identifier(database.name)
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture(scope="module")
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    """Give each test module a migrated database of its own."""
+    made = create_database(postgres)
+    yield made
+    drop_database(postgres, made)
+
+
+@pytest.fixture(scope="module")
+def ledger(database: Database) -> Iterator[Ledger]:
+    """Open the ledger of the module's database as the application role."""
+    log = Ledger(database.app_dsn)
+    yield log
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def telemetry(database: Database) -> Iterator[Telemetry]:
+    """Open the telemetry log of the module's database as the application role."""
+    log = Telemetry(database.app_dsn)
+    yield log
+    log.close()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """Start the embedded broker; syncing by interval, as no test cuts the power."""
+    server = BrokerServer(tmp_path_factory.mktemp("broker"), sync="interval")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start mosquitto, where it is installed, and give its URL."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    port = free_port()
+    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\n"
+        "max_queued_messages 0\npersistence false\nuser root\n"
+    )
+    with subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
+        wait_for_port(port)
+        yield f"mqtt://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Find the shared standards and designs, beside the project unless VAXTRAIL_SHARED says."""
+    default = Path(__file__).parents[2] / "shared"
+    folder = Path(os.environ.get("VAXTRAIL_SHARED", default))
+    if not (folder / "standards").is_dir():
+        pytest.skip(f"shared test data not found at {folder} (set VAXTRAIL_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give a clock that stands at 2026-03-02 08:00 in Shizuishan."""
+    return ManualClock()
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, seconds: float = 10.0) -> None:
+    """Wait until something listens on a loopback port."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise TimeoutError(f"nothing listens on {port}")
