@@ -1,0 +1,98 @@
+"""Outbox rows: what must be told, written in the transaction of the event that says so.
+
+Ingest, the escalation tick and the API write them; `outbox.py` expands and sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+
+from domain.alerting.events import (
+    AlertAcknowledged,
+    AlertAmended,
+    AlertEscalated,
+    AlertFired,
+    AlertResolved,
+    AlertWithdrawn,
+)
+from domain.shared.events import Event
+from store.envelope import Envelope
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).with_name("sql") / "notices.sql")
+
+KINDS: dict[type[Event], str] = {
+    AlertFired: "fired",
+    AlertEscalated: "escalated",
+    AlertAmended: "amended",
+    AlertResolved: "resolved",
+    AlertWithdrawn: "withdrawn",
+    AlertAcknowledged: "acknowledged",
+}
+# Least to most urgent; a recipient's `severity_min` is one of them.
+SEVERITIES = ("info", "minor", "major", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One row of the outbox. `payload` holds the event's fields; times are RFC 3339 text."""
+
+    key: str
+    alert_id: str
+    kind: str
+    level: int
+    severity: str
+    region_code: str
+    payload: dict[str, Any]
+    created_at: datetime
+
+
+def notice(envelope: Envelope, *, severity: str, region_code: str) -> Notice:
+    """Return the row for an alert event. KeyError for an event that nobody is told of.
+
+    The key follows from the event's place in its stream, so the same event is one row for ever.
+    `severity` and `region_code` are those of the alert: later events do not repeat them.
+    """
+    event = envelope.event
+    kind = KINDS[type(event)]
+    payload: dict[str, Any] = msgspec.to_builtins(event)
+    alert_id = str(payload["alert_id"])
+    return Notice(
+        key=f"{alert_id}:{kind}:{envelope.originator_version}",
+        alert_id=alert_id,
+        kind=kind,
+        level=event.level if isinstance(event, AlertEscalated) else 0,
+        severity=severity,
+        region_code=region_code,
+        payload=payload,
+        created_at=envelope.meta.recorded_at,
+    )
+
+
+def write(cur: psycopg.Cursor[Any], notices: Sequence[Notice]) -> None:
+    """Insert rows and wake the sender when the transaction commits; a known key changes nothing."""
+    if not notices:
+        return
+    cur.executemany(queries.insert_outbox, [row_values(row) for row in notices])
+    cur.execute(queries.notify_outbox)
+
+
+def row_values(row: Notice) -> tuple[object, ...]:
+    """Return the columns in the order of `insert_outbox`."""
+    return (
+        row.key,
+        row.alert_id,
+        row.kind,
+        row.level,
+        row.severity,
+        row.region_code,
+        msgspec.json.encode(row.payload).decode(),
+        row.created_at,
+    )

@@ -1,0 +1,7 @@
+-- name: insert_outbox
+INSERT INTO outbox (key, alert_id, kind, level, severity, region_code, payload, created_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (key) DO NOTHING
+
+-- name: notify_outbox
+NOTIFY outbox
