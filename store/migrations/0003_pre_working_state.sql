@@ -56,6 +56,7 @@ CREATE TABLE outbox (
     expanded boolean NOT NULL DEFAULT false
 );
 CREATE INDEX outbox_waiting_idx ON outbox (id) WHERE NOT expanded;
+CREATE INDEX outbox_alert_id_idx ON outbox (alert_id, id);
 
 -- People's addresses are personal data and change: therefore a table, not events.
 CREATE TABLE recipient (
