@@ -161,7 +161,8 @@ def test_given_random_codes_when_checked_then_as_stdnum_does() -> None:
     draw = random.Random(2260)
     alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
     for _ in range(2_000):
-        body = f"{draw.choice('159Y')}{draw.choice('129')}640200"
+        # The library knows digits only in the first two places; N, Y and A are registrars too.
+        body = f"{draw.choice('1459')}{draw.choice('129')}640200"
         organisation_part = "".join(draw.choice(alphabet) for _ in range(9))
         first17 = body + organisation_part
         assert org_check_character(first17) == uscc.calc_check_digit(first17)
