@@ -1,0 +1,39 @@
+"""What the routes work with: one frozen value that `runtime/` builds and `create_app` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg_pool import ConnectionPool
+
+    from domain.shared.clock import Clock
+    from store.logs import Ledger, Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The parts of a running instance.
+
+    `pool` serves reads (autocommit, 4 to 8 connections, application role). `readiness` names the
+    parts that are not ready with the reason; empty = ready.
+    """
+
+    ledger: Ledger
+    telemetry: Telemetry
+    pool: ConnectionPool[psycopg.Connection[Any]]
+    clock: Clock
+    readiness: Callable[[], Mapping[str, str]]
+
+
+async def deps_of(request: Request) -> Deps:
+    """Return the parts of the application that serves this request."""
+    return cast(Deps, request.app.state.deps)
+
+
+DepsOf = Annotated[Deps, Depends(deps_of)]

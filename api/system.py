@@ -1,0 +1,89 @@
+"""The clock and the positions of the logs: routes that belong to no module."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from api import asof
+from api.auth import Principal, permission
+from api.deps import DepsOf
+from api.routing import json_answer, module_router
+from domain.shared.clock import Clock
+from domain.shared.roles import Role
+
+# Seconds that a step of the clock waits for the timers due by then.
+TICK_WAIT_S = 5.0
+
+router = module_router("system")
+
+
+class May(StrEnum):
+    """Permissions of this file."""
+
+    READ = "system.read"
+    MOVE_CLOCK = "system.move_clock"
+
+
+class ClockOut(BaseModel):
+    """The instance's time; `ticked` is the moment up to which all timers have been handled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    now: datetime
+    stepped: bool
+    ticked: datetime
+
+
+class ClockIn(BaseModel):
+    """Where a stepped clock is moved to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    now: AwareDatetime = Field(examples=["2026-11-22T08:00:00Z"])
+
+
+class PositionOut(BaseModel):
+    """Where the logs stand (`position`) and what the read models show (`followed`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    position: str = Field(pattern=asof.POSITION_PATTERN)
+    followed: str = Field(pattern=asof.POSITION_PATTERN)
+
+
+@router.get("/position", response_model=PositionOut)
+def read_position(
+    _who: Annotated[Principal, permission(May.READ, *Role)], deps: DepsOf
+) -> Response:
+    """Return where the logs stand."""
+    last = asof.last(deps)
+    followed = asof.Position(min(asof.followed(deps), last.ledger), last.telemetry)
+    return json_answer({"position": str(last), "followed": str(followed)})
+
+
+@router.get("/clock", response_model=ClockOut)
+def read_clock(_who: Annotated[Principal, permission(May.READ, *Role)], deps: DepsOf) -> Response:
+    """Return the instance's time."""
+    return _shown(deps.clock)
+
+
+@router.post("/clock", response_model=ClockOut)
+def move_clock(
+    body: ClockIn, _who: Annotated[Principal, permission(May.MOVE_CLOCK)], deps: DepsOf
+) -> Response:
+    """Move a stepped clock forward and wait until all timers due by then have been handled."""
+    deps.clock.set(body.now)
+    until = time.monotonic() + TICK_WAIT_S
+    while deps.clock.last_tick() < body.now and time.monotonic() < until:
+        time.sleep(0.002)
+    return _shown(deps.clock)
+
+
+def _shown(clock: Clock) -> Response:
+    return json_answer({"now": clock.now(), "stepped": clock.stepped, "ticked": clock.last_tick()})
