@@ -1,0 +1,116 @@
+"""Why a message is not taken: a permanent code, and a sentence in Chinese and in English.
+
+The code goes into the quarantine and onto the reject topic; a gateway's software may key on it.
+"""
+
+from __future__ import annotations
+
+# reason -> (code, Chinese, English). Several reasons share a code where the mend is the same.
+REASONS: dict[str, tuple[str, str, str]] = {
+    "bad_topic": (
+        "schema",
+        "主题不符合约定：{text}",
+        "the topic is not of the agreed form: {text}",
+    ),
+    "too_large": (
+        "too_large",
+        "消息超过 {limit} 字节（解压后计）",
+        "the message exceeds {limit} bytes (unpacked)",
+    ),
+    "bad_gzip": ("schema", "gzip 数据损坏", "the gzip data are broken"),
+    "bad_json": ("schema", "不是合法的 JSON：{text}", "not valid JSON: {text}"),
+    "bad_field": ("schema", "字段不合格式：{text}", "a field does not fit: {text}"),
+    "bad_value": (
+        "schema",
+        "通道 {channel} 的值 {value} 不可能（允许 {low} 至 {high}）",
+        "channel {channel} cannot be {value} (allowed: {low} to {high})",
+    ),
+    "bad_channel": ("schema", "通道名不合格式：{channel}", "not a channel name: {channel}"),
+    "no_readings": ("schema", "消息里没有读数", "the message holds no reading"),
+    "too_many": (
+        "schema",
+        "一条消息最多 {limit} 条读数，收到 {n} 条",
+        "a message holds at most {limit} readings, this one {n}",
+    ),
+    "uneven_rows": (
+        "schema",
+        "第 {row} 行的列数与 cols 不一致",
+        "row {row} has another number of columns than cols",
+    ),
+    "repeated": (
+        "schema",
+        "同一消息内 {field} 重复：{value}",
+        "{field} occurs twice in one message: {value}",
+    ),
+    "mixed_seq": (
+        "schema",
+        "同一消息内有的读数带 seq，有的不带",
+        "some readings of the message have a seq and some have none",
+    ),
+    "other_device": (
+        "acl",
+        "消息里的设备 {named} 不是主题里的设备 {device}",
+        "the message names device {named}, its topic {device}",
+    ),
+    "clock": (
+        "clock",
+        "时间 {ts} 不可信：应为 2015 年以后、且不晚于现在 5 分钟的 UTC 毫秒",
+        "time {ts} cannot be: UTC milliseconds after 2015, at most 5 minutes ahead of now",
+    ),
+    "unknown_device": (
+        "unknown_device",
+        "设备 {device} 没有登记",
+        "device {device} is not registered",
+    ),
+    "unknown_gateway": (
+        "unknown_device",
+        "网关 {gateway} 没有登记",
+        "gateway {gateway} is not registered",
+    ),
+    "unknown_site": ("unknown_site", "地点 {site} 没有登记", "site {site} is not registered"),
+    "elsewhere": (
+        "acl",
+        "{what} 登记在 {registered} 之下，不能从 {topic} 发来",
+        "{what} is registered under {registered} and cannot send from {topic}",
+    ),
+    "bad_code": (
+        "bad_code",
+        "不是追溯码：{value}（{text}）",
+        "not a traceability code: {value} ({text})",
+    ),
+    "unknown_code": (
+        "unknown_code",
+        "追溯码 {value} 的产品 {product} 没有登记",
+        "code {value} belongs to product {product}, which is not registered",
+    ),
+    "scan_conflict": (
+        "conflict",
+        "扫码枪 {scanner} 的同一序号 {boot}/{seq} 曾发来不同内容",
+        "scanner {scanner} sent something else under the same number {boot}/{seq}",
+    ),
+    "poison": (
+        "poison",
+        "处理这条消息时出错，已单独保存：{text}",
+        "this message could not be processed and is kept aside: {text}",
+    ),
+}
+
+# Of a foreign error text, so that a detail stays readable.
+TEXT_LENGTH_MAX = 200
+
+
+class Refused(Exception):
+    """A message that is kept in quarantine instead of being stored."""
+
+    def __init__(self, reason: str, **facts: object) -> None:
+        code, zh, en = REASONS[reason]
+        shown = {name: str(value)[:TEXT_LENGTH_MAX] for name, value in facts.items()}
+        self.code = code
+        self.zh = zh.format(**shown)
+        self.en = en.format(**shown)
+        super().__init__(reason, facts)
+
+    @property
+    def detail(self) -> str:
+        """Return both sentences in one line, as the quarantine shows them; no NUL in it."""
+        return f"{self.zh} / {self.en}".replace("\x00", "\\0")

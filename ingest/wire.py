@@ -1,0 +1,281 @@
+"""Decode a telemetry message into columns: JSON single, JSON batch, JSON flat, each maybe gzipped.
+
+single  `{"v":1,"dev":…,"boot":12,"seq":48211,"ts":ms,"m":{"t1":5.3,…},"q":{…},"clk":"ntp"}`
+batch   `{"v":1,"dev":…,"boot":12,"base":{"seq":…,"ts":ms,"step":ms},"cols":[…],"rows":[[…],…]}`,
+        or `"dts":[ms after base.ts, …]` in place of `step`
+flat    one object or an array of `{"ts":ms or RFC 3339,"temperature":…,"humidity":…,"seq":…}`
+
+Typed decoding checks the shape; what is left to check here are values, times and repetitions.
+Every fault raises Refused: the message is kept whole, never in part.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Annotated
+
+import msgspec
+
+from domain.cold_chain.model import CHANNEL_ALIASES, CHANNEL_PATTERN
+from ingest.ranges import BOOT_UNSEQUENCED, SEQ_END
+from ingest.refusals import Refused
+
+# Contract: bytes of a message (unpacked) and readings in it; more is refused whole.
+MESSAGE_BYTES_MAX = 64 * 1024
+READINGS_MAX = 500
+# Times before this are seconds taken for milliseconds, or a clock that was never set.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TS_MS_MIN = 1_420_070_400_000  # 2015-01-01T00:00:00Z
+AHEAD_MS_MAX = 5 * 60 * 1000
+# What a probe sends for "nothing is connected" (DS18B20 and common transmitters).
+SENTINELS_C = frozenset({327.67, -127.0})
+# What a channel can measure at all, in its unit; any other channel takes every finite number.
+TEMPERATURE_C = (-200.0, 200.0)  # liquid nitrogen is -196
+VALUE_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("t1", "t2", "t3", "t4"), TEMPERATURE_C),
+    **dict.fromkeys(("rh", "bat"), (0.0, 100.0)),
+    **dict.fromkeys(("door", "mains"), (0.0, 1.0)),
+}
+GZIP = b"\x1f\x8b"
+
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=SEQ_END)]
+Boot = Annotated[int, msgspec.Meta(ge=0, lt=BOOT_UNSEQUENCED)]
+Ms = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Value = bool | float | None
+
+_channel = re.compile(CHANNEL_PATTERN)
+
+
+class _Base(msgspec.Struct):
+    seq: Seq
+    ts: Ms
+    step: Ms | None = None
+
+
+class _Flat(msgspec.Struct):
+    ts: Ms | str
+    seq: Seq | None = None
+    boot: Boot = 0
+    temperature: float | None = None
+    humidity: float | None = None
+
+
+class _Packet(msgspec.Struct):
+    """Single, batch or flat: told apart by `m`, `rows`, or neither."""
+
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    dev: str | None = None
+    boot: Boot = 0
+    seq: Seq | None = None
+    ts: Ms | str | None = None
+    m: dict[str, Value] | None = None
+    q: dict[str, str] | None = None
+    clk: str | None = None
+    base: _Base | None = None
+    cols: list[str] | None = None
+    rows: list[list[Value]] | None = None
+    dts: list[Ms] | None = None
+    temperature: float | None = None
+    humidity: float | None = None
+
+
+_decode_packet = msgspec.json.Decoder(_Packet).decode
+_decode_flat = msgspec.json.Decoder(list[_Flat]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The readings of one message: n rows of one device and boot, ascending by `seqs`.
+
+    A column holds n values, None where the probe was unplugged. Without a sequence of its own a
+    device has boot BOOT_UNSEQUENCED and seq = milliseconds since 2015-01-01T00:00Z.
+    """
+
+    device_id: str
+    boot: int
+    seqs: Sequence[int]
+    ts_ms: Sequence[int]
+    columns: dict[str, Sequence[float | None]]
+
+    @property
+    def sequenced(self) -> bool:
+        """Tell whether the device numbers its readings itself."""
+        return self.boot != BOOT_UNSEQUENCED
+
+
+def decode(device_id: str, payload: bytes, now_ms: int) -> Message:
+    """Return the readings of a message from the topic of `device_id`, or raise Refused.
+
+    `now_ms` is UTC: later times (beyond 5 minutes) are refused.
+    """
+    body = unpacked(payload)
+    try:
+        if body.lstrip()[:1] == b"[":
+            message = _from_flat(device_id, _decode_flat(body))
+        else:
+            message = _from_packet(device_id, _decode_packet(body))
+    except msgspec.ValidationError as error:
+        raise Refused("bad_field", text=error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("bad_json", text=error) from error
+    _check_times(message.ts_ms, now_ms)
+    return message
+
+
+def unpacked(payload: bytes) -> bytes:
+    """Return the message's own bytes, gunzipped when it begins as gzip does; Refused if too long.
+
+    No more than the limit is ever unpacked, whatever the packed bytes claim.
+    """
+    if len(payload) > MESSAGE_BYTES_MAX:
+        raise Refused("too_large", limit=MESSAGE_BYTES_MAX)
+    if payload[:2] != GZIP:
+        return payload
+    unzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        body = unzip.decompress(payload, MESSAGE_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise Refused("bad_gzip") from error
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise Refused("too_large", limit=MESSAGE_BYTES_MAX)
+    if not unzip.eof or unzip.unused_data:
+        raise Refused("bad_gzip")
+    return body
+
+
+def checked_ms(ts: int | str | None) -> int:
+    """Return a time as UTC milliseconds; an RFC 3339 text must name its offset."""
+    if isinstance(ts, int):
+        return ts
+    try:
+        moment = datetime.fromisoformat(ts or "")
+    except ValueError as error:
+        raise Refused("bad_field", text=f"ts {ts!r}") from error
+    if moment.tzinfo is None:
+        raise Refused("bad_field", text=f"ts {ts!r}")
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def check_clock(ts_ms: int, now_ms: int) -> None:
+    """Raise Refused("clock") for a time before 2015 or more than 5 minutes ahead."""
+    if not TS_MS_MIN <= ts_ms <= now_ms + AHEAD_MS_MAX:
+        raise Refused("clock", ts=ts_ms)
+
+
+def _from_packet(device_id: str, packet: _Packet) -> Message:
+    if packet.dev is not None and packet.dev != device_id:
+        raise Refused("other_device", named=packet.dev, device=device_id)
+    if packet.rows is not None:
+        return _from_batch(device_id, packet)
+    if packet.m is None:
+        flat = _Flat(
+            packet.ts if packet.ts is not None else "",
+            packet.seq,
+            packet.boot,
+            packet.temperature,
+            packet.humidity,
+        )
+        return _from_flat(device_id, [flat])
+    if packet.seq is None:
+        raise Refused("bad_field", text="$.seq")
+    columns = _columns(list(packet.m), [list(packet.m.values())])
+    return Message(device_id, packet.boot, (packet.seq,), (checked_ms(packet.ts),), columns)
+
+
+def _from_batch(device_id: str, packet: _Packet) -> Message:
+    rows, base = packet.rows or [], packet.base
+    n = _checked_count(len(rows))
+    if base is None or packet.cols is None:
+        raise Refused("bad_field", text="$.base, $.cols")
+    if base.seq + n > SEQ_END:
+        raise Refused("bad_field", text="$.base.seq")
+    if packet.dts is not None:
+        offsets: Sequence[int] = packet.dts
+    elif base.step is not None:
+        offsets = range(0, n * base.step, base.step) if base.step else [0] * n
+    else:
+        raise Refused("bad_field", text="$.base.step, $.dts")
+    if len(offsets) != n:
+        raise Refused("bad_field", text="$.dts")
+    ts_ms = [base.ts + offset for offset in offsets]
+    return Message(
+        device_id, packet.boot, range(base.seq, base.seq + n), ts_ms, _columns(packet.cols, rows)
+    )
+
+
+def _from_flat(device_id: str, items: list[_Flat]) -> Message:
+    _checked_count(len(items))
+    boots, named = {item.boot for item in items}, {item.seq is not None for item in items}
+    if len(named) > 1 or len(boots) > 1:
+        raise Refused("mixed_seq")
+    times = [checked_ms(item.ts) for item in items]
+    sequenced = named == {True}
+    seqs = [
+        ts - TS_MS_MIN if item.seq is None else item.seq
+        for item, ts in zip(items, times, strict=True)
+    ]
+    order = sorted(range(len(items)), key=seqs.__getitem__)
+    _check_distinct("seq" if sequenced else "ts", [seqs[i] for i in order])
+    rows: list[list[Value]] = [[items[i].temperature, items[i].humidity] for i in order]
+    return Message(
+        device_id,
+        boots.pop() if sequenced else BOOT_UNSEQUENCED,
+        [seqs[i] for i in order],
+        [times[i] for i in order],
+        _columns(["temperature", "humidity"], rows),
+    )
+
+
+def _columns(names: list[str], rows: list[list[Value]]) -> dict[str, Sequence[float | None]]:
+    """Return the checked columns of the rows, under the channels' own names."""
+    channels = [CHANNEL_ALIASES.get(name, name) for name in names]
+    if not channels:
+        raise Refused("no_readings")
+    _check_distinct("channel", sorted(channels))
+    for number, row in enumerate(rows):
+        if len(row) != len(channels):
+            raise Refused("uneven_rows", row=number)
+    by_channel = zip(channels, zip(*rows, strict=True), strict=True)
+    return {channel: _checked_values(channel, values) for channel, values in by_channel}
+
+
+def _checked_values(channel: str, values: Sequence[Value]) -> list[float | None]:
+    if not _channel.fullmatch(channel):
+        raise Refused("bad_channel", channel=channel)
+    low, high = VALUE_RANGES.get(channel, (-math.inf, math.inf))
+    sentinels = SENTINELS_C if low == TEMPERATURE_C[0] else frozenset[float]()
+    checked: list[float | None] = []
+    for value in values:
+        if value is None or value in sentinels:
+            checked.append(None)
+        elif low <= value <= high and math.isfinite(value):
+            checked.append(float(value))
+        else:
+            raise Refused("bad_value", channel=channel, value=value, low=low, high=high)
+    return checked
+
+
+def _checked_count(n: int) -> int:
+    if n == 0:
+        raise Refused("no_readings")
+    if n > READINGS_MAX:
+        raise Refused("too_many", n=n, limit=READINGS_MAX)
+    return n
+
+
+def _check_times(ts_ms: Sequence[int], now_ms: int) -> None:
+    for ts in ts_ms:
+        check_clock(ts, now_ms)
+    _check_distinct("ts", sorted(ts_ms))
+
+
+def _check_distinct(field: str, ascending: Sequence[object]) -> None:
+    for left, right in pairwise(ascending):
+        if left == right:
+            raise Refused("repeated", field=field, value=left)
