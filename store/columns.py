@@ -33,6 +33,8 @@ def _scaled(values: Sequence[float | None], decimals: int) -> list[int] | None:
         if value is None:
             scaled.append(_LARGE[1])
             continue
+        if abs(value) >= 2**31:
+            return None
         integer = round(value * factor)
         if integer / factor != value or not _LARGE[1] < integer < 2**31:
             return None

@@ -19,7 +19,7 @@ from store.tables import SQL_FILE
 
 queries = load_queries(SQL_FILE)
 
-Also = Callable[["psycopg.Cursor[Any]"], None]
+Also = Callable[["psycopg.Cursor[Any]"], object]
 
 
 def copy_events(cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from domain.shared.events import Event
 
@@ -52,6 +52,7 @@ class DeviceRegistered(Event):
     """A logger behind a gateway. A probe is (device, channel); `interval_s` between readings."""
 
     TOPIC: ClassVar[str] = "cold_chain.DeviceRegistered"
+    VERSION: ClassVar[int] = 2
     device_id: str
     gateway_id: str
     site_id: str
@@ -59,6 +60,14 @@ class DeviceRegistered(Event):
     channels: tuple[str, ...]
     interval_s: int
     simulated: bool = False
+
+    @classmethod
+    def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Version 1 gave the interval in whole minutes, too coarse for devices in vehicles."""
+        if version != 1:
+            return super(DeviceRegistered, cls).upcast(version, data)
+        seconds = data["interval_min"] * 60
+        return {k: v for k, v in data.items() if k != "interval_min"} | {"interval_s": seconds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
