@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.account import broker_program, secret, server_home, service_account
+from runtime.folder import write_private
 from runtime.process import (
     StartFailed,
     free_port,
@@ -66,6 +67,7 @@ class BrokerServer:
         self._sync = sync
         self._filters = filters
         self._monitor_port = 0
+        self._answered = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,6 +90,10 @@ class BrokerServer:
         """mqtt:// address with user and password for gateways and scanners."""
         return self._url("gateway")
 
+    def prefer(self, port: int | None) -> None:
+        """Take this port at the first start when it is free (the one of an earlier run)."""
+        self.port = self.port or port or 0
+
     def _url(self, user: str) -> str:
         host = HOST if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared only
         return f"mqtt://{user}:{secret(self.data, f'mqtt_{user}')}@{host}:{self.port}"
@@ -101,10 +107,10 @@ class BrokerServer:
         config = home / "nats.conf"
         for pid in pids_with_argument(str(config)):
             stop_pid(pid, STOP_STEPS)
-        if not self._wanted_port:
+        if not self._wanted_port and not self._answered:  # once known to gateways it stays
             self.port = free_port(self.port or None, self.host)
         self._monitor_port = free_port()
-        _write_private(config, self._config(home))
+        write_private(config, self._config(home))
         if account:
             os.chown(config, account.uid, account.gid)
         self._process = spawn(
@@ -128,6 +134,7 @@ class BrokerServer:
                 self.stop()
                 raise StartFailed(f"the broker did not start:\n{log_tail(self.log)}")
             time.sleep(0.03)
+        self._answered = True
 
     def healthy(self) -> bool:
         """Tell whether the message store is ready and the MQTT port takes a connection."""
@@ -172,11 +179,3 @@ class BrokerServer:
             },
         }
         return json.dumps(config, indent=2)
-
-
-def _write_private(path: Path, text: str) -> None:
-    making = path.with_suffix(".new")
-    making.unlink(missing_ok=True)
-    with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    making.rename(path)

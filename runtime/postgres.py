@@ -86,6 +86,7 @@ class PostgresServer:
         self._bin: Path | None = None
         self._pgdata: Path | None = None
         self.port = port or 0
+        self._answered = False
 
     @property
     def pgdata(self) -> Path:
@@ -126,6 +127,10 @@ class PostgresServer:
     def app_dsn(self) -> str:
         """Connection of the role every service uses."""
         return self._dsn(APP, DATABASE)
+
+    def prefer(self, port: int | None) -> None:
+        """Take this port at the first start when it is free (the one of an earlier run)."""
+        self.port = self.port or port or 0
 
     def _dsn(self, role: str, database: str) -> str:
         return f"postgresql://{role}:{secret(self.data, role)}@{HOST}:{self.port}/{database}"
@@ -201,7 +206,7 @@ class PostgresServer:
 
     def _launch(self) -> bool:
         """Start the postmaster once; False when it ended before it answered."""
-        if not self._wanted_port:
+        if not self._wanted_port and not self._answered:  # once known to others it stays
             self.port = free_port(self.port or None)
         options = {
             **sized_settings(memory_bytes()),
@@ -225,6 +230,7 @@ class PostgresServer:
             except psycopg.OperationalError:  # not listening yet, or recovering
                 time.sleep(0.05)
             else:
+                self._answered = True
                 return True
         self.stop()
         return False

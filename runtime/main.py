@@ -1,0 +1,188 @@
+"""`vaxtrail up`: one process tree on one data folder, from settings to a running product.
+
+PostgreSQL and the broker (unless settings name other ones), migrations once, then one process
+each for the read models, alerts, ingest and the API; the same commands serve on their own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from runtime import folder
+from runtime.broker import BrokerServer
+from runtime.postgres import PostgresServer
+from runtime.process import command_line, free_port, pids_with_argument, stop_pid
+from runtime.refusal import Refusal
+from runtime.settings import PREFIX, Settings, dsn
+from runtime.supervisor import (
+    SERVICE_STOP_STEPS,
+    Once,
+    Part,
+    Service,
+    Stopped,
+    Supervisor,
+    ignore_signals,
+    stop_on_signals,
+)
+
+log = structlog.get_logger(__name__)
+
+# In the order of their start; they stop in reverse, so nobody is left asking.
+SERVICES = ("project", "alert", "ingest", "api")
+FILTERS_PER_REGION = 5  # tele, backfill, event, status, scan
+_ROOT = Path(__file__).parent.parent
+
+
+def up(settings: Settings) -> None:
+    """Run the whole tree until SIGTERM or SIGINT. Refusal, StartFailed."""
+    data = settings.data.absolute()
+    folder.begin(data, settings.clock)
+    with folder.owned(data):
+        stop_on_signals()
+        tree = Tree(settings, data)
+        try:
+            tree.run()
+        except Stopped as stopped:
+            log.info("stopping", signal=str(stopped))
+        finally:
+            ignore_signals()
+            tree.stop()
+
+
+class Tree:
+    """The parts of one data folder and where they are."""
+
+    def __init__(self, settings: Settings, data: Path) -> None:
+        self._settings = settings
+        self._data = data
+        self._announced = False
+        before = folder.last_instance(data)
+        ports = before.ports if before else {}
+        self._postgres = self._broker = None
+        if settings.database_url is None:
+            self._postgres = PostgresServer(data, port=settings.pg_port)
+            self._postgres.prefer(ports.get("postgres"))
+        if settings.mqtt_url is None:
+            self._broker = BrokerServer(
+                data,
+                port=settings.mqtt_port,
+                sync=settings.mqtt_sync,
+                filters=FILTERS_PER_REGION * max(1, len(settings.regions)),
+                host=settings.mqtt_host,
+            )
+            self._broker.prefer(ports.get("mqtt"))
+        self._api_port = free_port(settings.api_port or ports.get("api"), settings.api_host)
+        if settings.api_port not in {None, self._api_port}:
+            raise Refusal(
+                f"端口 {settings.api_port} 已被占用（VAXTRAIL_API_PORT）",
+                f"Port {settings.api_port} is in use (VAXTRAIL_API_PORT).",
+            )
+        self._supervisor = Supervisor(self._parts(), self._record)
+
+    def run(self) -> None:
+        """Start everything and watch over it for ever. StartFailed."""
+        for pid in left_services(self._data):
+            log.warning("leftover_stopped", pid=pid)
+            stop_pid(pid, SERVICE_STOP_STEPS)
+        self._supervisor.start()
+        self._supervisor.watch(self._announce)
+
+    def stop(self) -> None:
+        """Stop everything that runs."""
+        self._supervisor.stop()
+
+    def _parts(self) -> list[tuple[str, Part]]:
+        servers: list[tuple[str, Part | None]] = [
+            ("postgres", self._postgres),
+            ("broker", self._broker),
+            ("migrate", Once(self._command("migrate"), lambda: self._environment(owner=True))),
+        ]
+        services = [(name, Service(self._command(name), self._environment)) for name in SERVICES]
+        return [(name, part) for name, part in [*servers, *services] if part is not None]
+
+    def _environment(self, *, owner: bool = False) -> dict[str, str]:
+        """Return the environment of a service: the settings as given, and where the parts are."""
+        instance = self._instance()
+        values = {
+            "DATA": str(self._data),
+            "DATABASE_URL": instance.app_dsn,
+            "OWNER_DATABASE_URL": instance.owner_dsn if owner else "",
+            "MQTT_URL": instance.mqtt_server_url,
+            "API_PORT": str(self._api_port),
+            "METRICS_PORT": "0",
+        }
+        env = {k: v for k, v in os.environ.items() if k not in _replaced(values)}
+        env.update({PREFIX + name: value for name, value in values.items()})
+        path = os.pathsep.join(filter(None, [str(_ROOT), env.get("PYTHONPATH")]))
+        return {**env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+    def _instance(self) -> folder.Instance:
+        """Return where everything is now."""
+        postgres, broker, settings = self._postgres, self._broker, self._settings
+        ports = {"api": self._api_port}
+        if postgres:
+            ports["postgres"] = postgres.port
+        if broker:
+            ports["mqtt"] = broker.port
+        url = dsn(settings.mqtt_url) or ""
+        return folder.Instance(
+            pid=os.getpid(),
+            app_dsn=postgres.app_dsn if postgres else dsn(settings.database_url) or "",
+            owner_dsn=postgres.owner_dsn if postgres else dsn(settings.owner_database_url) or "",
+            mqtt_server_url=broker.server_url if broker else url,
+            mqtt_gateway_url=broker.gateway_url if broker else url,
+            api_url=f"http://{reached(settings.api_host)}:{self._api_port}",
+            clock=settings.clock,
+            ports=ports,
+            pids=self._supervisor.pids,
+            restarts=self._supervisor.restarts,
+            pgdata=str(postgres.pgdata) if postgres else "",
+        )
+
+    def _command(self, name: str) -> list[str]:
+        return [sys.executable, "-m", "runtime.cli", "--data", str(self._data), name]
+
+    def _record(self) -> None:
+        folder.write_instance(self._data, self._instance())
+
+    def _announce(self) -> None:
+        if self._announced:
+            return
+        instance = self._instance()
+        self._announced = answers(instance.api_url + "/readyz")
+        if self._announced:
+            log.info("ready", api=instance.api_url, mqtt_port=instance.ports.get("mqtt"))
+
+
+def left_services(data: Path) -> list[int]:
+    """Return the services on this folder that an earlier supervisor left behind."""
+    return [
+        pid
+        for pid in pids_with_argument(str(data))
+        if "runtime.cli" in command_line(pid) and command_line(pid)[-1] in SERVICES
+    ]
+
+
+def answers(url: str) -> bool:
+    """Tell whether an address answers 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def reached(host: str) -> str:
+    """Return the address under which a listener on `host` is reached from this machine."""
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared only
+
+
+def _replaced(values: Mapping[str, str]) -> set[str]:
+    return {PREFIX + name + suffix for name in values for suffix in ("", "_FILE")}

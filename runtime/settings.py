@@ -1,0 +1,248 @@
+"""Every setting, read once: `VAXTRAIL_…` in the environment, then a TOML file, then defaults.
+
+The file is `VAXTRAIL_CONFIG`, else `vaxtrail.toml` in the working directory; its keys are the
+names below in lower case. A secret may instead be named by a file: `VAXTRAIL_…_FILE`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from domain.shared.errors import Invalid
+from domain.shared.ids import checked_region
+from runtime.refusal import Refusal
+
+PREFIX = "VAXTRAIL_"
+# Names with the prefix that are no settings: the file's own name, test data, simulators' wire.
+_OTHER = ("CONFIG", "SHARED")
+_SIMULATORS = "SIM_"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """One instance's settings. Frozen; `load` is the only place that makes it."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: Path = Field(Path(".vaxtrail/data"), description="数据目录 | data folder")
+    database_url: SecretStr | None = Field(
+        None,
+        description="应用角色的数据库地址；不填则用内置 PostgreSQL"
+        " | database of role vaxtrail_app; the embedded PostgreSQL when unset",
+    )
+    owner_database_url: SecretStr | None = Field(
+        None,
+        description="属主角色的数据库地址，仅迁移使用 | role vaxtrail_owner, for migrations only",
+    )
+    mqtt_url: SecretStr | None = Field(
+        None,
+        description="MQTT 代理地址；不填则用内置代理 | MQTT broker; the embedded one when unset",
+    )
+    pg_port: Port | None = Field(
+        None, description="内置数据库端口；不填则自选 | port of the embedded database; else free"
+    )
+    mqtt_host: str = Field(
+        "127.0.0.1", description="内置代理监听地址 | address the embedded broker listens on"
+    )
+    mqtt_port: Port | None = Field(
+        None, description="内置代理端口；不填则自选 | port of the embedded broker; else a free one"
+    )
+    mqtt_sync: Literal["always", "interval"] = Field(
+        "always",
+        description="代理落盘：每条，或每秒（断电可丢）"
+        " | broker to disk: each message, or every second (a power cut may lose some)",
+    )
+    api_host: str = Field("127.0.0.1", description="API 监听地址 | address the API listens on")
+    api_port: Port | None = Field(
+        None, description="API 端口；不填则自选 | port of the API; else a free one"
+    )
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0,
+        description="独立运行的服务在此端口给出自身指标，0 为不给出"
+        " | where a service run on its own shows its metrics, 0 = nowhere",
+    )
+    public_url: str = Field(
+        "", description="告警信息中的网址前缀 | address people reach, used in alert messages"
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="发信服务器 | mail server: smtp[s]://[user:password@]host[:port]",
+    )
+    smtp_from: str = Field("", description="发信人地址 | address mail is sent from")
+    regions: tuple[str, ...] = Field(
+        (),
+        description="本实例接收的地区（GB/T 2260，逗号分隔）；不填为全部"
+        " | regions taken in, comma separated; all when empty",
+    )
+    clock: Literal["real", "stepped"] = Field(
+        "real", description="时钟：真实，或由驱动程序步进（演示） | real, or moved by a driver"
+    )
+    disk_free_min_pct: Annotated[float, Field(ge=0, lt=100)] = Field(
+        5.0, description="磁盘可用低于此比例时停止接收 | % free below which intake stops"
+    )
+    log: Literal["auto", "json", "console"] = Field(
+        "auto", description="日志格式 | log format; auto = readable on a terminal, else JSON"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="日志级别 | log level"
+    )
+
+    @field_validator("regions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("regions")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for code in value:
+            try:
+                checked_region(code)
+            except Invalid as error:
+                raise ValueError(f"{code}: 不是六位行政区划代码 / not a GB/T 2260 code") from error
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.owner_database_url and not self.database_url:
+            raise ValueError(
+                "owner_database_url 须与 database_url 同时给出 / needs database_url beside it"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone, which knows about unknown keys and `_FILE`."""
+        return (init_settings,)
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read the settings. Refusal lists every wrong key in both languages, with where it stands."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = dict(_from_file(environ))
+    values.update(_from_environment(environ))
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        listed = "\n".join(
+            f"  {PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" if e["loc"] else f"  {e['msg']}"
+            for e in error.errors()
+        )
+        raise Refusal(f"设置有误：\n{listed}", "The settings above are not acceptable.") from error
+
+
+def secret_names() -> list[str]:
+    """Return the settings whose values are secrets."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    ]
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for key in sorted(k for k in environ if k.startswith(PREFIX)):
+        name = key.removeprefix(PREFIX)
+        # `NAME=` with nothing behind it, as compose files leave it, is the same as no NAME.
+        if name in _OTHER or name.startswith(_SIMULATORS) or not environ[key]:
+            continue
+        setting = name.lower()
+        if setting in Settings.model_fields:
+            yield setting, environ[key]
+        elif name.endswith("_FILE") and setting.removesuffix("_file") in secret_names():
+            if key.removesuffix("_FILE") in environ:
+                raise Refusal(
+                    f"{key} 与 {key.removesuffix('_FILE')} 只能给出一个",
+                    f"Give either {key} or {key.removesuffix('_FILE')}, not both.",
+                )
+            yield setting.removesuffix("_file"), _secret_file(key, environ[key])
+        else:
+            raise _unknown(key, "环境变量", "environment")
+
+
+def _secret_file(key: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise Refusal(
+            f"{key} 指向的文件无法读取：{path}", f"{key}: {path} cannot be read ({error.strerror})."
+        ) from error
+
+
+def _from_file(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    named = environ.get(PREFIX + "CONFIG")
+    path = Path(named or "vaxtrail.toml")
+    if not named and not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refusal(f"无法读取设置文件 {path}", f"Cannot read {path}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Refusal(f"设置文件 {path} 格式错误：{error}", f"{path} is not TOML.") from error
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown(key, f"文件 {path}", f"file {path}")
+    return values
+
+
+def _unknown(key: str, where_zh: str, where_en: str) -> Refusal:
+    return Refusal(
+        f"{where_zh}中有未知设置 {key}（运行 vaxtrail config template 可查看全部设置）",
+        f"Unknown setting {key} in {where_en}; `vaxtrail config template` lists all.",
+    )
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Return all values as text, secrets redacted."""
+    return {
+        name: "********" if isinstance(value, SecretStr) else _toml(value)
+        for name, value in settings
+    }
+
+
+def template() -> str:
+    """Return a settings file with every setting commented out at its default."""
+    lines = ["# Vaxtrail (苗迹) vaxtrail.toml"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else _toml(field.default)
+        zh, _, en = str(field.description).partition(" | ")
+        lines += ["", f"# {zh}", f"# {en}", f"# {name} = {default}".rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case int() | float():
+            return str(value)
+        case None:
+            return '""'
+        case _:
+            return f'"{value}"'
+
+
+def dsn(value: SecretStr | None) -> str | None:
+    """Return the plain text of an optional secret."""
+    return value.get_secret_value() if value is not None else None

@@ -1,0 +1,207 @@
+"""Keep a list of parts running: start in order, restart with back-off, stop in reverse order.
+
+It runs in the main thread: the kernel tells the parts when that thread ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, Protocol
+
+import structlog
+
+from runtime.process import StartFailed, spawn, stop_child
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.2
+BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+STEADY_SECONDS = 60.0  # having run this long, a part's earlier failures are forgotten
+SERVICE_STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT came; raised in the main thread wherever it is."""
+
+
+class Part(Protocol):
+    """Something that runs beside the supervisor."""
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it is alive."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+
+    def start(self) -> None:
+        """Start it and wait until it can be used. StartFailed."""
+
+    def stop(self) -> None:
+        """Stop it and wait for its end."""
+
+
+class Service:
+    """One of our own commands as a child process."""
+
+    def __init__(self, argv: Sequence[str], env: Callable[[], Mapping[str, str]]) -> None:
+        self._argv = argv
+        self._env = env  # asked at every start: it names where the parts before it are
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Tell whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self.running else None
+
+    def start(self) -> None:
+        """Start the process; it reports its own readiness."""
+        self._process = spawn(
+            self._argv,
+            log=None,
+            death_signal=signal.SIGTERM,
+            env=self._env(),
+            cwd=Path.cwd(),
+        )
+
+    def stop(self) -> None:
+        """Ask it to end; kill it when it does not."""
+        if self._process is not None:
+            stop_child(self._process, SERVICE_STOP_STEPS)
+
+
+class Once(Service):
+    """One of our own commands that runs to its end before the next part starts."""
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it has done its work."""
+        return self._process is not None and self._process.poll() == 0
+
+    def start(self) -> None:
+        """Run it. StartFailed when it does not succeed."""
+        super().start()
+        if self._process is None or self._process.wait() != 0:
+            raise StartFailed(f"{self._argv[-1]} failed / 失败")
+
+
+@dataclass
+class _Watched:
+    name: str
+    part: Part
+    started: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+    restarts: int = 0
+    up: bool = False
+
+
+class Supervisor:
+    """Runs named parts until SIGTERM or SIGINT; `on_change` is told after every start or end."""
+
+    def __init__(
+        self, parts: Sequence[tuple[str, Part]], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._watched = [_Watched(name, part) for name, part in parts]
+        self._on_change = on_change
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the parts that run now."""
+        return {w.name: w.part.pid for w in self._watched if w.part.pid is not None}
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each part had to be started again."""
+        return {w.name: w.restarts for w in self._watched}
+
+    def start(self) -> None:
+        """Start every part in order. StartFailed when one does not come up."""
+        for watched in self._watched:
+            self._start(watched)
+
+    def watch(self, each: Callable[[], None] = lambda: None) -> NoReturn:
+        """Restart what ends, for ever; `each` runs at every look."""
+        while True:
+            self.look()
+            each()
+            time.sleep(TICK_SECONDS)
+
+    def look(self) -> None:
+        """Look once: note ends, start again what is due. A part waits for those before it."""
+        for watched in self._watched:
+            if watched.up and not watched.part.running:
+                self._ended(watched)
+            if not watched.up and not self._restarted(watched):
+                return
+
+    def stop(self) -> None:
+        """Stop all parts, the last started first."""
+        for watched in reversed(self._watched):
+            if watched.part.pid is not None:
+                watched.part.stop()
+                log.info("part_stopped", name=watched.name)
+            watched.up = False
+
+    def _start(self, watched: _Watched) -> None:
+        watched.part.start()
+        watched.up = True
+        watched.started = time.monotonic()
+        log.info("part_started", name=watched.name, pid=watched.part.pid)
+        self._on_change()
+
+    def _restarted(self, watched: _Watched) -> bool:
+        if time.monotonic() < watched.due:
+            return False
+        watched.restarts += 1
+        reason = ""
+        try:
+            self._start(watched)
+        except StartFailed as error:
+            reason = str(error)
+        if reason:
+            seconds = self._postpone(watched)
+            log.error("part_not_started", name=watched.name, error=reason, restart_in_s=seconds)
+        return not reason
+
+    def _ended(self, watched: _Watched) -> None:
+        watched.up = False
+        if time.monotonic() - watched.started > STEADY_SECONDS:
+            watched.failures = 0
+        seconds = self._postpone(watched)
+        log.error("part_ended", name=watched.name, restart_in_s=seconds)
+        self._on_change()
+
+    def _postpone(self, watched: _Watched) -> float:
+        seconds: float = min(BACKOFF_FIRST_SECONDS * 2.0**watched.failures, BACKOFF_MAX_SECONDS)
+        watched.failures += 1
+        watched.due = time.monotonic() + seconds
+        return seconds
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGINT raise Stopped in the main thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _raise_stopped)
+
+
+def ignore_signals() -> None:
+    """Let a stop that has begun come to its end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _raise_stopped(number: int, _: FrameType | None) -> NoReturn:
+    raise Stopped(signal.Signals(number).name)
