@@ -92,7 +92,7 @@ class _Step(msgspec.Struct, kw_only=True, tag_field="step"):
 class _Commissioning(_Step, kw_only=True, tag="commissioning"):
     lot: Text
     level: Annotated[int, msgspec.Meta(ge=1, le=9)] | None = None
-    expiry: date | None = None  # said on the pack; the lot's own record is what counts
+    expiry: date | None = None
     unit: Name | None = None
 
     def fact(self, fact_id: str, site_id: str) -> Event:
@@ -101,6 +101,7 @@ class _Commissioning(_Step, kw_only=True, tag="commissioning"):
             site_id=site_id,
             unit_id=self.unit or "",
             lot_id=self.lot,
+            expires_on=self.expiry,
             level=self.level,
             codes=tuple(self.codes),
         )

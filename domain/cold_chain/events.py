@@ -155,3 +155,26 @@ class QuarantineResolved(Event):
     outcome: str  # stored | set_aside
     actor_id: str = ""
     resolved_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReported(Event):
+    """A device told of something other than a reading: a door, its power, a defrost; as it came."""
+
+    TOPIC: ClassVar[str] = "cold_chain.DeviceReported"
+    device_id: str
+    kind: str  # the message's own `kind`, empty when it names none
+    ts_ms: int
+    payload: str  # JSON
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayReported(Event):
+    """A gateway came on line or, by its will, went off; as it came. A repetition is no event."""
+
+    TOPIC: ClassVar[str] = "cold_chain.GatewayReported"
+    gateway_id: str
+    online: bool
+    payload: str  # JSON
+    received_ms: int

@@ -1,0 +1,191 @@
+"""What the ledger says about who may send and what is watched: folded in memory, read on.
+
+Sites, gateways, devices with their probes' placements, units, rule sets, products. `refresh` reads
+what the ledger has gained; ingest calls it before every batch, so a message that follows its
+device's registration finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from domain.alerting.events import RuleSetPublished
+from domain.alerting.watch import RuleSet, Watch, to_ms
+from domain.cold_chain.events import (
+    DeviceRegistered,
+    GatewayRegistered,
+    ProbePlaced,
+    ProbeRemoved,
+    UnitRegistered,
+)
+from domain.cold_chain.model import TEMPERATURE_CHANNELS, Device, Stand, evolve_device
+from domain.registry.events import SiteRegistered
+from domain.shared.events import Event
+from domain.traceability.events import ProductRegistered
+from ingest.refusals import Refused
+from ingest.topics import Topic
+from store.logs import Ledger
+
+TOPICS = (
+    SiteRegistered.TOPIC,
+    GatewayRegistered.TOPIC,
+    DeviceRegistered.TOPIC,
+    ProbePlaced.TOPIC,
+    ProbeRemoved.TOPIC,
+    UnitRegistered.TOPIC,
+    RuleSetPublished.TOPIC,
+    ProductRegistered.TOPIC,
+)
+READ_LIMIT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A probe came to or left its unit at `at_ms`, or the rules there changed from then on."""
+
+    device_id: str
+    channel: str
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Directory:
+    """The fold, and the ledger position it stands at."""
+
+    position: int = 0
+    sites: dict[str, str] = field(default_factory=dict)  # site -> region
+    gateways: dict[str, GatewayRegistered] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    units: dict[str, UnitRegistered] = field(default_factory=dict)
+    rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
+    products: set[str] = field(default_factory=set)
+    _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
+
+    def refresh(self, ledger: Ledger) -> list[Shift]:
+        """Take in what the ledger has gained; return what it changed for probes, in order."""
+        top = ledger.last_position()
+        shifts: list[Shift] = []
+        while self.position < top:
+            recorded = ledger.read(self.position, READ_LIMIT, TOPICS)
+            for _, envelope in recorded:
+                shifts += self._take(envelope.event)
+            full = len(recorded) == READ_LIMIT
+            self.position = recorded[-1].position if full else max(top, self.position)
+            self._watches.clear()
+        return shifts
+
+    def check_device(self, topic: Topic) -> Device:
+        """Return the topic's device, registered under that gateway, site and region, or refuse."""
+        device = self.devices.get(topic.device_id)
+        if device is None:
+            raise Refused("unknown_device", device=topic.device_id)
+        known = device.registered
+        _check_place(topic, known.region_code, known.site_id, known.gateway_id, known.device_id)
+        return device
+
+    def check_gateway(self, topic: Topic) -> None:
+        """Refuse a topic whose gateway is not registered at that site and region."""
+        known = self.gateways.get(topic.gateway_id)
+        if known is None:
+            raise Refused("unknown_gateway", gateway=topic.gateway_id)
+        _check_place(topic, known.region_code, known.site_id, known.gateway_id, known.gateway_id)
+
+    def check_site(self, topic: Topic) -> None:
+        """Refuse a topic whose site is not registered in that region."""
+        region = self.sites.get(topic.site_id)
+        if region is None:
+            raise Refused("unknown_site", site=topic.site_id)
+        _check_place(topic, region, topic.site_id, topic.gateway_id, topic.site_id)
+
+    def watches(self, device_id: str, channel: str) -> tuple[Watch, ...]:
+        """Return the watches of a probe, ascending in time; none for what no rule judges."""
+        key = (device_id, channel)
+        if key not in self._watches:
+            self._watches[key] = self._find_watches(device_id, channel)
+        return self._watches[key]
+
+    def _find_watches(self, device_id: str, channel: str) -> tuple[Watch, ...]:
+        device = self.devices.get(device_id)
+        if device is None or channel not in TEMPERATURE_CHANNELS:
+            return ()
+        stands: tuple[Stand | None, ...] = (*device.stands.get(channel, ()), None)
+        watches = []
+        for stand, following in pairwise(stands):
+            unit = self.units.get(stand.unit_id) if stand else None
+            rule_sets = self.rule_sets.get(unit.profile_id, ()) if unit else ()
+            if stand is None or unit is None or not rule_sets:
+                continue
+            watches.append(
+                Watch(
+                    device_id=device_id,
+                    channel=channel,
+                    unit_id=unit.unit_id,
+                    site_id=unit.site_id,
+                    region_code=unit.region_code,
+                    start_ms=to_ms(stand.since),
+                    end_ms=to_ms(following.since) if following else None,
+                    rule_sets=rule_sets,
+                )
+            )
+        return tuple(watches)
+
+    def _take(self, event: Event) -> list[Shift]:
+        match event:
+            case SiteRegistered():
+                self.sites[event.site_id] = event.region_code
+            case GatewayRegistered():
+                self.gateways[event.gateway_id] = event
+            case UnitRegistered():
+                self.units[event.unit_id] = event
+            case ProductRegistered():
+                self.products.add(event.product_id)
+            case RuleSetPublished():
+                return self._take_rules(event)
+            case DeviceRegistered() | ProbePlaced() | ProbeRemoved():
+                return self._take_device(event)
+            case _:
+                raise ValueError(f"{event.TOPIC} is not read here")
+        return []
+
+    def _take_device(self, event: DeviceRegistered | ProbePlaced | ProbeRemoved) -> list[Shift]:
+        changed = evolve_device(self.devices.get(event.device_id), event)
+        if changed is not None:
+            self.devices[event.device_id] = changed
+        match event:
+            case ProbePlaced():
+                return [Shift(event.device_id, event.channel, to_ms(event.placed_at))]
+            case ProbeRemoved():
+                return [Shift(event.device_id, event.channel, to_ms(event.removed_at))]
+        return []
+
+    def _take_rules(self, event: RuleSetPublished) -> list[Shift]:
+        added = RuleSet(event.version, to_ms(event.effective_from), event.rules)
+        known = self.rule_sets.get(event.profile_id, ())
+        self.rule_sets[event.profile_id] = tuple(
+            sorted((*known, added), key=lambda rule_set: (rule_set.effective_ms, rule_set.version))
+        )
+        return [
+            Shift(device_id, channel, added.effective_ms)
+            for device_id, device in self.devices.items()
+            for channel, stands in device.stands.items()
+            if self._under_profile(stands, event.profile_id)
+        ]
+
+    def _under_profile(self, stands: tuple[Stand, ...], profile_id: str) -> bool:
+        units: Mapping[str, UnitRegistered] = self.units
+        return any(
+            stand.unit_id in units and units[stand.unit_id].profile_id == profile_id
+            for stand in stands
+        )
+
+
+def _check_place(topic: Topic, region: str, site: str, gateway: str, what: str) -> None:
+    if (topic.region_code, topic.site_id, topic.gateway_id) != (region, site, gateway):
+        raise Refused(
+            "elsewhere",
+            what=what,
+            registered=f"{region}/{site}/{gateway}",
+            topic=f"{topic.region_code}/{topic.site_id}/{topic.gateway_id}",
+        )
