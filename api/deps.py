@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 if TYPE_CHECKING:
     import psycopg
+    from prometheus_client.registry import Collector
     from psycopg_pool import ConnectionPool
 
     from domain.shared.clock import Clock
@@ -21,7 +22,8 @@ class Deps:
     """The parts of a running instance.
 
     `pool` serves reads (autocommit, 4 to 8 connections, application role). `readiness` names the
-    parts that are not ready with the reason; empty = ready.
+    parts that are not ready with the reason; empty = ready. `collectors` tell the
+    rest of the instance's figures on `/metrics`.
     """
 
     ledger: Ledger
@@ -29,6 +31,7 @@ class Deps:
     pool: ConnectionPool[psycopg.Connection[Any]]
     clock: Clock
     readiness: Callable[[], Mapping[str, str]]
+    collectors: Sequence[Collector] = ()
 
 
 async def deps_of(request: Request) -> Deps:
