@@ -57,7 +57,11 @@ class AlertResolved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertAmended(Event):
-    """Late data changed an episode's times or peak; the earlier events stay."""
+    """Late data changed an episode's times or peak; the earlier events stay.
+
+    Carries the whole episode as it stands now: without `resolved_at` it is open (again); with
+    `resolved_at` but no `recovered_at` it was closed unverified.
+    """
 
     TOPIC: ClassVar[str] = "alerting.AlertAmended"
     alert_id: str
@@ -66,7 +70,7 @@ class AlertAmended(Event):
     peak_c: float
     recovered_at: datetime | None
     resolved_at: datetime | None
-    cause: str
+    cause: str  # late_data | reassessed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,18 @@ class AlertWithdrawn(Event):
 
     TOPIC: ClassVar[str] = "alerting.AlertWithdrawn"
     alert_id: str
-    cause: str
+    cause: str  # late_data | reassessed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertClosedUnverified(Event):
+    """Nobody will know whether it ever became good: the probe or the rule was taken away."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertClosedUnverified"
+    alert_id: str
+    closed_at: datetime
+    peak_c: float
+    reason: str  # probe_removed | rule_retired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
