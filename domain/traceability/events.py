@@ -57,6 +57,7 @@ class CodesCommissioned(Event):
     site_id: str
     unit_id: str = ""
     lot_id: str
+    expires_on: date | None = None  # as printed on the packs
     level: int | None = None
     codes: tuple[str, ...]
 
@@ -154,7 +155,9 @@ class DoseAdministered(Event):
     recipient: str = ""
     dose_number: int | None = None  # n-th dose out of this vial
     vaccinator: str = ""
-    parent: str = ""
+    body_site: str = ""  # where on the body, e.g. 左上臂三角肌
+    route: str = ""  # e.g. 肌内注射
+    parent: str = ""  # the pack it was taken from, where that was scanned too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

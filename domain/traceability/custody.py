@@ -1,0 +1,280 @@
+"""The chain of custody: facts in any order in, chain and present state of each code out.
+
+A code's chain is its own facts and, for every stay in a pack, the facts of that pack in the time of
+the stay (and so on upwards). A stay begins with packing and ends with unpacking, with packing into
+another pack, with an emptying of the whole pack, or when the code alone is scanned in a step that
+moves it: it cannot be in the pack any more, whatever was not written down.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from domain.traceability.facts import BEGINNING, Fact, Mention, Order, Step
+from domain.traceability.progress import ENDED, HOLDABLE, OWN, Entry, Flag, Progress, Status
+
+# Steps that move a code: scanned alone in one of them, it is no longer in its pack.
+MOVING = frozenset(
+    {
+        Step.SHIPPING,
+        Step.RETURNING,
+        Step.RECEIVING,
+        Step.STORING,
+        Step.OPENING,
+        Step.DISPENSING,
+        Step.WASTING,
+        Step.DESTROYING,
+    }
+)
+# What a pack goes through, its contents go through; these happen to single codes.
+_NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
+# Deeper than small, middle and large pack on a pallet in a container, the facts go in circles.
+LEVEL_MAX = 9
+
+
+class Stay(NamedTuple):
+    """A time inside a pack, after `start` and before `end` (None = still there)."""
+
+    parent: int
+    start: Order
+    end: Order | None
+
+    def covers(self, order: Order) -> bool:
+        """Tell whether something that happened to the pack happened to this content too."""
+        return self.start < order and (self.end is None or order < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a code now, or as of the position asked for."""
+
+    status: Status
+    site_id: str
+    unit_id: str
+    parent: int | None
+    lot_id: str
+    doses_given: int
+    doses_wasted: int
+    held: bool
+    recalled: bool
+    since_ms: int | None
+    flags: tuple[Flag, ...]
+
+
+def _no_dose_count(_code: int) -> int | None:
+    return None
+
+
+class Book:
+    """Facts about some codes and about all packs above them, ready to be asked.
+
+    `facts` without codes are holds and releases of whole lots. Facts given twice, or two with one
+    fact id, count once (the earlier position). Nothing depends on the order they are given in.
+    """
+
+    def __init__(
+        self,
+        mentions: Iterable[Mention],
+        *,
+        facts: Iterable[Fact] = (),
+        doses_per_vial: Callable[[int], int | None] = _no_dose_count,
+        as_of: int | None = None,
+    ) -> None:
+        self._doses_per_vial = doses_per_vial
+        named = [m for m in mentions if m.fact.counts(as_of)]
+        first = _first_positions(m.fact for m in named)
+        self._by_code: dict[int, dict[tuple[str, bool], Mention]] = defaultdict(dict)
+        for mention in named:
+            fact = mention.fact
+            if first[fact.fact_id] == fact.position:
+                self._by_code[mention.code][fact.fact_id, mention.as_parent] = mention
+        self._mentions = {
+            code: sorted(found.values(), key=lambda m: (m.fact.order, m.as_parent))
+            for code, found in self._by_code.items()
+        }
+        self._lot_facts = sorted((f for f in facts if f.counts(as_of)), key=lambda f: f.order)
+        self._stays: dict[int, tuple[Stay, ...]] = {}
+        self._entries: dict[int, list[Entry]] = {}
+        self._progress: dict[int, Progress] = {}
+
+    @property
+    def codes(self) -> list[int]:
+        """Return the keys of all codes that a fact names, ascending."""
+        return sorted(self._mentions)
+
+    def mentions(self, code: int) -> list[Mention]:
+        """Return the facts that name the code itself, in order."""
+        return self._mentions.get(code, [])
+
+    def stays(self, code: int) -> tuple[Stay, ...]:
+        """Return the times a code was inside packs, in order, without overlap."""
+        if code not in self._stays:
+            self._stays[code] = tuple(self._derive_stays(code))
+        return self._stays[code]
+
+    def inside(self, code: int) -> Stay | None:
+        """Return the stay that has not ended, if any."""
+        stays = self.stays(code)
+        return stays[-1] if stays and stays[-1].end is None else None
+
+    def chain(self, code: int) -> list[Entry]:
+        """Return the chain of a code: every fact that happened to it, in order."""
+        return self._climb(code, ())[0]
+
+    def progress(self, code: int) -> Progress:
+        """Return what became of a code outside the pack it is in now (if it is in one)."""
+        if code not in self._progress:
+            mentions, inside = self.mentions(code), self.inside(code)
+            progress = Progress(self._doses_per_vial(code), any(m.as_parent for m in mentions))
+            for entry in self.chain(code):
+                if not (entry.inherited and inside and inside.covers(entry.order)):
+                    progress.take(entry)
+            if not progress.commissioned:
+                progress.flags.add(Flag.UNKNOWN_CODE)
+            self._progress[code] = progress
+        return self._progress[code]
+
+    def state(self, code: int) -> State:
+        """Return the present state of a code; inside a pack, place and holds are the pack's."""
+        own, stay = self.progress(code), self.inside(code)
+        status, place, holds = self._resolved(code, ())
+        lot_held, lot_recalled = self.lot_hold(own.lot_id)
+        held = bool(holds) or lot_held
+        return State(
+            status=Status.HELD if held and status in HOLDABLE else status,
+            site_id=place[0],
+            unit_id=place[1],
+            parent=stay.parent if stay else None,
+            lot_id=own.lot_id,
+            doses_given=own.doses_given,
+            doses_wasted=own.doses_wasted,
+            held=held,
+            recalled=any(holds) or lot_recalled,
+            since_ms=own.since_ms,
+            flags=tuple(sorted(own.flags)),
+        )
+
+    def lot_hold(self, lot_id: str) -> tuple[bool, bool]:
+        """Return whether a whole lot is held, and whether that is a recall."""
+        held = recalled = False
+        for fact in self._lot_facts:
+            if fact.lot_id == lot_id:
+                held = fact.step is Step.HOLDING
+                recalled = held and (fact.recall or recalled)
+        return held, recalled
+
+    @cached_property
+    def contents(self) -> dict[int, set[int]]:
+        """Return for each pack every code that was ever in it, as far as the facts given tell."""
+        found: dict[int, set[int]] = {}
+        for code in self._mentions:
+            for stay in self.stays(code):
+                found.setdefault(stay.parent, set()).add(code)
+        return found
+
+    @cached_property
+    def levels(self) -> dict[int, int]:
+        """Return the pack level of every code: as commissioned, else 1 + that of its contents."""
+        found: dict[int, int] = {}
+        for code in self.codes:
+            self._level(code, found, 1)
+        return found
+
+    def _level(self, code: int, found: dict[int, int], depth: int) -> int:
+        if code not in found:
+            declared = self.progress(code).level
+            inner = self.contents.get(code, ()) if declared is None and depth < LEVEL_MAX else ()
+            deepest = max((self._level(child, found, depth + 1) for child in inner), default=0)
+            found[code] = declared or 1 + deepest
+        return found[code]
+
+    def _derive_stays(self, code: int) -> Iterable[Stay]:
+        opened: tuple[int, Order] | None = None
+        first = True
+        for mention in self.mentions(code):
+            fact, order = mention.fact, mention.fact.order
+            if mention.as_parent:
+                continue
+            if opened and (emptied := self._emptied(*opened, order)):
+                yield Stay(*opened, emptied)
+                opened = None
+            if opened and self._ends(opened[0], mention):
+                yield Stay(*opened, order)
+                opened = None
+            elif first and fact.step is not Step.PACKING and mention.parent is not None:
+                # Taken out of a pack that nobody saw it put into: it was there all along.
+                yield Stay(mention.parent, BEGINNING, order)
+                first = False
+            if fact.step is Step.PACKING and mention.parent is not None and not opened:
+                opened, first = (mention.parent, order), False
+        if opened:
+            yield Stay(*opened, self._emptied(*opened, None))
+
+    def _ends(self, parent: int, mention: Mention) -> bool:
+        match mention.fact.step:
+            case Step.PACKING:
+                return mention.parent != parent
+            case Step.UNPACKING:
+                return True
+            case step:
+                together = (mention.fact.fact_id, False) in self._by_code.get(parent, ())
+                return step in MOVING and not together
+
+    def _emptied(self, parent: int, start: Order, before: Order | None) -> Order | None:
+        for mention in self.mentions(parent):
+            order = mention.fact.order
+            if before is not None and order >= before:
+                return None
+            if mention.as_parent and mention.fact.all_contents and order > start:
+                return order
+        return None
+
+    def _climb(self, code: int, below: tuple[int, ...]) -> tuple[list[Entry], bool]:
+        """Return the chain, and whether it is whole: packs that contain each other cut it short."""
+        if code in self._entries:
+            return self._entries[code], True
+        entries = {
+            m.fact.fact_id: Entry(m.fact, code, m.as_parent, False) for m in self.mentions(code)
+        }
+        whole = True
+        for stay in self.stays(code):
+            if stay.parent == code or stay.parent in below:
+                whole = False
+                continue
+            above, complete = self._climb(stay.parent, (*below, code))
+            whole = whole and complete
+            for entry in above:
+                if _passes_down(entry) and stay.covers(entry.order):
+                    entries.setdefault(entry.fact.fact_id, entry._replace(inherited=True))
+        chain = sorted(entries.values(), key=lambda entry: entry.order)
+        if whole:
+            self._entries[code] = chain
+        return chain, whole
+
+    def _resolved(
+        self, code: int, below: tuple[int, ...]
+    ) -> tuple[Status, tuple[str, str], tuple[bool, ...]]:
+        if code in below:
+            return Status.UNKNOWN, ("", ""), ()
+        own, stay = self.progress(code), self.inside(code)
+        holds = tuple(own.holds.values())
+        if stay is None:
+            return own.status, (own.site_id, own.unit_id), holds
+        outer, place, outer_holds = self._resolved(stay.parent, (*below, code))
+        kept = own.status in ENDED or (own.status in OWN and outer not in ENDED)
+        return own.status if kept else outer, place, holds + outer_holds
+
+
+def _passes_down(entry: Entry) -> bool:
+    return not entry.as_parent and entry.fact.step not in _NOT_INHERITED
+
+
+def _first_positions(facts: Iterable[Fact]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    for fact in facts:
+        first[fact.fact_id] = min(fact.position, first.get(fact.fact_id, fact.position))
+    return first

@@ -1,0 +1,179 @@
+"""Facts about codes, in the form that is folded: what a step said once, and which codes it named.
+
+Facts are ordered by (time, step, fact id), never by order of arrival, so that late, repeated and
+shuffled captures give the same chain. A position is only ever used to answer "as of".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import NamedTuple
+
+from domain.traceability.codes import code_key
+from domain.traceability.events import (
+    CodesCommissioned,
+    DoseAdministered,
+    DosesWasted,
+    GoodsDestroyed,
+    GoodsDispatched,
+    GoodsReceived,
+    GoodsReturned,
+    HoldPlaced,
+    HoldReleased,
+    PacksAggregated,
+    PacksDisaggregated,
+    PutAway,
+    VialOpened,
+)
+
+FactEvent = (
+    CodesCommissioned
+    | PacksAggregated
+    | PacksDisaggregated
+    | GoodsDispatched
+    | GoodsReceived
+    | PutAway
+    | VialOpened
+    | DoseAdministered
+    | DosesWasted
+    | HoldPlaced
+    | HoldReleased
+    | GoodsReturned
+    | GoodsDestroyed
+)
+
+
+class Step(IntEnum):
+    """What was done. The number is stored, and orders facts of one moment: it is permanent."""
+
+    COMMISSIONING = 10
+    PACKING = 20
+    SHIPPING = 30
+    RETURNING = 35
+    RECEIVING = 40
+    STORING = 50
+    UNPACKING = 60
+    OPENING = 70
+    DISPENSING = 80
+    WASTING = 90
+    DESTROYING = 100
+    HOLDING = 110
+    RELEASING = 120
+
+
+STEP_OF: dict[type[FactEvent], Step] = {
+    CodesCommissioned: Step.COMMISSIONING,
+    PacksAggregated: Step.PACKING,
+    GoodsDispatched: Step.SHIPPING,
+    GoodsReturned: Step.RETURNING,
+    GoodsReceived: Step.RECEIVING,
+    PutAway: Step.STORING,
+    PacksDisaggregated: Step.UNPACKING,
+    VialOpened: Step.OPENING,
+    DoseAdministered: Step.DISPENSING,
+    DosesWasted: Step.WASTING,
+    GoodsDestroyed: Step.DESTROYING,
+    HoldPlaced: Step.HOLDING,
+    HoldReleased: Step.RELEASING,
+}
+
+Order = tuple[int, int, str]
+BEGINNING: Order = (-(2**63), 0, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing that happened to some codes, with the particulars of any step.
+
+    `t_ms` is the event time, `recorded_ms` when the ledger learned it (ms since 1970, UTC). A
+    fact counts as of position P when `position` <= P and it is not withdrawn at or before P.
+    """
+
+    fact_id: str
+    step: Step
+    t_ms: int
+    recorded_ms: int
+    position: int
+    withdrawn_position: int | None = None
+    site_id: str
+    to_site_id: str = ""
+    from_site_id: str = ""
+    unit_id: str = ""
+    vehicle_id: str = ""
+    device_id: str = ""
+    bill_no: str = ""
+    lot_id: str = ""
+    level: int | None = None
+    temperature_c: float | None = None
+    transport_c_min: float | None = None
+    transport_c_max: float | None = None
+    accepted: bool = True
+    recall: bool = False
+    doses: int | None = None
+    dose_number: int | None = None
+    recipient: str = ""
+    vaccinator: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str = ""
+    all_contents: bool = False  # an unpacking that names no child empties the pack
+
+    @property
+    def order(self) -> Order:
+        """Return where the fact stands among all facts."""
+        return (self.t_ms, self.step, self.fact_id)
+
+    def counts(self, as_of: int | None) -> bool:
+        """Tell whether the fact was known and not withdrawn at a position (None = now)."""
+        if as_of is None:
+            return self.withdrawn_position is None
+        gone = self.withdrawn_position
+        return self.position <= as_of and (gone is None or gone > as_of)
+
+
+class Mention(NamedTuple):
+    """A code (by key) named by a fact; `as_parent`: it is the pack that was filled or emptied."""
+
+    code: int
+    parent: int | None
+    as_parent: bool
+    fact: Fact
+
+
+_FIELDS = frozenset(f.name for f in fields(Fact))
+_COPIED = {
+    cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS - {"withdrawn_position"})
+    for cls in STEP_OF
+}
+
+
+def fact_of(event: FactEvent, *, t_ms: int, recorded_ms: int, position: int) -> Fact:
+    """Return the fact that a stored event states."""
+    cls = type(event)
+    return Fact(
+        step=STEP_OF[cls],
+        t_ms=t_ms,
+        recorded_ms=recorded_ms,
+        position=position,
+        all_contents=cls is PacksDisaggregated and not event.codes,
+        **{name: getattr(event, name) for name in _COPIED[cls]},
+    )
+
+
+def mentions_of(event: FactEvent, fact: Fact) -> list[Mention]:
+    """Return the codes a fact names, each once; a pack inside itself is not believed."""
+    named = getattr(event, "parent", "")
+    parent = code_key(named) if named else None
+    children = dict.fromkeys(map(code_key, event.codes))
+    mentions = [Mention(code, parent, False, fact) for code in children if code != parent]
+    if parent is not None and not isinstance(event, DoseAdministered):
+        mentions.append(Mention(parent, None, True, fact))
+    return mentions
+
+
+def texts_of(event: FactEvent) -> Sequence[str]:
+    """Return the codes of an event as texts, the pack among them."""
+    named = getattr(event, "parent", "")
+    return [*event.codes, named] if named else event.codes

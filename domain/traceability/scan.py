@@ -1,0 +1,155 @@
+"""A scan as a person or a device states it: step, codes and fields in, the event out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from domain.shared.errors import Invalid
+from domain.shared.ids import checked_name
+from domain.shared.text import checked_text
+from domain.traceability.codes import canonical, product_of
+from domain.traceability.events import (
+    CodesCommissioned,
+    DoseAdministered,
+    DosesWasted,
+    GoodsDestroyed,
+    GoodsDispatched,
+    GoodsReceived,
+    GoodsReturned,
+    HoldPlaced,
+    HoldReleased,
+    PacksAggregated,
+    PacksDisaggregated,
+    PutAway,
+    VialOpened,
+)
+from domain.traceability.facts import FactEvent
+
+# Codes in one scan; a scanner sends a pallet as several.
+SCAN_CODES_MAX = 10_000
+# °C; no probe reads beyond it (and NaN is not within it).
+CELSIUS_ABS_MAX = 200.0
+
+
+def fact_from_scan(
+    step: str, *, fact_id: str, site_id: str, codes: Sequence[str], fields: Mapping[str, object]
+) -> FactEvent:
+    """Return the fact that a scan states; `fields` as named on the wire, None = not given.
+
+    Invalid: unknown_step, unknown_field (or one this step has no use for), missing_field (with
+    `field`; `codes` where none is given), bad_field, bad_code, bad_name, bad_text.
+    """
+    cls, required = _STEPS.get(step, (None, ()))
+    if cls is None:
+        raise Invalid("unknown_step", field="step", value=step)
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in required:
+        if name not in given:
+            raise Invalid("missing_field", field=name, step=step)
+    if not codes and cls is not PacksDisaggregated:
+        raise Invalid("missing_field", field="codes", step=step)
+    if len(codes) > SCAN_CODES_MAX:
+        raise Invalid("too_many_codes", field="codes", max=SCAN_CODES_MAX)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        attribute, reader = _WIRE.get(name, ("", _text))
+        if attribute not in cls.__dataclass_fields__:
+            raise Invalid("unknown_field", field=name, step=step)
+        values[attribute] = reader(name, value)
+        if values[attribute] is None:
+            raise Invalid("bad_field", field=name)
+    found = tuple(dict.fromkeys(canonical(code) for code in codes))
+    return cls(fact_id=fact_id, site_id=checked_name(site_id, "site_id"), codes=found, **values)
+
+
+def products_of(fact: FactEvent) -> dict[str, str]:
+    """Return the products of a fact's codes, each with one of the codes."""
+    found: dict[str, str] = {}
+    for code in (*fact.codes, *filter(None, [getattr(fact, "parent", "")])):
+        found.setdefault(product_of(code), code)
+    return found
+
+
+def _text(name: str, value: object) -> str | None:
+    return checked_text(value, name, required=False) if isinstance(value, str) else None
+
+
+def _name(name: str, value: object) -> str | None:
+    return checked_name(value, name) if isinstance(value, str) else None
+
+
+def _code(_name: str, value: object) -> str | None:
+    return canonical(value) if isinstance(value, str) else None
+
+
+def _number(_name: str, value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -CELSIUS_ABS_MAX <= value <= CELSIUS_ABS_MAX else None
+
+
+def _count(_name: str, value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value < 2**31 else None
+
+
+def _flag(_name: str, value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _date(_name: str, value: object) -> date | None:
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+_Reader = Callable[[str, object], object]
+# Field of a scan as it stands on the wire -> attribute of the event, and how to read it.
+_WIRE: dict[str, tuple[str, _Reader]] = {
+    "lot": ("lot_id", _text),
+    "expiry": ("expires_on", _date),
+    "level": ("level", _count),
+    "parent": ("parent", _code),
+    "to": ("to_site_id", _name),
+    "from": ("from_site_id", _name),
+    "bill": ("bill_no", _text),
+    "vehicle": ("vehicle_id", _name),
+    "unit": ("unit_id", _name),
+    "device": ("device_id", _name),
+    "temp": ("temperature_c", _number),
+    "tmin": ("transport_c_min", _number),
+    "tmax": ("transport_c_max", _number),
+    "accepted": ("accepted", _flag),
+    "recipient": ("recipient", _text),
+    "dose": ("dose_number", _count),
+    "vaccinator": ("vaccinator", _text),
+    "doses": ("doses", _count),
+    "opened": ("opened", _flag),
+    "reason": ("reason", _text),
+    "executer": ("executed_by", _text),
+    "supervisor": ("supervised_by", _text),
+    "recall": ("recall", _flag),
+}
+# Step (CBV word) -> event, fields that must be given.
+_STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
+    "commissioning": (CodesCommissioned, ("lot",)),
+    "packing": (PacksAggregated, ("parent",)),
+    "unpacking": (PacksDisaggregated, ("parent",)),
+    "shipping": (GoodsDispatched, ("to", "bill")),
+    "receiving": (GoodsReceived, ("bill",)),
+    "storing": (PutAway, ("unit",)),
+    "opening": (VialOpened, ()),
+    "dispensing": (DoseAdministered, ()),
+    "wasting": (DosesWasted, ("reason",)),
+    "holding": (HoldPlaced, ("reason",)),
+    "releasing": (HoldReleased, ("reason",)),
+    "returning": (GoodsReturned, ()),
+    "destroying": (GoodsDestroyed, ()),
+}
+STEPS = tuple(_STEPS)
