@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from domain.shared.errors import Invalid, NotAllowed, NotFound
 from domain.shared.ids import covers, region_prefix
 from domain.shared.roles import Role
+from projections import accounts
 
 # Age in seconds at which the table of keys is read again: a revoked key stops within a second.
 KEYS_AGE_MAX_S = 0.5
@@ -134,4 +135,6 @@ def permission(name: StrEnum, *roles: Role) -> Any:
 
 def load_keys(pool: ConnectionPool[Any]) -> dict[str, Principal]:
     """Return the holders of all keys that are not revoked, by the SHA-256 of the key."""
-    raise NotImplementedError
+    with pool.connection() as conn:
+        found = accounts.keys(conn)
+    return {k.digest: Principal(k.key_id, Role(k.role), k.region_code) for k in found}

@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.asof import Position, followed
 from api.auth import Principal
 from api.deps import Deps, DepsOf
+from api.routing import json_answer
 from domain.shared.decide import fold
 from domain.shared.errors import Invalid
 from domain.shared.events import Event
@@ -137,9 +138,23 @@ def receipt(outcome: Outcome, location: str, telemetry: int) -> Answer:
     return Answer(201 if outcome.events else 200, headers, orjson.dumps(body))
 
 
+def versioned(
+    ledger: Ledger, stream: UUID, evolve: Callable[[S | None, Any], S | None]
+) -> tuple[S | None, int]:
+    """Return the present state of a stream and its version, (None, 0) when it has no events."""
+    envelopes = ledger.stream(stream)
+    version = envelopes[-1].originator_version if envelopes else 0
+    return fold(evolve, None, (envelope.event for envelope in envelopes)), version
+
+
 def state_of(ledger: Ledger, stream: UUID, evolve: Callable[[S | None, Any], S | None]) -> S | None:
     """Return the present state of a stream, None when it has no events."""
-    return fold(evolve, None, (envelope.event for envelope in ledger.stream(stream)))
+    return versioned(ledger, stream, evolve)[0]
+
+
+def shown(state: Event, version: int) -> Response:
+    """Answer a thing whose state has the shape of an event, with its version as ETag."""
+    return json_answer({**asdict(state), "version": version}, headers={"ETag": f'"{version}"'})  # type: ignore[call-overload]  # every event is a dataclass
 
 
 async def call_of(

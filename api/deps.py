@@ -22,8 +22,8 @@ class Deps:
     """The parts of a running instance.
 
     `pool` serves reads (autocommit, 4 to 8 connections, application role). `readiness` names the
-    parts that are not ready with the reason; empty = ready. `collectors` tell the
-    rest of the instance's figures on `/metrics`.
+    parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
+    instance's figures on `/metrics`.
     """
 
     ledger: Ledger

@@ -15,8 +15,6 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 def install(app: FastAPI, deps: Deps) -> Histogram:
     """Add the three pages and return the histogram of answers, which the middleware feeds."""
     registry = CollectorRegistry()
-    for collector in deps.collectors:
-        registry.register(collector)
     seconds = Histogram(
         "vaxtrail_http_request_seconds",
         "Time to the first byte of an answer",
@@ -24,6 +22,9 @@ def install(app: FastAPI, deps: Deps) -> Histogram:
         buckets=BUCKETS_S,
         registry=registry,
     )
+
+    for collector in deps.collectors:
+        registry.register(collector)
 
     @app.get("/livez", include_in_schema=False)
     async def livez() -> Response:

@@ -38,6 +38,11 @@ class Page:
             raise Invalid("bad_cursor", field="cursor")
         return tuple(self.after)
 
+    def after_text(self) -> str:
+        """Return the text key to continue after; empty, before every key, from the beginning."""
+        key = self.after_key(str)
+        return key[0] if key else ""
+
     def answer(self, rows: Sequence[T], key: Callable[[T], Sequence[object]]) -> Response:
         """Answer a list. `rows` holds up to limit + 1 rows: the last only tells of more."""
         items = rows[: self.limit]
