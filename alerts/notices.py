@@ -17,6 +17,7 @@ import psycopg
 from domain.alerting.events import (
     AlertAcknowledged,
     AlertAmended,
+    AlertClosedUnverified,
     AlertEscalated,
     AlertFired,
     AlertResolved,
@@ -34,6 +35,7 @@ KINDS: dict[type[Event], str] = {
     AlertAmended: "amended",
     AlertResolved: "resolved",
     AlertWithdrawn: "withdrawn",
+    AlertClosedUnverified: "closed",
     AlertAcknowledged: "acknowledged",
 }
 # Least to most urgent; a recipient's `severity_min` is one of them.

@@ -1,0 +1,185 @@
+"""The words of an alert: Chinese first, English second, from what is known at the moment.
+
+A message names place, equipment, value, limit, since when, duration, level, one thing to do, the
+alert's number and a link. Times are shown in Asia/Shanghai (no summer time since 1991).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+# One part of a Chinese short message; the subject line keeps to it.
+SHORT_MAX = 70
+
+SEVERITY = {
+    "info": ("提示", "info"),
+    "minor": ("一般", "minor"),
+    "major": ("重要", "major"),
+    "critical": ("紧急", "critical"),
+}
+WHAT = {
+    "fired": ("温度告警", "Temperature alert"),
+    "escalated": ("告警升级", "Alert escalated"),
+    "amended": ("告警更正", "Alert corrected"),
+    "resolved": ("已恢复", "Back to normal"),
+    "withdrawn": ("告警撤销", "Alert withdrawn"),
+    "closed": ("未核实关闭", "Closed unverified"),
+    "acknowledged": ("已有人处理", "Alert taken on"),
+}
+SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
+TO_DO = {
+    "high": (
+        "请立即查看设备、电源和门，必要时将疫苗转移到备用设备。",
+        "Check the equipment, its power and its door now; move the vaccine if needed.",
+    ),
+    "low": (
+        "请立即查看设备，疑似受冻的疫苗先隔离，不得使用。",
+        "Check the equipment now; set aside vaccine that may have frozen and do not use it.",
+    ),
+    "amended": (
+        "补传数据更正了时间或极值，请以本条为准。",
+        "Late data corrected the times or the peak: go by this message.",
+    ),
+    "resolved": (
+        "请核对期间存放的疫苗后再使用。",
+        "Check the vaccine that was inside before it is used.",
+    ),
+    "withdrawn": (
+        "补传数据表明并未超温，先前的通知作废，无需处理。",
+        "Late data show that there was no excursion: nothing is to be done.",
+    ),
+    "closed": (
+        "探头已移走或规则已停用，未见恢复：请现场核对疫苗。",
+        "The probe or the rule is gone and no recovery was seen: check the vaccine on site.",
+    ),
+    "acknowledged": (
+        "无需重复处理，请留意后续通知。",
+        "Somebody is on it: watch for what follows.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a message tells. Temperatures in °C; `names` by field of the alert, (zh, en)."""
+
+    alert_id: str
+    kind: str
+    level: int
+    severity: str
+    at: datetime
+    alert: Mapping[str, Any]
+    names: Mapping[str, tuple[str, str]]
+    link: str
+
+    def name(self, field: str, language: int) -> str:
+        """Return the name of the site or unit in this alert, its id when it has none."""
+        known = str(self.alert.get(field, "-"))
+        return " ".join(self.names.get(field, (known, known))[language].split())
+
+    def moment(self, field: str) -> datetime | None:
+        """Return a time of the alert, None when it is not known."""
+        value = self.alert.get(field)
+        return datetime.fromisoformat(value).astimezone(UTC) if value else None
+
+    @property
+    def number(self) -> str:
+        """Return the short number people say to each other."""
+        return self.alert_id[:8].upper()
+
+    @property
+    def minutes(self) -> int:
+        """Return how many whole minutes it has lasted, or had lasted when it recovered."""
+        started = self.moment("started_at") or self.at
+        ended = self.moment("recovered_at") or self.moment("closed_at") or self.at
+        return max(0, int((ended - started).total_seconds() // 60))
+
+
+def shown(moment: datetime | None) -> str:
+    """Return a time as people in China read it, to the minute."""
+    return moment.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M") if moment else "-"
+
+
+def degrees(value: object) -> str:
+    """Return a temperature with one decimal, "-" when unknown."""
+    return f"{value:.1f}" if isinstance(value, int | float) else "-"
+
+
+def short(facts: Facts) -> str:
+    """Return one line of at most 70 characters (one part of a Chinese short message)."""
+    started = facts.moment("started_at")
+    since = started.astimezone(SHANGHAI).strftime("%m-%d %H:%M起") if started else ""
+    side = SIDE.get(str(facts.alert.get("side")), ("", ""))[0]
+    value = degrees(facts.alert.get("peak_c"))
+    limit = degrees(facts.alert.get("limit_c"))
+    before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
+    after = f" {value}℃{side}{limit}℃ {since} {facts.number}"
+    place = facts.name("site_id", 0) + facts.name("unit_id", 0)
+    room = SHORT_MAX - len(before) - len(after)
+    return before + (place if len(place) <= room else place[: room - 1] + "…") + after
+
+
+def long(facts: Facts) -> str:
+    """Return the whole message in both languages."""
+    return "\n".join([*_lines(facts, 0), "", "----", "", *_lines(facts, 1), ""])
+
+
+def _what(facts: Facts, language: int) -> str:
+    what = WHAT[facts.kind][language]
+    if facts.kind != "escalated":
+        return what
+    return f"{what}（第{facts.level}级）" if language == 0 else f"{what} (level {facts.level})"
+
+
+def _to_do(facts: Facts, language: int) -> str:
+    known = TO_DO.get(facts.kind) or TO_DO[str(facts.alert.get("side", "high"))]
+    return known[language]
+
+
+def _lines(facts: Facts, language: int) -> list[str]:
+    alert = facts.alert
+    severity = SEVERITY[facts.severity][language]
+    side = SIDE.get(str(alert.get("side")), ("", ""))[language]
+    peak, limit = degrees(alert.get("peak_c")), degrees(alert.get("limit_c"))
+    probe = f"{alert.get('device_id', '-')}/{alert.get('channel', '-')}"
+    site, unit = facts.name("site_id", language), facts.name("unit_id", language)
+    started, minutes = shown(facts.moment("started_at")), facts.minutes
+    if language == 0:
+        lines = [
+            f"【{severity}】{_what(facts, 0)}",
+            f"地点：{site}",
+            f"设备：{unit}（探头 {probe}）",
+            f"极值：{peak} ℃，限值：{side} {limit} ℃",
+            f"开始：{started}（北京时间），持续 {minutes} 分钟",
+        ]
+    else:
+        lines = [
+            f"[{severity}] {_what(facts, 1)}",
+            f"Site: {site}",
+            f"Equipment: {unit} (probe {probe})",
+            f"Peak: {peak} °C, limit: {side} {limit} °C",
+            f"Since: {started} (Beijing time), for {minutes} min",
+        ]
+    return lines + _ending(facts, language)
+
+
+def _ending(facts: Facts, language: int) -> list[str]:
+    lines = []
+    late = ("说明：由补传数据发现，以上为实际发生时间", "Note: found in late data; times are real")
+    who = ("确认人：", "Taken on by: ")[language]
+    if facts.alert.get("late"):
+        lines.append(late[language])
+    if facts.kind == "acknowledged":
+        comment = " ".join(str(facts.alert.get("comment", "")).split())
+        lines.append(f"{who}{facts.alert.get('actor_role', '')} {comment}".rstrip())
+    labels = (("处理：", "编号：", "链接："), ("To do: ", "Number: ", "Link: "))[language]
+    return [
+        *lines,
+        labels[0] + _to_do(facts, language),
+        labels[1] + facts.number,
+        labels[2] + facts.link,
+    ]

@@ -1,0 +1,213 @@
+"""The sender: notices out of the outbox to each recipient, retried until done or given up.
+
+notice (outbox row) -> one `delivery` a recipient -> queued -> sending -> sent
+                                                       ^---- queued again ---- | failed
+A delivery is stored once for its key. Delivery itself is at least once: a kill between the send and
+its record makes the next start send again, under the same key (`Message-ID`, `Idempotency-Key`), by
+which the receiver can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from prometheus_client import Counter, Histogram
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from alerts import messages
+from alerts.channels.channel import Channel, Message, Permanent, Undelivered
+from alerts.notices import SEVERITIES
+from projections.shared import org_tree
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).with_name("sql") / "outbox.sql")
+log = structlog.get_logger(__name__)
+
+Pool = ConnectionPool[psycopg.Connection[Any]]
+
+# Seconds to the next attempt after the 1st, 2nd, … failure; the last value repeats.
+BACKOFF_S = (1, 5, 25, 125, 625, 1800)
+# Attempts before a delivery is given up as `failed` (after about seven hours).
+ATTEMPTS_MAX = 20
+# Characters of an error kept with a delivery.
+ERROR_MAX = 500
+
+ATTEMPTS = Counter("vaxtrail_alert_deliveries_total", "Attempts by result", ["channel", "result"])
+DELAY = Histogram(
+    "vaxtrail_alert_delay_seconds",
+    "From the record of an alert to its first message accepted",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A delivery in the hands of this sender, with its notice and where it goes."""
+
+    key: str
+    attempts: int
+    channel: str
+    address: str | None
+    secret: str | None
+    outbox_id: int
+    notice: str
+    alert_id: str
+    kind: str
+    level: int
+    severity: str
+    created_at: datetime
+
+
+class Sender:
+    """Expands notices and sends deliveries; every method may run in several threads at once.
+
+    `now` decides what is due and is written beside what was done.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        channels: Mapping[str, Channel],
+        *,
+        now: Callable[[], datetime],
+        public_url: str,
+    ) -> None:
+        self._pool = pool
+        self._channels = channels
+        self._now = now
+        self._public_url = public_url.rstrip("/")
+
+    def expand(self) -> int:
+        """Put down who must be told of each new notice; return how many notices it were."""
+        count = 0
+        values = {"now": self._now(), "severities": list(SEVERITIES)}
+        with self._pool.connection() as conn, conn.transaction():
+            conn.execute(queries.take_turn)
+            while conn.execute(queries.expand_next, values).fetchone() is not None:
+                count += 1
+        return count
+
+    def send_due(self) -> int:
+        """Send what is due, one after the other; return how many attempts were made."""
+        count = 0
+        while self.send_next():
+            count += 1
+        return count
+
+    def send_next(self) -> bool:
+        """Make one attempt at the next due delivery; False when none is due."""
+        with self._pool.connection() as conn:
+            claimed = conn.execute(queries.claim, {"now": self._now()}).fetchone()
+            if claimed is None:
+                return False
+            with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
+                row = cur.execute(queries.hold, claimed).fetchone()
+                if row is not None:  # else another sender took it over in between
+                    self._attempt(conn, claimed[0], Held(**row))
+        return True
+
+    def states(self) -> dict[str, int]:
+        """Return how many deliveries there are in each state."""
+        with self._pool.connection() as conn:
+            return dict(conn.execute(queries.count_states).fetchall())
+
+    def close(self) -> None:
+        """Close the channels' connections."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def _attempt(self, conn: psycopg.Connection[Any], delivery_id: int, held: Held) -> None:
+        try:
+            evidence = self._send(conn, held)
+        except Undelivered as error:
+            self._undelivered(conn, delivery_id, held, error)
+            return
+        sent_at = self._now()
+        conn.execute(queries.record_sent, (sent_at, Jsonb(evidence), delivery_id))
+        ATTEMPTS.labels(held.channel, "sent").inc()
+        if held.kind == "fired":
+            DELAY.observe(max(0.0, (sent_at - held.created_at).total_seconds()))
+        log.info("alert_delivered", alert_id=held.alert_id, kind=held.kind, key=held.key)
+
+    def _send(self, conn: psycopg.Connection[Any], held: Held) -> dict[str, str]:
+        channel = self._channels.get(held.channel)
+        if channel is None:
+            raise Permanent(f"no {held.channel} channel is configured")
+        if held.address is None:
+            raise Permanent("the recipient was removed")
+        return channel.send(self._message(conn, held))
+
+    def _message(self, conn: psycopg.Connection[Any], held: Held) -> Message:
+        alert: dict[str, Any] = {}
+        for (payload,) in conn.execute(queries.payloads, (held.alert_id, held.outbox_id)):
+            alert |= payload
+        link = f"{self._public_url}/api/v1/alerts/{held.alert_id}"
+        facts = messages.Facts(
+            alert_id=held.alert_id,
+            kind=held.kind,
+            level=held.level,
+            severity=held.severity,
+            at=held.created_at,
+            alert=alert,
+            names=_names(conn, alert),
+            link=link,
+        )
+        subject = messages.short(facts)
+        return Message(
+            key=held.key,
+            thread=held.alert_id,
+            address=held.address or "",
+            secret=held.secret or "",
+            subject=subject,
+            text=messages.long(facts),
+            event={
+                "id": held.notice,
+                "kind": held.kind,
+                "level": held.level,
+                "severity": held.severity,
+                "at": held.created_at,
+                "alert": alert,
+                "summary": subject,
+                "link": link,
+            },
+            at=held.created_at,
+            sent_at=self._now(),
+        )
+
+    def _undelivered(
+        self, conn: psycopg.Connection[Any], delivery_id: int, held: Held, error: Undelivered
+    ) -> None:
+        text = str(error)[:ERROR_MAX]
+        if error.permanent or held.attempts >= ATTEMPTS_MAX:
+            conn.execute(queries.record_failed, (text, delivery_id))
+            result = "failed"
+        else:
+            wait = BACKOFF_S[min(held.attempts, len(BACKOFF_S)) - 1]
+            next_at = self._now() + timedelta(seconds=wait)
+            conn.execute(queries.record_retry, (next_at, text, delivery_id))
+            result = "retried"
+        ATTEMPTS.labels(held.channel, result).inc()
+        log.warning("alert_undelivered", key=held.key, result=result, error=text)
+
+
+def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the names of the alert's site and unit by field; none while nobody knows them."""
+    found = {}
+    try:
+        with conn.transaction():
+            for field, kind in (("site_id", "site"), ("unit_id", "unit")):
+                key = str(alert.get(field, ""))
+                known = org_tree.names(conn, [key], kind).get(key)
+                if known is not None:
+                    found[field] = (known.zh, known.en or known.zh)
+    except psycopg.errors.UndefinedTable:  # the read models are not built yet
+        return {}
+    return found
