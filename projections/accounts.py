@@ -51,19 +51,19 @@ PROJECTION = Projection(
 )
 
 
-def valid_keys(conn: psycopg.Connection[Any]) -> list[ApiKey]:
+def keys(conn: psycopg.Connection[Any]) -> list[ApiKey]:
     """Return every key that is not revoked."""
     with conn.cursor(row_factory=class_row(ApiKey)) as cur:
-        return cur.execute(queries.valid_keys).fetchall()
+        return cur.execute(queries.keys).fetchall()
 
 
-def keys(
+def key_list(
     conn: psycopg.Connection[Any], *, region: str = "", after: str = "", limit: int
 ) -> list[ApiKey]:
     """Return up to `limit` keys of a region (a prefix of its code) by id, after the id `after`."""
     with conn.cursor(row_factory=class_row(ApiKey)) as cur:
         page = {"region": region, "after": after, "limit": limit}
-        return cur.execute(queries.keys, page).fetchall()
+        return cur.execute(queries.key_list, page).fetchall()
 
 
 def key(conn: psycopg.Connection[Any], key_id: str) -> ApiKey | None:

@@ -15,12 +15,9 @@ from domain.accounts.events import ApiKeyIssued, ApiKeyRevoked
 from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
-from domain.shared.ids import checked_name, checked_region, stream_id
+from domain.shared.ids import WHOLE_COUNTRY, checked_name, checked_region, stream_id
 from domain.shared.roles import Role
 from domain.shared.text import checked_text
-
-# The region of a key for the whole country.
-WHOLE_COUNTRY = "000000"
 
 # SHA-256 in lower-case hexadecimal.
 _DIGEST = re.compile(r"[0-9a-f]{64}")

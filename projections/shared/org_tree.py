@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from projections.projection import Projection
 from store.envelope import Recorded
 from store.sql import load_queries
 
-queries = load_queries(Path(__file__).parents[1] / "sql" / "shared" / "org_tree.sql")
+queries = load_queries(Path(__file__).parents[1] / "sql" / "shared_org_tree.sql")
+
+# Only a site has coordinates.
+NOWHERE = {"latitude": None, "longitude": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +37,16 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
     for recorded in batch:
         match recorded.envelope.event:
             case OrganisationRegistered() as event:
-                _put(cur, "organisation", event.org_code, "", event)
+                ids = {"kind": "organisation", "id": event.org_code, "parent_id": ""}
+                cur.execute(queries.put_node, NOWHERE | asdict(event) | ids)
             case SiteRegistered() as event:
-                _put(cur, "site", event.site_id, event.org_code, event)
+                ids = {"kind": "site", "id": event.site_id, "parent_id": event.org_code}
+                cur.execute(queries.put_node, asdict(event) | ids)
             case UnitRegistered() as event:
-                _put(cur, "unit", event.unit_id, event.site_id, event)
+                ids = {"kind": "unit", "id": event.unit_id, "parent_id": event.site_id}
+                cur.execute(queries.put_node, NOWHERE | asdict(event) | ids)
             case SiteChanged() as event:
-                values = {
-                    "site_id": event.site_id,
-                    "name": event.name,
-                    "name_en": event.name_en,
-                    "latitude": event.latitude,
-                    "longitude": event.longitude,
-                }
-                cur.execute(queries.change_site, values)
-
-
-def _put(
-    cur: psycopg.Cursor[Any],
-    kind: str,
-    node_id: str,
-    parent_id: str,
-    event: OrganisationRegistered | SiteRegistered | UnitRegistered,
-) -> None:
-    placed = isinstance(event, SiteRegistered)
-    values = {
-        "kind": kind,
-        "id": node_id,
-        "parent_id": parent_id,
-        "name": event.name,
-        "name_en": event.name_en,
-        "region_code": event.region_code,
-        "latitude": event.latitude if placed else None,
-        "longitude": event.longitude if placed else None,
-    }
-    cur.execute(queries.put_node, values)
+                cur.execute(queries.change_site, asdict(event))
 
 
 PROJECTION = Projection(

@@ -16,12 +16,12 @@ VALUES (%(key_id)s, %(digest)s, %(role)s, %(region_code)s, %(label)s, false, %(v
 -- name: revoke_key
 UPDATE api_key SET revoked = true, version = %(version)s WHERE key_id = %(key_id)s
 
--- name: valid_keys
+-- name: keys
 -- All that open something, for the table in memory.
 SELECT key_id, digest, role, region_code, label, revoked, version FROM rm_accounts.api_key
 WHERE NOT revoked ORDER BY key_id
 
--- name: keys
+-- name: key_list
 -- A page of the keys of a region, by id.
 SELECT key_id, digest, role, region_code, label, revoked, version FROM rm_accounts.api_key
 WHERE region_code LIKE %(region)s || '%%' AND key_id > %(after)s

@@ -1,0 +1,254 @@
+"""Equipment as people list it, and its newest values.
+
+Lists take the prefix of a region code (empty: everywhere) and go by id: `after` is the last id of
+the page before. `version` is that of the stream, what `If-Match` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+
+from domain.cold_chain.events import (
+    DeviceRegistered,
+    EvidenceKept,
+    GatewayRegistered,
+    ProbePlaced,
+    ProbeRemoved,
+    StorageProfileDefined,
+    UnitRegistered,
+)
+from projections.projection import Projection
+from store.envelope import Envelope, Recorded
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).parent / "sql" / "cold_chain.sql")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Limits of a kind of storage, degrees Celsius, both inclusive."""
+
+    profile_id: str
+    name: str
+    name_en: str
+    temperature_c_min: float
+    temperature_c_max: float
+    source: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of cold-chain equipment."""
+
+    unit_id: str
+    site_id: str
+    region_code: str
+    kind: str
+    name: str
+    name_en: str
+    profile_id: str
+    plate: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway and where it stands."""
+
+    gateway_id: str
+    site_id: str
+    region_code: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A logger behind a gateway."""
+
+    device_id: str
+    gateway_id: str
+    site_id: str
+    region_code: str
+    channels: list[str]
+    interval_s: int
+    simulated: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A file kept as received, without its content."""
+
+    sha256: str
+    filename: str
+    kind: str
+    device_serial: str
+    note: str
+    size_bytes: int
+    region_code: str
+    kept_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest values of a device by channel; `ts` None: it never spoke."""
+
+    device_id: str
+    gateway_id: str
+    site_id: str
+    region_code: str
+    interval_s: int
+    channels: list[str]
+    ts: datetime | None
+    received_at: datetime | None
+    values: dict[str, float]
+
+
+def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
+    """Take registrations, placements (for the device's version) and evidence into the tables."""
+    for recorded in batch:
+        _take(cur, recorded.envelope)
+
+
+def _take(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
+    version = {"version": envelope.originator_version}
+    match envelope.event:
+        case StorageProfileDefined() as event:
+            cur.execute(queries.put_profile, asdict(event) | version)
+        case UnitRegistered() as event:
+            cur.execute(queries.put_unit, asdict(event) | version)
+        case GatewayRegistered() as event:
+            cur.execute(queries.put_gateway, asdict(event) | version)
+        case DeviceRegistered() as event:
+            channels = {"channels": list(event.channels)}
+            cur.execute(queries.put_device, asdict(event) | channels | version)
+        case ProbePlaced() | ProbeRemoved() as event:
+            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
+        case EvidenceKept() as event:
+            kept = {
+                "size_bytes": len(event.content),
+                "region_code": envelope.meta.region_code,
+                "kept_at": envelope.meta.recorded_at,
+            }
+            cur.execute(queries.put_evidence, asdict(event) | kept)
+
+
+PROJECTION = Projection(
+    name="cold_chain",
+    version=1,
+    topics=(
+        StorageProfileDefined.TOPIC,
+        UnitRegistered.TOPIC,
+        GatewayRegistered.TOPIC,
+        DeviceRegistered.TOPIC,
+        ProbePlaced.TOPIC,
+        ProbeRemoved.TOPIC,
+        EvidenceKept.TOPIC,
+    ),
+    apply=apply,
+    ddl=queries.ddl,
+)
+
+
+def profiles(conn: psycopg.Connection[Any], *, after: str = "", limit: int) -> list[Profile]:
+    """Return up to `limit` storage profiles."""
+    return _page(conn, Profile, queries.profiles, after=after, limit=limit)
+
+
+def profile(conn: psycopg.Connection[Any], profile_id: str) -> Profile | None:
+    """Return one storage profile."""
+    return _one(conn, Profile, queries.profile, profile_id)
+
+
+def units(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    site_id: str = "",
+    after: str = "",
+    limit: int,
+) -> list[Unit]:
+    """Return up to `limit` units of a region, or of one of its sites."""
+    wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
+    return _page(conn, Unit, queries.units, **wanted)
+
+
+def unit(conn: psycopg.Connection[Any], unit_id: str) -> Unit | None:
+    """Return one unit."""
+    return _one(conn, Unit, queries.unit, unit_id)
+
+
+def gateways(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    site_id: str = "",
+    after: str = "",
+    limit: int,
+) -> list[Gateway]:
+    """Return up to `limit` gateways of a region, or of one of its sites."""
+    wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
+    return _page(conn, Gateway, queries.gateways, **wanted)
+
+
+def gateway(conn: psycopg.Connection[Any], gateway_id: str) -> Gateway | None:
+    """Return one gateway."""
+    return _one(conn, Gateway, queries.gateway, gateway_id)
+
+
+def devices(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    site_id: str = "",
+    after: str = "",
+    limit: int,
+) -> list[Device]:
+    """Return up to `limit` devices of a region, or of one of its sites."""
+    wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
+    return _page(conn, Device, queries.devices, **wanted)
+
+
+def device(conn: psycopg.Connection[Any], device_id: str) -> Device | None:
+    """Return one device."""
+    return _one(conn, Device, queries.device, device_id)
+
+
+def evidence(
+    conn: psycopg.Connection[Any], *, region: str = "", after: str = "", limit: int
+) -> list[Evidence]:
+    """Return up to `limit` files kept in a region."""
+    return _page(conn, Evidence, queries.evidence, region=region, after=after, limit=limit)
+
+
+def latest(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    site_id: str = "",
+    after: str = "",
+    limit: int,
+) -> list[Latest]:
+    """Return the newest values of up to `limit` devices of a region, or of one of its sites."""
+    wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
+    return _page(conn, Latest, queries.latest, **wanted)
+
+
+def _page(conn: psycopg.Connection[Any], kind: type[T], query: Any, **wanted: object) -> list[T]:
+    with conn.cursor(row_factory=class_row(kind)) as cur:
+        return cur.execute(query, wanted).fetchall()
+
+
+def _one(conn: psycopg.Connection[Any], kind: type[T], query: Any, key: str) -> T | None:
+    with conn.cursor(row_factory=class_row(kind)) as cur:
+        return cur.execute(query, (key,)).fetchone()

@@ -1,0 +1,143 @@
+-- name: ddl
+CREATE TABLE profile (
+    profile_id text COLLATE "C" PRIMARY KEY,
+    name text NOT NULL,
+    name_en text NOT NULL,
+    temperature_c_min double precision NOT NULL,
+    temperature_c_max double precision NOT NULL,
+    source text NOT NULL,
+    version bigint NOT NULL
+);
+CREATE TABLE unit (
+    unit_id text COLLATE "C" PRIMARY KEY,
+    site_id text NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    name_en text NOT NULL,
+    profile_id text NOT NULL,
+    plate text NOT NULL,
+    version bigint NOT NULL
+);
+CREATE INDEX ON unit (region_code, unit_id);
+CREATE INDEX ON unit (site_id);
+CREATE TABLE gateway (
+    gateway_id text COLLATE "C" PRIMARY KEY,
+    site_id text NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    version bigint NOT NULL
+);
+CREATE INDEX ON gateway (region_code, gateway_id);
+CREATE TABLE device (
+    device_id text COLLATE "C" PRIMARY KEY,
+    gateway_id text NOT NULL,
+    site_id text NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    channels text[] NOT NULL,
+    interval_s integer NOT NULL,
+    simulated boolean NOT NULL,
+    version bigint NOT NULL
+);
+CREATE INDEX ON device (region_code, device_id);
+CREATE TABLE evidence (
+    sha256 text COLLATE "C" PRIMARY KEY,
+    filename text NOT NULL,
+    kind text NOT NULL,
+    device_serial text NOT NULL,
+    note text NOT NULL,
+    size_bytes bigint NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    kept_at timestamptz NOT NULL
+)
+
+-- name: put_profile
+INSERT INTO profile (profile_id, name, name_en, temperature_c_min, temperature_c_max, source,
+                     version)
+VALUES (%(profile_id)s, %(name)s, %(name_en)s, %(temperature_c_min)s, %(temperature_c_max)s,
+        %(source)s, %(version)s)
+
+-- name: put_unit
+INSERT INTO unit (unit_id, site_id, region_code, kind, name, name_en, profile_id, plate, version)
+VALUES (%(unit_id)s, %(site_id)s, %(region_code)s, %(kind)s, %(name)s, %(name_en)s,
+        %(profile_id)s, %(plate)s, %(version)s)
+
+-- name: put_gateway
+INSERT INTO gateway (gateway_id, site_id, region_code, version)
+VALUES (%(gateway_id)s, %(site_id)s, %(region_code)s, %(version)s)
+
+-- name: put_device
+INSERT INTO device (device_id, gateway_id, site_id, region_code, channels, interval_s, simulated,
+                    version)
+VALUES (%(device_id)s, %(gateway_id)s, %(site_id)s, %(region_code)s, %(channels)s, %(interval_s)s,
+        %(simulated)s, %(version)s)
+
+-- name: touch_device
+-- Placements stand in the stream of the device, so its version grows with them.
+UPDATE device SET version = %s WHERE device_id = %s
+
+-- name: put_evidence
+INSERT INTO evidence (sha256, filename, kind, device_serial, note, size_bytes, region_code, kept_at)
+VALUES (%(sha256)s, %(filename)s, %(kind)s, %(device_serial)s, %(note)s, %(size_bytes)s,
+        %(region_code)s, %(kept_at)s)
+
+-- name: profiles
+SELECT profile_id, name, name_en, temperature_c_min, temperature_c_max, source, version
+FROM rm_cold_chain.profile WHERE profile_id > %(after)s ORDER BY profile_id LIMIT %(limit)s
+
+-- name: profile
+SELECT profile_id, name, name_en, temperature_c_min, temperature_c_max, source, version
+FROM rm_cold_chain.profile WHERE profile_id = %s
+
+-- name: units
+-- A page of the units of a region, or of one of its sites (empty: any), by id.
+SELECT unit_id, site_id, region_code, kind, name, name_en, profile_id, plate, version
+FROM rm_cold_chain.unit
+WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
+  AND unit_id > %(after)s
+ORDER BY unit_id LIMIT %(limit)s
+
+-- name: unit
+SELECT unit_id, site_id, region_code, kind, name, name_en, profile_id, plate, version
+FROM rm_cold_chain.unit WHERE unit_id = %s
+
+-- name: gateways
+SELECT gateway_id, site_id, region_code, version FROM rm_cold_chain.gateway
+WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
+  AND gateway_id > %(after)s
+ORDER BY gateway_id LIMIT %(limit)s
+
+-- name: gateway
+SELECT gateway_id, site_id, region_code, version FROM rm_cold_chain.gateway WHERE gateway_id = %s
+
+-- name: devices
+SELECT device_id, gateway_id, site_id, region_code, channels, interval_s, simulated, version
+FROM rm_cold_chain.device
+WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
+  AND device_id > %(after)s
+ORDER BY device_id LIMIT %(limit)s
+
+-- name: device
+SELECT device_id, gateway_id, site_id, region_code, channels, interval_s, simulated, version
+FROM rm_cold_chain.device WHERE device_id = %s
+
+-- name: evidence
+-- A page of the files kept in a region, without their content, by digest.
+SELECT sha256, filename, kind, device_serial, note, size_bytes, region_code, kept_at
+FROM rm_cold_chain.evidence
+WHERE region_code LIKE %(region)s || '%%' AND sha256 > %(after)s
+ORDER BY sha256 LIMIT %(limit)s
+
+-- name: latest
+-- The newest values of the devices of a region; those that never spoke have no time.
+SELECT d.device_id, d.gateway_id, d.site_id, d.region_code, d.interval_s, d.channels, s.ts,
+       s.received_at,
+       jsonb_strip_nulls(jsonb_build_object(
+           't1', s.t1, 't2', s.t2, 't3', s.t3, 't4', s.t4, 'rh', s.rh,
+           'door', s.door::integer, 'mains', s.mains::integer, 'bat', s.bat
+       ) || coalesce(s.extra, '{}')) AS values
+FROM rm_cold_chain.device d
+LEFT JOIN public.device_no n USING (device_id)
+LEFT JOIN public.device_state s USING (device_no)
+WHERE d.region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', d.site_id)
+  AND d.device_id > %(after)s
+ORDER BY d.device_id LIMIT %(limit)s
