@@ -1,0 +1,234 @@
+"""What people decide about alerts and rules.
+
+An alert is told in two streams: the engine writes its episode, people and timers write what they do
+about it. They touch different parts of the state, so `evolve` folds both, the episode's stream
+first. Streams: `alerting.episode` (its id is the alert's), `alerting.alert` (alert_id),
+`alerting.rule_set` (profile_id).
+
+Codes of refusals: unknown_alert (NotFound); already_acknowledged, alert_withdrawn, alert_closed,
+rules_not_later (Conflict); comment_required, bad_text, naive_time, rule_side_changed, and those
+of `rules.checked_rules` (Invalid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeAlias, assert_never
+from uuid import UUID
+
+from domain.alerting.events import (
+    AlertAcknowledged,
+    AlertAmended,
+    AlertClosedUnverified,
+    AlertEscalated,
+    AlertFired,
+    AlertResolved,
+    AlertWithdrawn,
+    RuleSetPublished,
+)
+from domain.alerting.rules import ThresholdRule, checked_rules
+from domain.shared.errors import Conflict, Invalid, NotFound
+from domain.shared.events import Event
+from domain.shared.ids import checked_name, stream_id
+from domain.shared.text import checked_text
+
+# Characters of an acknowledgement's comment.
+COMMENT_LENGTH_MAX = 1_000
+
+AlertEvent: TypeAlias = (
+    AlertFired
+    | AlertResolved
+    | AlertAmended
+    | AlertWithdrawn
+    | AlertClosedUnverified
+    | AlertAcknowledged
+    | AlertEscalated
+)
+
+
+class Status(StrEnum):
+    """Where an alert stands; whether it was acknowledged is told apart."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    CLOSED_UNVERIFIED = "closed_unverified"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """An alert as it stands now. Open: no `resolved_at`. `level`: the highest that was told."""
+
+    fired: AlertFired
+    started_at: datetime
+    fired_at: datetime
+    peak_c: float
+    recovered_at: datetime | None = None
+    resolved_at: datetime | None = None
+    withdrawn: bool = False
+    acknowledged: AlertAcknowledged | None = None
+    level: int = 0
+
+    @property
+    def status(self) -> Status:
+        """Where the alert stands."""
+        if self.withdrawn:
+            return Status.WITHDRAWN
+        if self.resolved_at is None:
+            return Status.FIRING
+        return Status.CLOSED_UNVERIFIED if self.recovered_at is None else Status.RESOLVED
+
+
+AlertState: TypeAlias = Alert | None
+RuleSetState: TypeAlias = RuleSetPublished | None
+
+
+def episode_stream(alert_id: str) -> UUID:
+    """Return the stream the engine writes."""
+    return UUID(alert_id)
+
+
+def alert_stream(alert_id: str) -> UUID:
+    """Return the stream of what people and timers do about an alert."""
+    return stream_id("alerting.alert", alert_id)
+
+
+def rule_set_stream(profile_id: str) -> UUID:
+    """Return the stream of a storage profile's rules."""
+    return stream_id("alerting.rule_set", profile_id)
+
+
+def evolve(state: AlertState, event: AlertEvent) -> AlertState:
+    """Return the alert after `event`; what comes before AlertFired has no alert to change."""
+    if isinstance(event, AlertFired):
+        return Alert(
+            fired=event,
+            started_at=event.started_at,
+            fired_at=event.fired_at,
+            peak_c=event.peak_c,
+        )
+    return state and _after(state, event)
+
+
+def _after(
+    alert: Alert,
+    event: AlertResolved
+    | AlertAmended
+    | AlertWithdrawn
+    | AlertClosedUnverified
+    | AlertAcknowledged
+    | AlertEscalated,
+) -> Alert:
+    match event:
+        case AlertResolved():
+            return replace(
+                alert,
+                recovered_at=event.recovered_at,
+                resolved_at=event.resolved_at,
+                peak_c=event.peak_c,
+            )
+        case AlertClosedUnverified():
+            return replace(alert, resolved_at=event.closed_at, peak_c=event.peak_c)
+        case AlertAmended():
+            return replace(
+                alert,
+                started_at=event.started_at,
+                fired_at=event.fired_at,
+                peak_c=event.peak_c,
+                recovered_at=event.recovered_at,
+                resolved_at=event.resolved_at,
+            )
+        case AlertWithdrawn():
+            return replace(alert, withdrawn=True)
+        case AlertAcknowledged():
+            return replace(alert, acknowledged=event)
+        case AlertEscalated():
+            return replace(alert, level=max(alert.level, event.level))
+        case _:
+            assert_never(event)
+
+
+def acknowledge(state: AlertState, *, actor_id: str, actor_role: str, comment: str) -> list[Event]:
+    """Take an alert on, while it fires or after; the comment says what was found or done."""
+    alert = _known(state)
+    if alert.withdrawn:
+        raise Conflict("alert_withdrawn", alert_id=alert.fired.alert_id)
+    if alert.status is Status.CLOSED_UNVERIFIED:
+        raise Conflict("alert_closed", alert_id=alert.fired.alert_id)
+    if alert.acknowledged is not None:
+        raise Conflict("already_acknowledged", alert_id=alert.fired.alert_id)
+    if not comment.strip():
+        raise Invalid("comment_required", field="comment")
+    return [
+        AlertAcknowledged(
+            alert_id=alert.fired.alert_id,
+            actor_id=actor_id,
+            actor_role=actor_role,
+            comment=checked_text(comment.strip(), "comment", length_max=COMMENT_LENGTH_MAX),
+        )
+    ]
+
+
+def escalate(state: AlertState, *, level: int, due_at: datetime) -> list[Event]:
+    """Tell `level` (from 1 on) that nobody has taken the alert on.
+
+    Nothing happens when that level was told already, or the alert needs nobody any more: a timer
+    may be late, and may come twice.
+    """
+    alert = _known(state)
+    settled = alert.acknowledged is not None or alert.status is not Status.FIRING
+    if settled or level <= alert.level:
+        return []
+    return [AlertEscalated(alert_id=alert.fired.alert_id, level=level, due_at=due_at)]
+
+
+def evolve_rule_set(_state: RuleSetState, event: RuleSetPublished) -> RuleSetState:
+    """Return the newest rule set of a profile after `event`."""
+    return event
+
+
+def publish_rules(
+    state: RuleSetState,
+    *,
+    profile_id: str,
+    effective_from: datetime,
+    rules: Sequence[ThresholdRule],
+) -> list[Event]:
+    """Publish a storage profile's rules as the next version, in force from `effective_from`.
+
+    The same rules again change nothing. A version takes effect after the one before it; a rule that
+    keeps its id keeps its side.
+    """
+    if effective_from.tzinfo is None:
+        raise Invalid("naive_time", field="effective_from")
+    checked = checked_rules(rules)
+    if state is not None:
+        if checked == state.rules:
+            return []
+        if effective_from <= state.effective_from:
+            raise Conflict("rules_not_later", effective_from=state.effective_from.isoformat())
+        _check_sides(state.rules, checked)
+    return [
+        RuleSetPublished(
+            profile_id=checked_name(profile_id, "profile_id"),
+            version=state.version + 1 if state else 1,
+            effective_from=effective_from.astimezone(UTC),
+            rules=checked,
+        )
+    ]
+
+
+def _check_sides(before: Sequence[ThresholdRule], after: Sequence[ThresholdRule]) -> None:
+    sides = {rule.rule_id: rule.side for rule in before}
+    for rule in after:
+        if sides.get(rule.rule_id, rule.side) != rule.side:
+            raise Invalid("rule_side_changed", field="side", rule_id=rule.rule_id)
+
+
+def _known(state: AlertState) -> Alert:
+    if state is None:
+        raise NotFound("unknown_alert")
+    return state
