@@ -76,6 +76,14 @@ class Database:
             return found.fetchall() if found.description else []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server by the fixtures it asks for, so nobody can forget."""
+    for item in items:
+        for name, fixture in (("database", "postgres"), ("broker", "broker")):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """Start the embedded server; fsync off, since nothing here survives a power cut anyway."""

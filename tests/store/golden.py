@@ -1,5 +1,7 @@
 """Golden stored rows: one for every TOPIC and version that was ever written; lines never change.
 
+They lie beside each module's tests, so that a new module brings its own.
+
 `python -m tests.store.golden` adds the rows of TOPICs and versions that have none yet.
 """
 
@@ -22,7 +24,8 @@ from domain.shared.events import Event, event_class, topics
 from store.envelope import Envelope, Meta
 from store.mapper import from_row, to_row
 
-FILE = Path(__file__).with_name("golden_rows.jsonl")
+TESTS = Path(__file__).parents[1]
+NAME = "golden_rows.jsonl"
 STREAM = UUID("00000000-0000-5000-8000-000000000001")
 MOMENT = datetime(2026, 3, 2, 8, 0, 1, 250000, tzinfo=UTC)
 META = Meta(occurred_at=MOMENT, recorded_at=MOMENT, actor_id="sample", source="api")
@@ -40,7 +43,12 @@ class Golden(NamedTuple):
 def load() -> list[Golden]:
     """Return all golden rows."""
     found = []
-    for line in FILE.read_text(encoding="utf-8").splitlines():
+    lines = [
+        line
+        for file in sorted(TESTS.glob(f"*/{NAME}"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    for line in lines:
         kept = json.loads(line)
         row = StoredEvent(STREAM, 1, kept["topic"], base64.b64decode(kept["state"]))
         found.append(Golden(kept["topic"], kept["version"], row, kept["expected"]))
@@ -86,22 +94,24 @@ def sample(kind: Any) -> Any:
 
 def add_missing() -> list[str]:
     """Append the rows that are missing and return their TOPICs."""
-    known = {(g.topic, g.version) for g in load()} if FILE.exists() else set()
+    known = {(g.topic, g.version) for g in load()}
     added = []
-    with FILE.open("a", encoding="utf-8") as file:
-        for topic in topics():
-            kind = event_class(topic)
-            if topic.startswith("test.") or (topic, kind.VERSION) in known:
-                continue
-            row = to_row(Envelope(STREAM, 1, sample(kind), META))
-            kept = {
-                "topic": topic,
-                "version": kind.VERSION,
-                "state": base64.b64encode(row.state).decode(),
-                "expected": fields_of(from_row(row).event),
-            }
-            file.write(json.dumps(kept, ensure_ascii=False, sort_keys=True) + "\n")
-            added.append(topic)
+    for topic in topics():
+        kind = event_class(topic)
+        if topic.startswith("test.") or (topic, kind.VERSION) in known:
+            continue
+        row = to_row(Envelope(STREAM, 1, sample(kind), META))
+        kept = {
+            "topic": topic,
+            "version": kind.VERSION,
+            "state": base64.b64encode(row.state).decode(),
+            "expected": fields_of(from_row(row).event),
+        }
+        file = TESTS / topic.split(".")[0] / NAME
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(kept, ensure_ascii=False, sort_keys=True) + "\n")
+        added.append(topic)
     return added
 
 

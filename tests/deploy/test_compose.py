@@ -1,0 +1,118 @@
+"""The production compose file, held by its schema and by our own rules (no engine is needed)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+RUNS_ONCE = {"migrate"}
+
+
+def test_given_the_file_when_validated_then_it_fits_the_compose_schema() -> None:
+    schema = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text("utf-8"))
+    validator = jsonschema.Draft7Validator(schema)
+    assert [error.message for error in validator.iter_errors(COMPOSE)] == []
+    broken = {**COMPOSE, "services": {"db": {"imagee": "x"}}}
+    assert not validator.is_valid(broken)
+
+
+def test_given_the_roles_when_listed_then_each_is_a_service_of_its_own() -> None:
+    assert {"ingest", "project", "alert", "api"} <= SERVICES.keys()
+    assert {"db", "broker", "prometheus", "grafana", "mail"} <= SERVICES.keys()
+    for role in ("ingest", "project", "alert", "api", "migrate"):
+        assert SERVICES[role]["command"] == [role]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_given_a_service_when_read_then_its_image_has_a_fixed_tag(name: str) -> None:
+    _, _, tag = SERVICES[name]["image"].rpartition(":")
+    assert re.search(r"\d+\.\d+", tag)
+    assert tag != "latest"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_given_a_service_when_read_then_health_limits_and_restart(name: str) -> None:
+    service = SERVICES[name]
+    limits = service["deploy"]["resources"]["limits"]
+    assert limits["cpus"]
+    assert limits["memory"]
+    assert service["restart"]
+    if name in RUNS_ONCE:
+        assert service["restart"].startswith("on-failure")
+    else:
+        assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_given_a_published_port_when_read_then_on_loopback(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:")
+
+
+def test_given_passwords_when_read_then_none_has_a_default() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            for match in re.finditer(r"\$\{(\w*PASSWORD\w*)([^}]*)\}", str(value)):
+                assert match[2].startswith(":?"), f"{name}: {key}"
+            if "PASSWORD" in key:
+                assert str(value).startswith("${"), f"{name}: {key}"
+            assert not re.search(r"://\w+:[^$@]+@", str(value)), f"{name}: {key}"
+
+
+def test_given_mounted_files_when_looked_up_then_all_are_in_the_project() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).exists()
+
+
+def test_given_only_the_owner_when_read_then_only_migrations_know_its_password() -> None:
+    knowing = {
+        name
+        for name, service in SERVICES.items()
+        if "OWNER" in json.dumps(service.get("environment", {}))
+    }
+    assert knowing == {"db", "migrate"}
+
+
+def test_given_no_secrets_when_made_then_random_and_private_and_never_overwritten(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "deploy").mkdir()
+    script = tmp_path / "deploy" / "make-secrets.sh"
+    script.write_text((ROOT / "deploy" / "make-secrets.sh").read_text("utf-8"), "utf-8")
+    subprocess.run(["sh", script], check=True, capture_output=True)
+    made = tmp_path / ".env"
+    assert made.stat().st_mode & 0o077 == 0
+    found = dict(line.split("=") for line in made.read_text().splitlines())
+    wanted = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text("utf-8")))
+    assert set(found) == wanted
+    assert len(set(found.values())) == len(found)
+    assert all(len(value) == 48 for value in found.values())
+    again = subprocess.run(["sh", script], check=False, capture_output=True)
+    assert again.returncode == 1
+    assert dict(line.split("=") for line in made.read_text().splitlines()) == found
+
+
+def test_given_the_dashboard_when_read_then_it_asks_for_metrics_we_have() -> None:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/vaxtrail.json").read_text("utf-8"))
+    asked = set(re.findall(r"vaxtrail_\w+", json.dumps(board)))
+    sources = "".join(
+        file.read_text("utf-8")
+        for name in ("alerts", "api", "ingest", "projections", "runtime")
+        for file in (ROOT / name).rglob("*.py")
+    )
+    assert asked
+    for metric in asked:
+        base = re.sub(r"_(total|bucket|sum|count)$", "", metric)
+        assert f'"{base}"' in sources or f'"{metric}"' in sources, metric
