@@ -14,6 +14,8 @@ NAMESPACE = UUID("6f0c5f8e-5a0e-5d5b-9d43-2b4c1a7e9f10")
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 # GB/T 2260: province, prefecture, county, two digits each; 00 below the level meant.
 REGION_PATTERN = r"^[1-9][0-9]{5}$"
+# The region of a grant for the whole country; nothing else lies in it.
+WHOLE_COUNTRY = "000000"
 # GB 32100-2015: 18 characters, letters without I, O, S, V, Z.
 ORG_CODE_PATTERN = r"^[0-9A-HJ-NP-RTUW-Y]{2}[0-9]{6}[0-9A-HJ-NP-RTUW-Y]{10}$"
 
@@ -59,7 +61,12 @@ def checked_org_code(value: str, field: str = "org_code") -> str:
 
 
 def region_prefix(region_code: str) -> str:
-    """Return the prefix a grant at this region covers: 640000 -> 64, 640200 -> 6402."""
+    """Return the prefix a grant at this region covers: 640000 -> 64, 640200 -> 6402.
+
+    000000 is the whole country: its prefix is empty.
+    """
+    if region_code == WHOLE_COUNTRY:
+        return ""
     if region_code.endswith("0000"):
         return region_code[:2]
     return region_code[:4] if region_code.endswith("00") else region_code
