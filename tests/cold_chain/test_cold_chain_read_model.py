@@ -1,0 +1,138 @@
+"""Equipment lists, newest values and placements out of events, and rebuilt to the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from domain.cold_chain import model
+from domain.cold_chain.events import EvidenceKept
+from projections import cold_chain as read_model
+from projections import rebuild
+from projections.shared import placements
+from store.envelope import Envelope
+from store.logs import Ledger
+from tests.cold_chain.given import (
+    META,
+    NOON,
+    device,
+    follow,
+    gateway,
+    minutes,
+    placed,
+    read,
+    removed,
+    tell,
+    tell_profiles,
+    unit,
+)
+from tests.conftest import Database
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture(scope="module")
+def conn(database: Database, ledger: Ledger) -> Iterator[psycopg.Connection[Any]]:
+    """Follow a small world: two counties, one probe that moved, told out of order."""
+    tell_profiles(ledger)
+    tell(ledger, unit("U1"), unit("U2"), unit("V1", "532503", "frozen_minus_20"))
+    tell(ledger, gateway("G640202"), gateway("G532503", "532503"))
+    tell(ledger, device("D1"), device("D2"), device("D3", "532503"))
+    tell(ledger, placed("D1", "U2", minutes(60)), placed("D1", "U1", NOON))
+    tell(ledger, removed("D1", minutes(90)), placed("D3", "V1", NOON, "t2"))
+    kept = EvidenceKept(sha256="ab" * 32, filename="2.txt", kind="fridge_tag_2", content=b"12345")
+    ledger.append([Envelope(model.evidence_stream(kept.sha256), 1, kept, META)])
+    follow(database)
+    with psycopg.connect(database.app_dsn, autocommit=True) as made:
+        yield made
+
+
+def test_given_units_when_listed_by_region_then_pages_in_order(
+    conn: psycopg.Connection[Any],
+) -> None:
+    assert [u.unit_id for u in read_model.units(conn, limit=2)] == ["U1", "U2"]
+    assert [u.unit_id for u in read_model.units(conn, after="U2", limit=2)] == ["V1"]
+    assert [u.unit_id for u in read_model.units(conn, region="6402", limit=9)] == ["U1", "U2"]
+    assert [u.unit_id for u in read_model.units(conn, site_id="S532503", limit=9)] == ["V1"]
+    found = read_model.unit(conn, "V1")
+    assert found is not None
+    assert (found.profile_id, found.region_code, found.version) == ("frozen_minus_20", "532503", 1)
+    assert read_model.unit(conn, "X") is None
+
+
+def test_given_gateways_and_profiles_when_listed_then_all(conn: psycopg.Connection[Any]) -> None:
+    assert [g.gateway_id for g in read_model.gateways(conn, region="53", limit=9)] == ["G532503"]
+    assert read_model.gateway(conn, "G640202") is not None
+    ids = [p.profile_id for p in read_model.profiles(conn, limit=9)]
+    assert ids == ["frozen_minus_20", "ultra_cold", "vaccine_2_8", "who_30_day_logger"]
+    found = read_model.profile(conn, "vaccine_2_8")
+    assert found is not None
+    assert (found.temperature_c_min, found.temperature_c_max) == (2.0, 8.0)
+
+
+def test_given_devices_when_listed_then_version_grows_with_placements(
+    conn: psycopg.Connection[Any],
+) -> None:
+    found = {d.device_id: d for d in read_model.devices(conn, limit=9)}
+    assert {key: d.version for key, d in found.items()} == {"D1": 4, "D2": 1, "D3": 2}
+    assert found["D1"].channels == ["t1", "t2", "rh", "door", "co2"]
+    assert read_model.device(conn, "D1") == found["D1"]
+
+
+def test_given_a_kept_file_when_listed_then_without_content(conn: psycopg.Connection[Any]) -> None:
+    [found] = read_model.evidence(conn, region="640202", limit=9)
+    assert (found.filename, found.size_bytes, found.kept_at) == ("2.txt", 5, NOON)
+    assert read_model.evidence(conn, region="53", limit=9) == []
+
+
+def test_given_a_probe_that_moved_when_listed_then_stays_end_where_the_next_begin(
+    conn: psycopg.Connection[Any],
+) -> None:
+    found = placements.placements(conn, device_id="D1", limit=9)
+    spans = [(p.unit_id, p.since, p.until) for p in found]
+    assert spans == [("U1", NOON, minutes(60)), ("U2", minutes(60), minutes(90))]
+    [other] = placements.placements(conn, unit_id="V1", limit=9)
+    assert (other.channel, other.until, other.temperature_c_max) == ("t2", None, -15.0)
+    assert placements.placements(conn, region="5325", limit=9) == [other]
+
+
+def test_given_placements_when_paged_then_each_once(conn: psycopg.Connection[Any]) -> None:
+    seen = []
+    after = ("", "", placements.BEGINNING)
+    while page := placements.placements(conn, after=after, limit=1):
+        seen += page
+        after = (page[0].device_id, page[0].channel, page[0].since)
+    assert seen == placements.placements(conn, limit=9)
+    assert len(seen) == 3
+
+
+def test_given_devices_when_latest_asked_then_newest_values_or_none(
+    conn: psycopg.Connection[Any],
+) -> None:
+    read(conn, "D1", [(NOON, 5.0)])
+    conn.execute(
+        """INSERT INTO device_state
+               (device_no, region_code, ts, boot, seq, t1, door, extra, received_at)
+           SELECT device_no, '640202', %s, 1, 2, 5.5, true, %s, %s FROM device_no
+           WHERE device_id = 'D1'""",
+        (NOON, Jsonb({"co2": 400}), minutes(1)),
+    )
+    spoke, silent = read_model.latest(conn, region="6402", limit=9)
+    assert (spoke.ts, spoke.received_at) == (NOON, minutes(1))
+    assert spoke.values == {"t1": 5.5, "door": 1, "co2": 400}
+    assert (silent.device_id, silent.ts, silent.values) == ("D2", None, {})
+    assert [d.device_id for d in read_model.latest(conn, after="D2", limit=9)] == ["D3"]
+    assert read_model.latest(conn, site_id="nowhere", limit=9) == []
+
+
+@pytest.mark.parametrize("name", ["cold_chain", "shared_placements", "shared_org_tree"])
+def test_given_read_models_when_rebuilt_then_the_same_rows(
+    ledger: Ledger, conn: psycopg.Connection[Any], name: str
+) -> None:
+    checked = rebuild.check(ledger, conn, rebuild.named(name))
+    assert checked.same
+    assert any(rows for rows, _ in checked.live.values())
