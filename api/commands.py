@@ -57,6 +57,7 @@ class Call:
     deps: Deps
     who: Principal
     trace_id: str
+    body: bytes
     request_hash: str
     idempotency_key: str | None
     wait_s: int
@@ -177,13 +178,14 @@ async def call_of(
     ] = None,
 ) -> Call:
     """Return what a command needs of its request."""
+    body = await request.body()
+    asked = f"{request.method} {request.url.path}\n".encode() + body
     return Call(
         deps=deps,
         who=request.state.principal,
         trace_id=request.scope["trace_id"],
-        request_hash=hashlib.sha256(
-            f"{request.method} {request.url.path}\n".encode() + await request.body()
-        ).hexdigest(),
+        body=body,
+        request_hash=hashlib.sha256(asked).hexdigest(),
         idempotency_key=idempotency_key,
         wait_s=_wait_s(prefer or ""),
     )

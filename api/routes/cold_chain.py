@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Response
 from pydantic import Field
 
+from api import measurements, quarantine
 from api.auth import Principal, permission
 from api.commands import CallOf, Receipt, shown, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -401,3 +402,7 @@ def _device_region(deps: Deps, who: Principal, device_id: str) -> str:
     if device is None:
         raise NotFound("unknown_device", device_id=device_id)
     return who.require_region(device.registered.region_code)
+
+
+for part in (measurements, quarantine):
+    router.routes.extend(part.router.routes)

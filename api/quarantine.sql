@@ -1,0 +1,23 @@
+-- name: listed
+-- A page of refused messages, oldest first; the region is the third level of the topic.
+SELECT id, topic, payload, code, detail, received_at, seen, state, resolved_at FROM quarantine
+WHERE split_part(topic, '/', 3) LIKE %(region)s || '%%'
+  AND (%(state)s::text IS NULL OR state = %(state)s)
+  AND (%(code)s::text IS NULL OR code = %(code)s)
+  AND (received_at, id) > (%(received_at)s, %(id)s)
+ORDER BY received_at, id LIMIT %(limit)s
+
+-- name: one
+SELECT id, topic, payload, code, detail, received_at, seen, state, resolved_at FROM quarantine
+WHERE id = %s
+
+-- name: replay
+-- Ask ingest to play it again; it is told at once.
+WITH asked AS (
+    UPDATE quarantine SET state = 'replay', actor_id = %(actor_id)s
+    WHERE id = %(id)s AND state IN ('open', 'set_aside') RETURNING id
+)
+SELECT pg_notify('quarantine_replay', id::text) FROM asked
+
+-- name: set_aside
+UPDATE quarantine SET state = 'set_aside', actor_id = %s, resolved_at = %s WHERE id = %s

@@ -1,0 +1,324 @@
+"""Products, lots, scans and custody over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from fastapi import Path, Response
+from pydantic import Field
+
+from api import captures
+from api.auth import Principal, permission
+from api.commands import CallOf, Receipt, shown, state_of, versioned
+from api.deps import Deps, DepsOf
+from api.routing import PREFIX, json_answer, module_router
+from api.schemas import Body, Day, Moment, Name, Note, Text, Version
+from domain.registry import model as registry
+from domain.shared.decide import decide
+from domain.shared.errors import Invalid, NotFound
+from domain.shared.roles import Role
+from domain.traceability import model
+from domain.traceability.facts import STEP_OF, FactEvent
+from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, products_of
+
+router = module_router("traceability")
+
+EVERYBODY = tuple(Role)
+SCANNERS = (
+    Role.CDC,
+    Role.CLINIC,
+    Role.COURIER,
+    Role.GATEWAY,
+    Role.HOSPITAL,
+    Role.NURSE,
+    Role.PLATFORM,
+    Role.STORE_KEEPER,
+    Role.SUPPLIER,
+    Role.VACCINATOR,
+)
+# A fact may not lie further in the future than clocks differ (envelope rule).
+CLOCK_AHEAD_MAX = timedelta(minutes=5)
+PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
+LOT_NUMBER_PATTERN = r"^[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
+LOT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})\.[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
+FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
+
+
+class May(StrEnum):
+    """Permissions of this module."""
+
+    READ = "traceability.read"
+    REGISTER = "traceability.register"
+    RELEASE = "traceability.release_lot"
+    SCAN = "traceability.scan"
+    WITHDRAW = "traceability.withdraw"
+
+
+ProductId = Annotated[str, Field(pattern=PRODUCT_PATTERN, examples=["8474354"])]
+Celsius = Annotated[float, Field(ge=model.STORAGE_C_MIN, le=model.STORAGE_C_MAX)]
+PackSize = Annotated[int, Field(ge=1, le=model.PACK_SIZE_MAX)]
+
+
+class ProductIn(Body):
+    """A vaccine product under the 7-digit product part of its codes, or its GTIN-14."""
+
+    product_id: ProductId
+    name: Annotated[Text, Field(examples=["示例灭活疫苗"])]
+    name_en: Note = ""
+    specification: Note = ""
+    holder: Annotated[Text, Field(examples=["示例生物制品有限公司"])]
+    doses_per_vial: int = Field(ge=1, le=model.DOSES_PER_VIAL_MAX)
+    temperature_c_min: Annotated[Celsius, Field(examples=[2.0])]
+    temperature_c_max: Annotated[Celsius, Field(examples=[8.0])]
+    freeze_sensitive: bool
+    opened_limit_min: Annotated[int | None, Field(ge=1, le=model.OPENED_LIMIT_MIN_MAX)] = None
+    middle_pack_size: PackSize = 10
+    case_size: PackSize = 10
+
+
+class Product(ProductIn):
+    """A registered product."""
+
+    version: Version
+
+
+class LotIn(Body):
+    """A lot with its release number (批签发)."""
+
+    product_id: ProductId
+    lot_number: Annotated[str, Field(pattern=LOT_NUMBER_PATTERN, examples=["A2026573"])]
+    produced_on: Day | None = None
+    expires_on: Day
+    lot_release_no: Note = ""
+    quantity: Annotated[int | None, Field(ge=1, le=10**9)] = None
+
+
+class Lot(LotIn):
+    """A released lot; `lot_id` = product_id + "." + lot_number."""
+
+    lot_id: str
+    version: Version
+
+
+class ScanIn(Body):
+    """A scan, with the same fields as a scanner's MQTT message and the site where it happened.
+
+    Which fields a step needs: commissioning lot; packing and unpacking parent; shipping to, bill;
+    receiving bill; storing unit; wasting, holding and releasing reason.
+    """
+
+    site: Annotated[Name, Field(examples=["dwk-cdc"])]
+    fact_id: Annotated[
+        str | None,
+        Field(pattern=FACT_PATTERN, description="The caller's own id: the same is one fact."),
+    ] = None
+    at: Moment
+    step: Literal[STEPS]  # type: ignore[valid-type]  # the list of steps stands in the domain
+    codes: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=512)]],
+        Field(max_length=SCAN_CODES_MAX, examples=[["84743540181360010008"]]),
+    ]
+    lot: Note | None = None
+    expiry: Day | None = None
+    level: Annotated[int | None, Field(ge=1, le=9)] = None
+    parent: Annotated[str | None, Field(min_length=1, max_length=512)] = None
+    to: Name | None = None
+    sender: Annotated[Name | None, Field(alias="from")] = None
+    bill: Note | None = None
+    vehicle: Name | None = None
+    unit: Name | None = None
+    device: Name | None = None
+    temp: Annotated[float | None, Field(ge=-200, le=200)] = None
+    tmin: Annotated[float | None, Field(ge=-200, le=200)] = None
+    tmax: Annotated[float | None, Field(ge=-200, le=200)] = None
+    accepted: bool | None = None
+    recipient: Note | None = None
+    dose: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    vaccinator: Note | None = None
+    doses: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    opened: bool | None = None
+    recall: bool | None = None
+    reason: Note | None = None
+    executer: Note | None = None
+    supervisor: Note | None = None
+
+    def fact(self, fact_id: str) -> FactEvent:
+        """Return the fact that the scan states; Invalid as the domain says."""
+        about = {"site", "fact_id", "at", "step", "codes"}
+        fields = self.model_dump(by_alias=True, exclude=about)
+        return fact_from_scan(
+            self.step, fact_id=fact_id, site_id=self.site, codes=self.codes, fields=fields
+        )
+
+
+class Fact(Body):
+    """A fact as recorded by this interface."""
+
+    fact_id: str
+    step: str
+    site_id: Name
+    codes: list[str]
+    occurred_at: datetime
+    recorded_at: datetime
+    withdrawn: bool
+
+
+class WithdrawalIn(Body):
+    """Why an earlier fact is declared wrong, and which facts stand in its place."""
+
+    site: Name
+    reason: Text
+    corrective_fact_ids: Annotated[
+        list[Annotated[str, Field(pattern=FACT_PATTERN)]],
+        Field(max_length=100, default_factory=list),
+    ]
+
+
+Reader = Annotated[Principal, permission(May.READ, *EVERYBODY)]
+FactInPath = Annotated[str, Path(pattern=FACT_PATTERN)]
+
+
+@router.post("/products", status_code=201, response_model=Receipt)
+def register_product(
+    body: ProductIn,
+    _who: Annotated[Principal, permission(May.REGISTER, Role.STEWARD, Role.PLATFORM)],
+    call: CallOf,
+) -> Response:
+    """Register a product; the same particulars again change nothing."""
+    return call.run(
+        model.product_stream(body.product_id),
+        decide(model.evolve_product, None, model.register_product, **body.model_dump()),
+        location=f"{PREFIX}/products/{body.product_id}",
+        meta=call.meta(),
+    )
+
+
+@router.get("/products/{product_id}", response_model=Product)
+def read_product(
+    product_id: Annotated[str, Path(pattern=PRODUCT_PATTERN)], _who: Reader, deps: DepsOf
+) -> Response:
+    """Return one product."""
+    stream = model.product_stream(product_id)
+    found, version = versioned(deps.ledger, stream, model.evolve_product)
+    if found is None:
+        raise NotFound("unknown_product", product_id=product_id)
+    return shown(found, version)
+
+
+@router.post("/lots", status_code=201, response_model=Receipt)
+def release_lot(
+    body: LotIn,
+    _who: Annotated[Principal, permission(May.RELEASE, Role.STEWARD, Role.PLATFORM, Role.SUPPLIER)],
+    call: CallOf,
+) -> Response:
+    """Register a released lot of a product."""
+    lot_id = model.lot_id_of(body.product_id, body.lot_number)
+    stream = model.product_stream(body.product_id)
+    product = state_of(call.deps.ledger, stream, model.evolve_product)
+    fields: dict[str, Any] = body.model_dump()
+    return call.run(
+        model.lot_stream(lot_id),
+        decide(model.evolve_lot, None, model.release_lot, product=product, **fields),
+        location=f"{PREFIX}/lots/{lot_id}",
+        meta=call.meta(),
+    )
+
+
+@router.get("/lots/{lot_id}", response_model=Lot)
+def read_lot(
+    lot_id: Annotated[str, Path(pattern=LOT_PATTERN)], _who: Reader, deps: DepsOf
+) -> Response:
+    """Return one lot."""
+    found, version = versioned(deps.ledger, model.lot_stream(lot_id), model.evolve_lot)
+    if found is None:
+        raise NotFound("unknown_lot", lot_id=lot_id)
+    return shown(found, version)
+
+
+@router.post("/scans", status_code=201, response_model=Receipt)
+def record_scan(
+    body: ScanIn, who: Annotated[Principal, permission(May.SCAN, *SCANNERS)], call: CallOf
+) -> Response:
+    """Record what happened to codes at a site; the same fact again changes nothing."""
+    region = _site_region(call.deps, who, body.site)
+    if body.at > call.deps.clock.now() + CLOCK_AHEAD_MAX:
+        raise Invalid("clock_ahead", field="at", value=body.at.isoformat())
+    fact_id = body.fact_id or uuid4().hex
+    fact = body.fact(fact_id)
+    _require_products(call.deps, fact)
+    return call.run(
+        model.scan_stream(fact_id),
+        decide(model.evolve_scan, model.Scan(), model.record, fact=fact),
+        location=f"{PREFIX}/scans/{fact_id}",
+        meta=call.meta(region_code=region, occurred_at=body.at, reason=body.reason or ""),
+    )
+
+
+@router.get("/scans/{fact_id}", response_model=Fact)
+def read_scan(fact_id: FactInPath, who: Reader, deps: DepsOf) -> Response:
+    """Return a fact that was recorded by this interface."""
+    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
+    told = [(e.event, e.meta) for e in envelopes if isinstance(e.event, FactEvent)]
+    if not told or not who.covers(told[0][1].region_code):
+        raise NotFound("unknown_fact", fact_id=fact_id)
+    fact, meta = told[0]
+    return json_answer(
+        {
+            "fact_id": fact_id,
+            "step": STEP_OF[type(fact)].name.lower(),
+            "site_id": fact.site_id,
+            "codes": fact.codes,
+            "occurred_at": meta.occurred_at,
+            "recorded_at": meta.recorded_at,
+            "withdrawn": len(envelopes) > len(told),
+        },
+        headers={"ETag": f'"{envelopes[-1].originator_version}"'},
+    )
+
+
+@router.post("/scans/{fact_id}/withdrawal", status_code=201, response_model=Receipt)
+def withdraw_fact(
+    fact_id: FactInPath,
+    body: WithdrawalIn,
+    who: Annotated[Principal, permission(May.WITHDRAW, *SCANNERS)],
+    call: CallOf,
+) -> Response:
+    """Declare an earlier fact wrong; it stays visible for any `as_of` before this."""
+    region = _site_region(call.deps, who, body.site)
+    decision = decide(
+        model.evolve_scan,
+        model.Scan(),
+        model.withdraw,
+        fact_id=fact_id,
+        site_id=body.site,
+        reason=body.reason,
+        declared_at=call.deps.clock.now(),
+        corrective_fact_ids=body.corrective_fact_ids,
+    )
+    return call.run(
+        model.scan_stream(fact_id),
+        decision,
+        location=f"{PREFIX}/scans/{fact_id}",
+        meta=call.meta(region_code=region, reason=body.reason),
+    )
+
+
+def _site_region(deps: Deps, who: Principal, site_id: str) -> str:
+    """Return the region of the site that a scan names; Invalid("unknown_site") without one."""
+    site = state_of(deps.ledger, registry.site_stream(site_id), registry.evolve_site)
+    if site is None:
+        raise Invalid("unknown_site", field="site", site_id=site_id)
+    return who.require_region(site.region_code)
+
+
+def _require_products(deps: Deps, fact: FactEvent) -> None:
+    """Refuse codes of products that nobody registered: they are misread more often than new."""
+    for product_id, code in products_of(fact).items():
+        if not deps.ledger.stream(model.product_stream(product_id)):
+            raise Invalid("unknown_code", field="codes", value=code, product_id=product_id)
+
+
+router.routes.extend(captures.router.routes)
