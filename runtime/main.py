@@ -42,7 +42,7 @@ _ROOT = Path(__file__).parent.parent
 
 def up(settings: Settings) -> None:
     """Run the whole tree until SIGTERM or SIGINT. Refusal, StartFailed."""
-    data = settings.data.absolute()
+    data = settings.data
     folder.begin(data, settings.clock)
     with folder.owned(data):
         stop_on_signals()

@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         "info", description="日志级别 | log level"
     )
 
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.absolute()
+
     @field_validator("regions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

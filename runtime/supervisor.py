@@ -185,7 +185,9 @@ class Supervisor:
         self._on_change()
 
     def _postpone(self, watched: _Watched) -> float:
-        seconds: float = min(BACKOFF_FIRST_SECONDS * 2.0**watched.failures, BACKOFF_MAX_SECONDS)
+        seconds: float = min(
+            BACKOFF_FIRST_SECONDS * 2.0 ** min(watched.failures, 10), BACKOFF_MAX_SECONDS
+        )
         watched.failures += 1
         watched.due = time.monotonic() + seconds
         return seconds

@@ -1,0 +1,141 @@
+"""The command `vaxtrail`: one instance, its services, and looking after it.
+
+Each part of the tree is also a command of its own, so that containers run the same code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime import (
+    cli_backup,
+    cli_database,
+    cli_keys,
+    cli_quarantine,
+    cli_simulators,
+    doctor,
+    folder,
+    services,
+    status,
+)
+from runtime import (
+    main as tree,
+)
+from runtime.postgres import APP
+from runtime.refusal import Refusal
+from runtime.settings import Settings, dsn, shown, template
+from runtime.terminal import end, run_told, say, settings_of, show
+
+app = typer.Typer(
+    name="vaxtrail",
+    help="Vaxtrail 苗迹：疫苗冷链与追溯 | vaccine cold chain and traceability",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config = typer.Typer(no_args_is_help=True, help="设置 | settings")
+app.add_typer(config, name="config")
+for module in (cli_backup, cli_database, cli_keys, cli_quarantine, cli_simulators):
+    module.add_to(app)
+
+
+@app.callback()
+def options(
+    data: Annotated[
+        Path | None, typer.Option(help="数据目录 | data folder (VAXTRAIL_DATA)")
+    ] = None,
+) -> None:
+    """Take the options that stand before every command; `settings_of` reads them."""
+
+
+@app.command()
+def up(ctx: typer.Context) -> None:
+    """运行整个系统，直至 Ctrl-C | run the whole instance until Ctrl-C."""
+    tree.up(settings_of(ctx, "up"))
+
+
+@app.command()
+def migrate(ctx: typer.Context) -> None:
+    """升级数据库结构（属主角色） | bring the database to the newest schema, as its owner."""
+    from projections.discovery import schemas
+    from store.migrate import migrate as apply
+
+    settings = settings_of(ctx, "migrate")
+    owner = dsn(settings.owner_database_url)
+    if owner is None and settings.database_url is None:
+        owner = folder.running_instance(settings.data).owner_dsn
+    if not owner:
+        raise Refusal(
+            "请设置 VAXTRAIL_OWNER_DATABASE_URL（属主角色 vaxtrail_owner 的地址；"
+            f"角色 {APP} 须已存在）",
+            f"Set VAXTRAIL_OWNER_DATABASE_URL, the role vaxtrail_owner; {APP} must exist as well.",
+        )
+    applied = apply(owner, schemas=schemas())
+    say(f"已应用 {len(applied)} 个迁移", f"{len(applied)} migrations applied")
+
+
+def _service(name: str, run: Callable[[Settings], None], text: str) -> None:
+    @app.command(name, help=text)
+    def command(ctx: typer.Context) -> None:
+        settings = settings_of(ctx, name)
+        folder.begin(settings.data, settings.clock)
+        run(settings)
+
+
+_service("ingest", services.run_ingest, "接收读数与扫码 | take in readings and scans")
+_service("project", services.run_project, "维护读模型 | keep the read models up to date")
+_service("alert", services.run_alert, "升级并送达告警 | escalate and deliver alerts")
+_service("api", services.run_api, "提供 HTTP 接口 | serve the HTTP interface")
+
+
+@app.command("status")
+def show_status(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
+) -> None:
+    """显示实例状态 | show the state of the instance; status 3 when none runs."""
+    found = status.gather(settings_of(ctx))
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2, default=str))
+    else:
+        show("Vaxtrail 苗迹", ("", ""), status.rows(found))
+    end(0 if found["running"] else 3)
+
+
+@app.command("doctor")
+def examine(ctx: typer.Context) -> None:
+    """检查本机环境并给出修复办法 | examine this machine and name the mends."""
+    bad = 0
+    for finding in doctor.examine(settings_of(ctx)):
+        bad += not finding.ok
+        typer.echo(f"{'✓' if finding.ok else '✗'} {finding.name}: {finding.zh}")
+        typer.echo(f"    {finding.en}")
+    end(1 if bad else 0)
+
+
+@config.command("show")
+def show_config(ctx: typer.Context) -> None:
+    """显示现用设置，密码隐去 | show the settings in force, secrets hidden."""
+    for name, value in shown(settings_of(ctx)).items():
+        typer.echo(f"{name} = {value}")
+
+
+@config.command("template")
+def show_template() -> None:
+    """输出带说明的设置文件 | print a settings file with every setting explained."""
+    typer.echo(template(), nl=False)
+
+
+def main() -> None:
+    """Run the command line; wrong usage ends with status 2, a refusal with 1."""
+    sys.exit(run_told(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`vaxtrail key create` and `vaxtrail import`: what an operator puts in by hand."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from api.auth import digest
+from domain.accounts.model import api_key_stream, evolve, issue_key
+from domain.shared.decide import decide
+from domain.shared.events import Event
+from domain.shared.roles import Role
+from runtime.services import database_url
+from runtime.settings import Settings
+from runtime.terminal import clock_of, end, say, settings_of
+from store.commands import Command, execute
+from store.envelope import Meta
+from store.logs import Ledger
+
+KEY_PREFIX = "vt_"
+KEY_BYTES = 32  # 256 random bits, written as 43 characters
+ACTOR = "cli"
+
+key = typer.Typer(no_args_is_help=True, help="API 密钥 | API keys")
+
+
+class Kind(StrEnum):
+    """What a CSV file may list."""
+
+    SITES = "sites"
+    UNITS = "units"
+    DEVICES = "devices"
+    PRODUCTS = "products"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(key, name="key")
+    app.command("import")(import_csv)
+
+
+def meta_of(settings: Settings, region_code: str = "") -> Meta:
+    """Return the metadata of what the operator does at the command line."""
+    now = clock_of(settings).now()
+    return Meta(
+        occurred_at=now,
+        recorded_at=now,
+        actor_id=ACTOR,
+        actor_role=Role.ADMIN.value,
+        region_code=region_code,
+        source="cli",
+    )
+
+
+class Issued(NamedTuple):
+    """A key that was made. The key itself is kept nowhere."""
+
+    key_id: str
+    key: str
+
+
+def issue(settings: Settings, app_dsn: str, role: Role, region_code: str, label: str) -> Issued:
+    """Make a key and store its SHA-256."""
+    made = Issued(f"k{secrets.token_hex(6)}", KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES))
+    change(
+        settings,
+        app_dsn,
+        made.key_id,
+        region_code,
+        issue_key,
+        key_id=made.key_id,
+        digest=digest(made.key),
+        role=role.value,
+        region_code=region_code,
+        label=label,
+    )
+    return made
+
+
+def change(
+    settings: Settings,
+    app_dsn: str,
+    stream: str,
+    region: str,
+    command: Callable[..., Sequence[Event]],
+    **arguments: str,
+) -> None:
+    """Run a command of `domain.accounts` on the stream of one key (its id)."""
+    deciding = decide(evolve, None, command, **arguments)
+    with Ledger(app_dsn) as ledger:
+        execute(ledger, Command(api_key_stream(stream), deciding, meta_of(settings, region)))
+
+
+@key.command("create")
+def create_key(
+    ctx: typer.Context,
+    role: Annotated[Role, typer.Option(help="角色 | role")],
+    region: Annotated[
+        str, typer.Option(help="地区 GB/T 2260，000000 为全国 | region, 000000 = everywhere")
+    ],
+    label: Annotated[str, typer.Option(help="用途说明 | what it is for")] = "",
+) -> None:
+    """签发密钥，仅显示这一次 | issue a key; it is shown this once."""
+    settings = settings_of(ctx)
+    made = issue(settings, database_url(settings), role, region, label)
+    typer.echo(made.key)
+    typer.echo("请妥善保存：密钥不会再次显示 | keep it: it is not shown again", err=True)
+
+
+def import_csv(ctx: typer.Context, kind: Kind, file: Path) -> None:
+    """导入 CSV，可重复执行 | import a CSV file; doing it twice changes nothing."""
+    from api.importing import import_file
+
+    settings = settings_of(ctx)
+    with Ledger(database_url(settings)) as ledger:
+        report = import_file(kind.value, file, ledger, meta_of(settings))
+    say(
+        f"新增 {report.created}，未变 {report.unchanged}，错误 {len(report.errors)}",
+        f"{report.created} new, {report.unchanged} unchanged, {len(report.errors)} wrong",
+    )
+    for wrong in report.errors:
+        typer.echo(str(wrong), err=True)
+    end(1 if report.errors else 0)

@@ -1,0 +1,165 @@
+"""`vaxtrail demo|simulate|replay|capture`: start a driver from `simulators/` beside an instance.
+
+The drivers know only MQTT and HTTP: they get addresses and a key of their own in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from domain.shared.ids import WHOLE_COUNTRY
+from domain.shared.roles import Role
+from runtime import folder
+from runtime.cli_keys import issue
+from runtime.main import answers
+from runtime.process import StartFailed, log_tail, spawn, stop_child
+from runtime.settings import PREFIX, Settings
+from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
+from runtime.terminal import console, end, say, settings_of
+
+READY_SECONDS = 180.0
+DEMO_FOLDER = Path(".vaxtrail")
+UP_STOP_STEPS = ((signal.SIGTERM, 120.0), (signal.SIGKILL, 5.0))
+DRIVER_STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+_ROOT = Path(__file__).parent.parent
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(context_settings={**_PASSED_ON, "help_option_names": ["--help"]})(demo)
+    for name, text in (
+        ("simulate", "持续模拟一座城市 | simulate a city until Ctrl-C"),
+        ("replay", "回放真实记录仪文件 | play a real logger file as a device"),
+        ("capture", "采集 EPCIS 2.0 文件 | capture EPCIS 2.0 files"),
+    ):
+        app.command(name, help=text, context_settings=_PASSED_ON)(_driver)
+
+
+def _driver(ctx: typer.Context) -> None:
+    """Run the driver named like the command with all further arguments."""
+    settings = settings_of(ctx)
+    with _with_key(settings, str(ctx.info_name)) as env:
+        status = _run_driver(str(ctx.info_name), ctx.args, env)
+    end(status)
+
+
+def demo(
+    ctx: typer.Context,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="演示完即退出 | end after the demonstration")
+    ] = False,
+    summary: Annotated[
+        Path | None, typer.Option("--json", help="摘要写入此文件 | write the summary as JSON")
+    ] = None,
+) -> None:
+    """三天疫苗流通演示（步进时钟） | three days of vaccines on a stepped clock, in a minute."""
+    settings = _demo_settings(ctx)
+    folder.begin(settings.data, "stepped")
+    stop_on_signals()
+    log = settings.data / "log" / "vaxtrail.log"
+    child = spawn(
+        [sys.executable, "-m", "runtime.cli", "--data", str(settings.data), "up"],
+        log=log,
+        death_signal=signal.SIGTERM,
+        env={**_python_env(), PREFIX + "CLOCK": "stepped", PREFIX + "LOG": "json"},
+        cwd=Path.cwd(),
+    )
+    try:
+        _wait_ready(child, settings, log)
+        arguments = [*ctx.args, *(["--json", str(summary.absolute())] if summary else [])]
+        with _with_key(settings, "demo") as env:
+            status = _run_driver("demo", arguments, env)
+            if status == 0 and not leave:
+                _serve(child, settings, env)
+    except Stopped:
+        status = 0 if not leave else 130
+    finally:
+        ignore_signals()
+        stop_child(child, UP_STOP_STEPS)
+    end(status)
+
+
+def _demo_settings(ctx: typer.Context) -> Settings:
+    """Use the folder asked for, else a fresh one: a stepped clock cannot go back to the start."""
+    settings = settings_of(ctx)
+    asked = "data" in settings.model_fields_set
+    name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    data = settings.data if asked else (DEMO_FOLDER / name).absolute()
+    return settings.model_copy(update={"data": data, "clock": "stepped"})
+
+
+def _wait_ready(child: subprocess.Popen[bytes], settings: Settings, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with console.status(f"正在启动 | starting … {settings.data}"):
+        while not _ready(settings.data, child.pid):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise StartFailed(log_tail(log))
+            time.sleep(0.1)
+    instance = folder.running_instance(settings.data)
+    if not Path(instance.pgdata).is_relative_to(settings.data):
+        say(
+            f"数据目录对数据库账户不可见，数据库存放在 {instance.pgdata}",
+            f"the data folder is closed to the database's account: its data are in "
+            f"{instance.pgdata}",
+        )
+
+
+def _ready(data: Path, pid: int) -> bool:
+    instance = folder.last_instance(data)
+    return instance is not None and instance.pid == pid and answers(instance.api_url + "/readyz")
+
+
+def _serve(child: subprocess.Popen[bytes], settings: Settings, env: Mapping[str, str]) -> None:
+    """Keep the instance open to questions until Ctrl-C."""
+    api = env["VAXTRAIL_SIM_API_URL"]
+    say(f"接口 {api}/api/v1（Ctrl-C 结束）", f"API {api}/api/v1 (Ctrl-C to end)")
+    say(f"密钥 {env['VAXTRAIL_SIM_API_KEY']}", f"status: vaxtrail --data {settings.data} status")
+    while child.poll() is None:
+        time.sleep(0.2)
+
+
+@contextmanager
+def _with_key(settings: Settings, label: str) -> Iterator[dict[str, str]]:
+    """Give a driver's environment, with an administrator's key that ends with it."""
+    from domain.accounts.model import revoke_key
+    from runtime.cli_keys import change
+
+    instance = folder.running_instance(settings.data)
+    issued = issue(settings, instance.app_dsn, Role.ADMIN, WHOLE_COUNTRY, label)
+    try:
+        yield {
+            **_python_env(),
+            "VAXTRAIL_SIM_MQTT_URL": instance.mqtt_gateway_url,
+            "VAXTRAIL_SIM_API_URL": instance.api_url,
+            "VAXTRAIL_SIM_API_KEY": issued.key,
+        }
+    finally:
+        change(settings, instance.app_dsn, issued.key_id, WHOLE_COUNTRY, revoke_key, reason="ended")
+
+
+def _python_env() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _run_driver(name: str, arguments: list[str], env: Mapping[str, str]) -> int:
+    """Run a driver on this terminal; Ctrl-C reaches it as well, and it ends with us."""
+    driver = subprocess.Popen(
+        [sys.executable, "-m", f"simulators.{name}", *arguments], env=dict(env)
+    )
+    try:
+        return driver.wait()
+    finally:
+        stop_child(driver, DRIVER_STOP_STEPS)

@@ -1,0 +1,158 @@
+"""The services of an instance, each in the process that calls it: project, alert, ingest, api.
+
+`vaxtrail up` starts them as its children; in a container each is its own service. Every one ends
+at SIGTERM, and for certain `END_SECONDS` after it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+import psycopg
+import structlog
+import uvicorn
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+from alerts.channels.email import Smtp
+from runtime import folder
+from runtime.clock import open_clock
+from runtime.disk import DiskGuard
+from runtime.health import Health
+from runtime.metrics import DatabaseCollector
+from runtime.refusal import Refusal
+from runtime.settings import Settings, dsn
+
+log = structlog.get_logger(__name__)
+
+END_SECONDS = 15.0
+INGEST_LOCK_SECONDS = 30.0  # the time a killed predecessor may take to go
+POOL_MIN, POOL_MAX = 4, 8
+
+
+def urls(settings: Settings) -> tuple[str, str]:
+    """Return the application's database and the broker: as set, else of the running instance."""
+    database, broker = dsn(settings.database_url), dsn(settings.mqtt_url)
+    if database and broker:
+        return database, broker
+    instance = folder.running_instance(settings.data)
+    return database or instance.app_dsn, broker or instance.mqtt_server_url
+
+
+def database_url(settings: Settings) -> str:
+    """Return the application's database: as set, else of the running instance."""
+    return dsn(settings.database_url) or urls(settings)[0]
+
+
+def run_project(settings: Settings) -> None:
+    """Keep the read models up with the ledger."""
+    from projections import runner
+
+    runner.run(app_dsn=_session(database_url(settings), "project"), stop=stop_event())
+
+
+def run_alert(settings: Settings) -> None:
+    """Escalate and deliver alerts; turn the wheel of timers."""
+    from alerts import main as alerting
+
+    alerting.run(
+        app_dsn=_session(database_url(settings), "alert"),
+        clock=open_clock(settings.clock, settings.data),
+        smtp=smtp(settings),
+        public_url=settings.public_url,
+        stop=stop_event(),
+    )
+
+
+def run_ingest(settings: Settings) -> None:
+    """Take in what gateways and scanners send. One process a data folder."""
+    from ingest import main as intake
+
+    app_dsn, mqtt_url = urls(settings)
+    with folder.owned(settings.data, "ingest.lock", INGEST_LOCK_SECONDS):
+        intake.run(
+            app_dsn=_session(app_dsn, "ingest"),
+            mqtt_url=mqtt_url,
+            regions=settings.regions,
+            clock=open_clock(settings.clock, settings.data),
+            stop=stop_event(),
+            metrics_port=settings.metrics_port or None,
+            may_read=disk_guard(settings),
+        )
+
+
+def run_api(settings: Settings) -> None:
+    """Serve the HTTP interface."""
+    from api.app import create_app
+    from api.deps import Deps
+    from store.logs import Ledger, Telemetry
+
+    app_dsn, mqtt_url = urls(settings)
+    app_dsn = _session(app_dsn, "api")
+    disk = disk_guard(settings)
+    pool: ConnectionPool[psycopg.Connection[tuple[object, ...]]] = ConnectionPool(
+        app_dsn, min_size=POOL_MIN, max_size=POOL_MAX, kwargs={"autocommit": True}, open=True
+    )
+    with pool, Ledger(app_dsn) as ledger, Telemetry(app_dsn) as telemetry:
+        deps = Deps(
+            ledger=ledger,
+            telemetry=telemetry,
+            pool=pool,
+            clock=open_clock(settings.clock, settings.data),
+            readiness=Health(app_dsn, mqtt_url, disk).problems,
+            collectors=(DatabaseCollector(pool, disk),),
+        )
+        uvicorn.run(
+            create_app(deps),
+            host=settings.api_host,
+            port=settings.api_port or 8000,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+
+
+def smtp(settings: Settings) -> Smtp | None:
+    """Return the mail server, None when there is none. Refusal for an address that is none."""
+    url = dsn(settings.smtp_url)
+    if not url:
+        return None
+    try:
+        return Smtp.from_url(url, sender=settings.smtp_from)
+    except ValueError as error:
+        raise Refusal(f"VAXTRAIL_SMTP_URL 有误：{error}", f"VAXTRAIL_SMTP_URL: {error}") from error
+
+
+def disk_guard(settings: Settings) -> DiskGuard:
+    """Return the guard over the disks of the data folder and of an embedded database elsewhere."""
+    elsewhere = settings.data / "elsewhere"
+    return DiskGuard([settings.data, elsewhere], settings.disk_free_min_pct)
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; the process ends for certain soon after."""
+    stop = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if not stop.is_set():
+            stop.set()
+            watch = threading.Timer(END_SECONDS, _end_now, [number])
+            watch.daemon = True
+            watch.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop
+
+
+def _end_now(number: int) -> None:
+    log.error("ended_by_force", signal=signal.Signals(number).name)
+    os._exit(1)
+
+
+def _session(app_dsn: str, part: str) -> str:
+    """Name the process in the database, where health checks and people find it."""
+    return make_conninfo(app_dsn, application_name=f"vaxtrail {part}")
