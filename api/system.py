@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from fastapi import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -16,9 +17,13 @@ from api.deps import DepsOf
 from api.routing import json_answer, module_router
 from domain.shared.clock import Clock
 from domain.shared.roles import Role
+from domain.traceability.facts import STEP_OF
+from store.sql import load_queries
 
 # Seconds that a step of the clock waits for the timers due by then.
 TICK_WAIT_S = 5.0
+
+_SQL = load_queries(Path(__file__).with_suffix(".sql"))
 
 router = module_router("system")
 
@@ -28,6 +33,7 @@ class May(StrEnum):
 
     READ = "system.read"
     MOVE_CLOCK = "system.move_clock"
+    COUNT = "system.count"
 
 
 class ClockOut(BaseModel):
@@ -57,6 +63,15 @@ class PositionOut(BaseModel):
     followed: str = Field(pattern=asof.POSITION_PATTERN)
 
 
+class StatisticsOut(BaseModel):
+    """What the instance holds: rows of readings, and facts about codes whatever way they came."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    readings_stored: int = Field(ge=0)
+    scans_stored: int = Field(ge=0)
+
+
 @router.get("/position", response_model=PositionOut)
 def read_position(
     _who: Annotated[Principal, permission(May.READ, *Role)], deps: DepsOf
@@ -65,6 +80,14 @@ def read_position(
     last = asof.last(deps)
     followed = asof.Position(min(asof.followed(deps), last.ledger), last.telemetry)
     return json_answer({"position": str(last), "followed": str(followed)})
+
+
+@router.get("/statistics", response_model=StatisticsOut)
+def read_statistics(_who: Annotated[Principal, permission(May.COUNT)], deps: DepsOf) -> Response:
+    """Return how many readings and scans are stored, counted row by row."""
+    with deps.pool.connection() as conn:
+        row: Any = conn.execute(_SQL.stored, (sorted(cls.TOPIC for cls in STEP_OF),)).fetchone()
+    return json_answer({"readings_stored": row[0], "scans_stored": row[1]})
 
 
 @router.get("/clock", response_model=ClockOut)

@@ -23,7 +23,7 @@ from domain.shared.roles import Role
 from runtime import folder
 from runtime.cli_keys import issue
 from runtime.main import answers
-from runtime.process import StartFailed, log_tail, spawn, stop_child
+from runtime.process import StartFailed, free_port, log_tail, spawn, stop_child
 from runtime.settings import PREFIX, Settings
 from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
 from runtime.terminal import console, end, say, settings_of
@@ -69,17 +69,25 @@ def demo(
     folder.begin(settings.data, "stepped")
     stop_on_signals()
     log = settings.data / "log" / "vaxtrail.log"
+    mail_port = free_port()  # where the demonstration itself takes the mail that is sent
     child = spawn(
         [sys.executable, "-m", "runtime.cli", "--data", str(settings.data), "up"],
         log=log,
         death_signal=signal.SIGTERM,
-        env={**_python_env(), PREFIX + "CLOCK": "stepped", PREFIX + "LOG": "json"},
+        env={
+            **_python_env(),
+            PREFIX + "CLOCK": "stepped",
+            PREFIX + "LOG": "json",
+            PREFIX + "SMTP_URL": f"smtp://127.0.0.1:{mail_port}",
+            PREFIX + "SMTP_FROM": "vaxtrail@demo.invalid",
+        },
         cwd=Path.cwd(),
     )
     try:
         _wait_ready(child, settings, log)
         arguments = [*ctx.args, *(["--json", str(summary.absolute())] if summary else [])]
         with _with_key(settings, "demo") as env:
+            env["VAXTRAIL_SIM_SMTP_PORT"] = str(mail_port)
             status = _run_driver("demo", arguments, env)
             if status == 0 and not leave:
                 _serve(child, settings, env)
