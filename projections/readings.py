@@ -1,94 +1,85 @@
-"""The readings of a probe for a chart: from the rows that ingest wrote, thinned to the peaks."""
+"""Hold the rows of readings against the events they come from.
+
+The rows are written with their events in one transaction; this proves, row by row, that they say
+the same: each side is summed up as a set of hashes, without keeping either in memory.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
+from eventsourcing.persistence import StoredEvent
 
+from domain.cold_chain.events import ReadingsRecorded
+from projections.rebuild import Checked
+from store.mapper import from_row
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parent / "sql" / "readings.sql")
 
-_EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH_2000_MS = 946_684_800_000
-_MICROSECOND = timedelta(microseconds=1)
+NAME = "readings"
+CHANNELS = ("t1", "t2", "t3", "t4", "rh", "door", "mains", "bat")
+SWITCHES = frozenset({"door", "mains"})
+FETCH_ROWS = 5000
+_MODULUS = 2**64
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """Readings of one channel: UTC milliseconds and values, None where the probe was unplugged.
-
-    `rows` were found; when they were more than asked for, they are `decimated` to the least and
-    the greatest value of each of equal spans of time.
-    """
-
-    t: list[int]
-    v: list[float | None]
-    rows: int
-    decimated: bool
-
-
-def readings(
-    conn: psycopg.Connection[Any],
-    *,
-    device_id: str,
-    channel: str,
-    t0: datetime,
-    t1: datetime,
-    points: int,
-    telemetry: int | None = None,
-) -> Readings:
-    """Return the readings of a channel in [t0, t1), at most `points` (at least 2) of them.
-
-    As the telemetry log stood at that position (None: now).
-    """
-    wanted = {
-        "device_id": device_id,
-        "channel": channel,
-        "t0": t0,
-        "t1": t1,
-        "telemetry": telemetry,
-    }
-    row: Any = conn.execute(queries.readings, wanted, binary=True).fetchone()
-    ts = np.frombuffer(row[0], ">i8").astype(np.int64)
-    values = np.frombuffer(row[1], ">f8").astype(np.float64)
-    begin, end = ((t - _EPOCH_2000) // _MICROSECOND for t in (t0, t1))
-    kept = decimate(ts, values, begin, end, points)
-    return Readings(
-        t=(ts[kept] // 1_000 + _EPOCH_2000_MS).tolist(),
-        v=[None if np.isnan(value) else value for value in values[kept].tolist()],
-        rows=int(ts.size),
-        decimated=kept.size < ts.size,
-    )
+def check(app_dsn: str) -> Checked:
+    """Compare all rows with all events at one moment; `latest` counts devices that differ."""
+    with psycopg.connect(app_dsn) as conn:
+        conn.execute(queries.start)
+        stored = digest(_stream(conn, "rows", queries.stored_rows))
+        position, rows = 0, 0
+        total = 0
+        events = _stream(conn, "events", queries.readings_events, (ReadingsRecorded.TOPIC,))
+        for number, *row in events:
+            position = number
+            for found in rows_of(StoredEvent(row[0], row[1], row[2], bytes(row[3]))):
+                rows, total = rows + 1, total + _hash(found)
+        apart = conn.execute(queries.latest_apart).fetchone()
+    live = {"reading": stored, "latest": (apart[0] if apart else 0, "")}
+    rebuilt = {"reading": (rows, str(total % _MODULUS)), "latest": (0, "")}
+    return Checked(NAME, position, live, rebuilt)
 
 
-def decimate(
-    ts: npt.NDArray[np.int64], values: npt.NDArray[np.float64], begin: int, end: int, points: int
-) -> npt.NDArray[np.int64]:
-    """Return the indices of at most `points` rows that keep every peak.
-
-    `ts` ascending in [begin, end). All of them when they fit; else the least and the greatest of
-    each of `points` // 2 equal spans, and one row without value where a span has no other.
-    """
-    if ts.size <= points:
-        return np.arange(ts.size)
-    spans = points // 2
-    edges = begin + np.arange(1, spans) * (end - begin) // spans
-    kept: list[int] = []
-    for first, last in zip(*_bounds(np.searchsorted(ts, edges), ts.size), strict=True):
-        part = values[first:last]
-        if np.isnan(part).all():
-            kept += [first] if part.size else []
-        else:
-            kept += sorted({first + int(np.nanargmin(part)), first + int(np.nanargmax(part))})
-    return np.array(kept, dtype=np.int64)
+def rows_of(stored: StoredEvent) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that a stored readings event stands for, as `stored_rows` gives them."""
+    event = from_row(stored).event
+    if not isinstance(event, ReadingsRecorded):
+        return
+    others = sorted(set(event.columns) - set(CHANNELS))
+    for n, ts_ms in enumerate(event.ts_ms):
+        values = tuple(_value(event, name, n) for name in CHANNELS)
+        extra = {k: v for k in others if (v := event.columns[k][n]) is not None}
+        identity = (event.device_id, event.boot, event.seq + n, ts_ms, event.backfill)
+        yield (*identity, *values, extra or None)
 
 
-def _bounds(inner: npt.NDArray[np.int64], size: int) -> tuple[list[int], list[int]]:
-    return [0, *inner.tolist()], [*inner.tolist(), size]
+def digest(rows: Iterable[tuple[Any, ...]]) -> tuple[int, str]:
+    """Return the number of rows and the sum of their hashes, whatever their order."""
+    count, total = 0, 0
+    for row in rows:
+        count, total = count + 1, total + _hash(row)
+    return count, str(total % _MODULUS)
+
+
+def _value(event: ReadingsRecorded, channel: str, n: int) -> float | bool | None:
+    column = event.columns.get(channel)
+    value = column[n] if column else None
+    return bool(value) if value is not None and channel in SWITCHES else value
+
+
+def _hash(row: tuple[Any, ...]) -> int:
+    return int.from_bytes(blake2b(repr(row).encode(), digest_size=8).digest(), "big")
+
+
+def _stream(
+    conn: psycopg.Connection[Any], name: str, query: Any, params: tuple[Any, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    with conn.cursor(name=name) as cur:
+        cur.itersize = FETCH_ROWS
+        yield from cur.execute(query, params)

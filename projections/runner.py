@@ -11,6 +11,7 @@ import structlog
 from eventsourcing.persistence import PersistenceError
 from prometheus_client import Gauge
 
+from projections import readings
 from projections import rebuild as rebuilding
 from projections.discovery import discover
 from projections.follower import Follower, queries
@@ -100,6 +101,11 @@ def rebuild(app_dsn: str, name: str) -> int:
 
 
 def check(app_dsn: str, name: str) -> rebuilding.Checked:
-    """Compare one read model with a rebuild at the same position. NotFound otherwise."""
+    """Compare one read model with a rebuild at the same position; `readings` with their events.
+
+    NotFound for another name.
+    """
+    if name == readings.NAME:
+        return readings.check(app_dsn)
     with Ledger(app_dsn) as ledger, psycopg.connect(app_dsn, autocommit=True) as conn:
         return rebuilding.check(ledger, conn, rebuilding.named(name))

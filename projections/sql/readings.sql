@@ -1,16 +1,22 @@
--- name: readings
--- One channel of a device in [t0, t1) as two columns of big-endian 64-bit values: microseconds
--- since 2000-01-01 UTC, and values, NaN where the probe was unplugged. Times without this channel
--- in the message are NaN too.
-SELECT coalesce(string_agg(timestamptz_send(ts), ''::bytea ORDER BY ts, boot, seq), ''),
-       coalesce(string_agg(float8send(coalesce(
-           CASE %(channel)s
-               WHEN 't1' THEN t1 WHEN 't2' THEN t2 WHEN 't3' THEN t3 WHEN 't4' THEN t4
-               WHEN 'rh' THEN rh WHEN 'bat' THEN bat
-               WHEN 'door' THEN door::integer WHEN 'mains' THEN mains::integer
-               ELSE (extra ->> %(channel)s)::float8
-           END, 'NaN')), ''::bytea ORDER BY ts, boot, seq), '')
-FROM public.reading r JOIN public.device_no n USING (device_no)
-WHERE n.device_id = %(device_id)s AND ts >= %(t0)s AND ts < %(t1)s
-  AND (%(telemetry)s::bigint IS NULL OR EXISTS (
-      SELECT FROM public.batches b WHERE b.batch = r.batch AND b.telemetry_id <= %(telemetry)s))
+-- name: stored_rows
+-- Every row of every reading, with the device's name.
+SELECT d.device_id, r.boot, r.seq, round(extract(epoch FROM r.ts) * 1000)::bigint, r.backfill,
+       r.t1, r.t2, r.t3, r.t4, r.rh, r.door, r.mains, r.bat, r.extra
+FROM reading r JOIN device_no d USING (device_no)
+
+-- name: latest_apart
+-- Devices whose newest values are not those of their newest reading.
+SELECT count(*) FROM device_state s
+JOIN LATERAL (
+    SELECT r.ts, r.t1, r.t2, r.t3, r.t4, r.rh FROM reading r
+    WHERE r.device_no = s.device_no ORDER BY r.ts DESC, r.boot DESC, r.seq DESC LIMIT 1
+) r ON true
+WHERE (s.ts, s.t1, s.t2, s.t3, s.t4, s.rh) IS DISTINCT FROM (r.ts, r.t1, r.t2, r.t3, r.t4, r.rh)
+
+-- name: start
+-- One moment for rows and events alike, however long the comparison takes.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: readings_events
+SELECT notification_id, originator_id, originator_version, topic, state FROM telemetry_events
+WHERE topic = %s ORDER BY notification_id
