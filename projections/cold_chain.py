@@ -106,6 +106,23 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """A reading that came again with another value: `stored` stands, `received` was refused.
+
+    Both are {"ts": UTC ms, "m": {channel: value}}; `position` is that of the telemetry log.
+    """
+
+    position: int
+    device_id: str
+    region_code: str
+    boot: int
+    seq: int
+    stored: dict[str, Any]
+    received: dict[str, Any]
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Latest:
     """The newest values of a device by channel; `ts` None: it never spoke."""
 
@@ -185,11 +202,6 @@ def profiles(conn: psycopg.Connection[Any], *, after: str = "", limit: int) -> l
     return _page(conn, Profile, queries.profiles, after=after, limit=limit)
 
 
-def profile(conn: psycopg.Connection[Any], profile_id: str) -> Profile | None:
-    """Return one storage profile."""
-    return _one(conn, Profile, queries.profile, profile_id)
-
-
 def units(
     conn: psycopg.Connection[Any],
     *,
@@ -201,11 +213,6 @@ def units(
     """Return up to `limit` units of a region, or of one of its sites."""
     wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
     return _page(conn, Unit, queries.units, **wanted)
-
-
-def unit(conn: psycopg.Connection[Any], unit_id: str) -> Unit | None:
-    """Return one unit."""
-    return _one(conn, Unit, queries.unit, unit_id)
 
 
 def gateways(
@@ -221,11 +228,6 @@ def gateways(
     return _page(conn, Gateway, queries.gateways, **wanted)
 
 
-def gateway(conn: psycopg.Connection[Any], gateway_id: str) -> Gateway | None:
-    """Return one gateway."""
-    return _one(conn, Gateway, queries.gateway, gateway_id)
-
-
 def devices(
     conn: psycopg.Connection[Any],
     *,
@@ -239,16 +241,18 @@ def devices(
     return _page(conn, Device, queries.devices, **wanted)
 
 
-def device(conn: psycopg.Connection[Any], device_id: str) -> Device | None:
-    """Return one device."""
-    return _one(conn, Device, queries.device, device_id)
-
-
 def evidence(
     conn: psycopg.Connection[Any], *, region: str = "", after: str = "", limit: int
 ) -> list[Evidence]:
     """Return up to `limit` files kept in a region."""
     return _page(conn, Evidence, queries.evidence, region=region, after=after, limit=limit)
+
+
+def conflicts(
+    conn: psycopg.Connection[Any], *, region: str = "", after: int = 0, limit: int
+) -> list[Conflict]:
+    """Return up to `limit` conflicting readings of a region after a telemetry position."""
+    return _page(conn, Conflict, queries.conflicts, region=region, after=after, limit=limit)
 
 
 def latest(
@@ -323,8 +327,3 @@ def decimate(
 def _page(conn: psycopg.Connection[Any], kind: type[T], query: Any, **wanted: object) -> list[T]:
     with conn.cursor(row_factory=class_row(kind)) as cur:
         return cur.execute(query, wanted).fetchall()
-
-
-def _one(conn: psycopg.Connection[Any], kind: type[T], query: Any, key: str) -> T | None:
-    with conn.cursor(row_factory=class_row(kind)) as cur:
-        return cur.execute(query, (key,)).fetchone()

@@ -80,12 +80,6 @@ def organisations(
         return cur.execute(queries.organisations, page).fetchall()
 
 
-def organisation(conn: psycopg.Connection[Any], org_code: str) -> Organisation | None:
-    """Return one organisation."""
-    with conn.cursor(row_factory=class_row(Organisation)) as cur:
-        return cur.execute(queries.organisation, (org_code,)).fetchone()
-
-
 def sites(
     conn: psycopg.Connection[Any], *, region: str = "", after: str = "", limit: int
 ) -> list[Site]:
@@ -93,9 +87,3 @@ def sites(
     with conn.cursor(row_factory=class_row(Site)) as cur:
         page = {"region": region, "after": after, "limit": limit}
         return cur.execute(queries.sites, page).fetchall()
-
-
-def site(conn: psycopg.Connection[Any], site_id: str) -> Site | None:
-    """Return one site."""
-    with conn.cursor(row_factory=class_row(Site)) as cur:
-        return cur.execute(queries.site, (site_id,)).fetchone()

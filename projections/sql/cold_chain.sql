@@ -84,10 +84,6 @@ VALUES (%(sha256)s, %(filename)s, %(kind)s, %(device_serial)s, %(note)s, %(size_
 SELECT profile_id, name, name_en, temperature_c_min, temperature_c_max, source, version
 FROM rm_cold_chain.profile WHERE profile_id > %(after)s ORDER BY profile_id LIMIT %(limit)s
 
--- name: profile
-SELECT profile_id, name, name_en, temperature_c_min, temperature_c_max, source, version
-FROM rm_cold_chain.profile WHERE profile_id = %s
-
 -- name: units
 -- A page of the units of a region, or of one of its sites (empty: any), by id.
 SELECT unit_id, site_id, region_code, kind, name, name_en, profile_id, plate, version
@@ -96,18 +92,11 @@ WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
   AND unit_id > %(after)s
 ORDER BY unit_id LIMIT %(limit)s
 
--- name: unit
-SELECT unit_id, site_id, region_code, kind, name, name_en, profile_id, plate, version
-FROM rm_cold_chain.unit WHERE unit_id = %s
-
 -- name: gateways
 SELECT gateway_id, site_id, region_code, version FROM rm_cold_chain.gateway
 WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
   AND gateway_id > %(after)s
 ORDER BY gateway_id LIMIT %(limit)s
-
--- name: gateway
-SELECT gateway_id, site_id, region_code, version FROM rm_cold_chain.gateway WHERE gateway_id = %s
 
 -- name: devices
 SELECT device_id, gateway_id, site_id, region_code, channels, interval_s, simulated, version
@@ -116,16 +105,25 @@ WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
   AND device_id > %(after)s
 ORDER BY device_id LIMIT %(limit)s
 
--- name: device
-SELECT device_id, gateway_id, site_id, region_code, channels, interval_s, simulated, version
-FROM rm_cold_chain.device WHERE device_id = %s
-
 -- name: evidence
 -- A page of the files kept in a region, without their content, by digest.
 SELECT sha256, filename, kind, device_serial, note, size_bytes, region_code, kept_at
 FROM rm_cold_chain.evidence
 WHERE region_code LIKE %(region)s || '%%' AND sha256 > %(after)s
 ORDER BY sha256 LIMIT %(limit)s
+
+-- name: conflicts
+-- Straight from the telemetry log: there are few of them, found by an index of their own.
+SELECT t.notification_id AS position, d.device_id, d.region_code, (c.e ->> 'boot')::integer AS boot,
+       (c.e ->> 'seq')::bigint AS seq, (c.e ->> 'stored')::jsonb AS stored,
+       (c.e ->> 'received')::jsonb AS received,
+       to_timestamp((c.e ->> 'received_ms')::bigint / 1000.0) AS received_at
+FROM public.telemetry_events t
+CROSS JOIN LATERAL (SELECT convert_from(t.state, 'UTF8')::jsonb -> 'e' AS e) c
+JOIN rm_cold_chain.device d ON d.device_id = c.e ->> 'device_id'
+WHERE t.topic = 'cold_chain.ReadingConflict' AND t.notification_id > %(after)s
+  AND d.region_code LIKE %(region)s || '%%'
+ORDER BY t.notification_id LIMIT %(limit)s
 
 -- name: latest
 -- The newest values of the devices of a region; those that never spoke have no time.

@@ -41,17 +41,9 @@ SELECT org_code, name, name_en, region_code, version FROM rm_registry.organisati
 WHERE region_code LIKE %(region)s || '%%' AND org_code > %(after)s
 ORDER BY org_code LIMIT %(limit)s
 
--- name: organisation
-SELECT org_code, name, name_en, region_code, version FROM rm_registry.organisation
-WHERE org_code = %s
-
 -- name: sites
 -- A page of the sites of a region, by id.
 SELECT site_id, org_code, site_no, name, name_en, kind, region_code, latitude, longitude, version
 FROM rm_registry.site
 WHERE region_code LIKE %(region)s || '%%' AND site_id > %(after)s
 ORDER BY site_id LIMIT %(limit)s
-
--- name: site
-SELECT site_id, org_code, site_no, name, name_en, kind, region_code, latitude, longitude, version
-FROM rm_registry.site WHERE site_id = %s
