@@ -65,7 +65,11 @@ TO_DO = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a message tells. Temperatures in °C; `names` by field of the alert, (zh, en)."""
+    """What a message tells. Temperatures in °C.
+
+    `names`: of site and unit by field of the alert, (zh, en). `link`: empty where no public address
+    is set.
+    """
 
     alert_id: str
     kind: str
@@ -177,9 +181,7 @@ def _ending(facts: Facts, language: int) -> list[str]:
         comment = " ".join(str(facts.alert.get("comment", "")).split())
         lines.append(f"{who}{facts.alert.get('actor_role', '')} {comment}".rstrip())
     labels = (("处理：", "编号：", "链接："), ("To do: ", "Number: ", "Link: "))[language]
-    return [
-        *lines,
-        labels[0] + _to_do(facts, language),
-        labels[1] + facts.number,
-        labels[2] + facts.link,
-    ]
+    lines += [labels[0] + _to_do(facts, language), labels[1] + facts.number]
+    if facts.link:
+        lines.append(labels[2] + facts.link)
+    return lines

@@ -17,7 +17,6 @@ from typing import Any
 
 import psycopg
 import structlog
-from prometheus_client import Counter, Histogram
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
@@ -39,13 +38,6 @@ BACKOFF_S = (1, 5, 25, 125, 625, 1800)
 ATTEMPTS_MAX = 20
 # Characters of an error kept with a delivery.
 ERROR_MAX = 500
-
-ATTEMPTS = Counter("vaxtrail_alert_deliveries_total", "Attempts by result", ["channel", "result"])
-DELAY = Histogram(
-    "vaxtrail_alert_delay_seconds",
-    "From the record of an alert to its first message accepted",
-    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +106,6 @@ class Sender:
                     self._attempt(conn, claimed[0], Held(**row))
         return True
 
-    def states(self) -> dict[str, int]:
-        """Return how many deliveries there are in each state."""
-        with self._pool.connection() as conn:
-            return dict(conn.execute(queries.count_states).fetchall())
-
     def close(self) -> None:
         """Close the channels' connections."""
         for channel in self._channels.values():
@@ -130,11 +117,7 @@ class Sender:
         except Undelivered as error:
             self._undelivered(conn, delivery_id, held, error)
             return
-        sent_at = self._now()
-        conn.execute(queries.record_sent, (sent_at, Jsonb(evidence), delivery_id))
-        ATTEMPTS.labels(held.channel, "sent").inc()
-        if held.kind == "fired":
-            DELAY.observe(max(0.0, (sent_at - held.created_at).total_seconds()))
+        conn.execute(queries.record_sent, (self._now(), Jsonb(evidence), delivery_id))
         log.info("alert_delivered", alert_id=held.alert_id, kind=held.kind, key=held.key)
 
     def _send(self, conn: psycopg.Connection[Any], held: Held) -> dict[str, str]:
@@ -149,7 +132,7 @@ class Sender:
         alert: dict[str, Any] = {}
         for (payload,) in conn.execute(queries.payloads, (held.alert_id, held.outbox_id)):
             alert |= payload
-        link = f"{self._public_url}/api/v1/alerts/{held.alert_id}"
+        link = f"{self._public_url}/api/v1/alerts/{held.alert_id}" if self._public_url else ""
         facts = messages.Facts(
             alert_id=held.alert_id,
             kind=held.kind,
@@ -194,7 +177,6 @@ class Sender:
             next_at = self._now() + timedelta(seconds=wait)
             conn.execute(queries.record_retry, (next_at, text, delivery_id))
             result = "retried"
-        ATTEMPTS.labels(held.channel, result).inc()
         log.warning("alert_undelivered", key=held.key, result=result, error=text)
 
 

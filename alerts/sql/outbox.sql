@@ -73,6 +73,3 @@ UPDATE delivery SET state = 'queued', next_at = %s, last_error = %s WHERE id = %
 
 -- name: record_failed
 UPDATE delivery SET state = 'failed', last_error = %s WHERE id = %s
-
--- name: count_states
-SELECT state, count(*) FROM delivery GROUP BY state

@@ -146,7 +146,8 @@ def _after(
         case AlertAcknowledged():
             return replace(alert, acknowledged=event)
         case AlertEscalated():
-            return replace(alert, level=max(alert.level, event.level))
+            # It went on although somebody had taken the alert on: that has lapsed.
+            return replace(alert, level=max(alert.level, event.level), acknowledged=None)
         case _:
             assert_never(event)
 
@@ -172,14 +173,18 @@ def acknowledge(state: AlertState, *, actor_id: str, actor_role: str, comment: s
     ]
 
 
-def escalate(state: AlertState, *, level: int, due_at: datetime) -> list[Event]:
+def escalate(
+    state: AlertState, *, level: int, due_at: datetime, lapsed: bool = False
+) -> list[Event]:
     """Tell `level` (from 1 on) that nobody has taken the alert on.
 
-    Nothing happens when that level was told already, or the alert needs nobody any more: a timer
-    may be late, and may come twice.
+    `lapsed`: the acknowledgement has been in force for its time (`ACKNOWLEDGED_FOR_MIN`). Nothing
+    happens when that level was told already, or the alert needs nobody any more: a timer may be
+    late, and may come twice.
     """
     alert = _known(state)
-    settled = alert.acknowledged is not None or alert.status is not Status.FIRING
+    taken_on = alert.acknowledged is not None and not lapsed
+    settled = taken_on or alert.status is not Status.FIRING
     if settled or level <= alert.level:
         return []
     return [AlertEscalated(alert_id=alert.fired.alert_id, level=level, due_at=due_at)]

@@ -140,6 +140,10 @@ ESCALATION: Mapping[str, Escalation] = {
     "info": Escalation((), None),
 }
 
+# Minutes for which an acknowledgement holds escalation back; then it goes on, unless the alert is
+# over. A severity without an entry is held back for good. Source: cold-chain rules of the field.
+ACKNOWLEDGED_FOR_MIN: Mapping[str, int] = {"critical": 30, "major": 120}
+
 
 def checked_rules(rules: Sequence[ThresholdRule]) -> tuple[ThresholdRule, ...]:
     """Return the rules of a set when each can be judged by; Invalid otherwise.

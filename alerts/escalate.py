@@ -1,0 +1,120 @@
+"""Escalation: when nobody takes an alert on in time, the next level is told.
+
+Due times stand in the inbox (a read model); what is decided is decided on the streams themselves.
+So a tick may come late, twice, or after a restart: each level of an alert is told once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+
+from alerts import notices
+from domain.alerting import model
+from domain.alerting.events import AlertEscalated
+from domain.shared.decide import fold
+from domain.shared.errors import Conflict
+from projections import alerting
+from store.envelope import Envelope, Meta
+from store.logs import Ledger
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).with_name("sql") / "escalate.sql")
+log = structlog.get_logger(__name__)
+
+# Alerts looked at in one tick; the rest is due at the next.
+DUE_MAX = 500
+# Levels of one alert told in one tick: after a long standstill the rest follows at the next.
+LEVELS_MAX = 16
+# Seconds of real time a tick of a stepped clock waits for the inbox, and between two looks.
+INBOX_WAIT_S = 2.0
+INBOX_STEP_S = 0.005
+
+
+class Escalator:
+    """Ticks while it leads. One thread uses it."""
+
+    def __init__(self, ledger: Ledger, conn: psycopg.Connection[Any]) -> None:
+        """`conn` is in autocommit mode; its session holds the lead."""
+        self._ledger = ledger
+        self._conn = conn
+        self._leads = False
+
+    def leads(self) -> bool:
+        """Take the lead where nobody has it; True while this process has it."""
+        if not self._leads:
+            row = self._conn.execute(queries.try_lead).fetchone()
+            self._leads = bool(row and row[0])
+        return self._leads
+
+    def tick(self, now: datetime) -> int:
+        """Tell every level that is due by `now`; return how many were told."""
+        try:
+            found = alerting.due(self._conn, now, limit=DUE_MAX)
+        except psycopg.errors.UndefinedTable:  # the read models are not built yet
+            return 0
+        return sum(self._escalate(alert_id, now) for alert_id in found)
+
+    def wait_for_inbox(self, stop: threading.Event) -> None:
+        """Wait until the inbox shows every alert event of the ledger, at most 2 s."""
+        projection = alerting.PROJECTION
+        asked = (list(projection.topics), projection.follower)
+        until = time.monotonic() + INBOX_WAIT_S
+        while time.monotonic() < until and not stop.wait(INBOX_STEP_S):
+            row = self._conn.execute(queries.unseen, asked).fetchone()
+            if row is None or not row[0]:
+                return
+
+    def _escalate(self, alert_id: str, now: datetime) -> int:
+        told = 0
+        try:
+            while told < LEVELS_MAX and self._next_level(alert_id, now):
+                told += 1
+        except Conflict:
+            # A person was quicker: the next tick decides on what stands then.
+            log.info("escalation_raced", alert_id=alert_id)
+        return told
+
+    def _next_level(self, alert_id: str, now: datetime) -> bool:
+        """Tell one level of an alert; False when none is due on what the streams say now."""
+        acts = self._ledger.stream(model.alert_stream(alert_id))
+        history = [*self._ledger.stream(model.episode_stream(alert_id)), *acts]
+        row = alerting.folded(history)
+        if row is None or row.escalate_at is None or row.escalate_at > now:
+            return False
+        events = model.escalate(
+            fold(model.evolve, None, (envelope.event for envelope in history)),
+            level=row.level + 1,
+            due_at=row.escalate_at,
+            lapsed=row.acknowledged_at is not None,
+        )
+        meta = Meta(
+            occurred_at=now,
+            recorded_at=now,
+            region_code=row.region_code,
+            causation_id=history[0].event_id,
+            source="timer",
+        )
+        stream = model.alert_stream(alert_id)
+        envelopes = [
+            Envelope(stream, len(acts) + n, event, meta) for n, event in enumerate(events, start=1)
+        ]
+        self._append(envelopes, row)
+        return bool(envelopes)
+
+    def _append(self, envelopes: Sequence[Envelope], row: alerting.AlertRow) -> None:
+        rows = [
+            notices.notice(envelope, severity=row.severity, region_code=row.region_code)
+            for envelope in envelopes
+        ]
+        self._ledger.append(envelopes, before=lambda cur: notices.write(cur, rows))
+        for envelope in envelopes:
+            if isinstance(envelope.event, AlertEscalated):
+                log.info("alert_escalated", alert_id=row.alert_id, level=envelope.event.level)

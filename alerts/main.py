@@ -1,0 +1,152 @@
+"""The alert process: one thread listens to the outbox, some send, this one escalates by the clock.
+
+APScheduler only wakes the tick; what is due stands in tables. A stepped clock is looked at often
+instead, and told when all timers due by then have been handled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from eventsourcing.persistence import PersistenceError
+from psycopg_pool import ConnectionPool
+
+from alerts.channels.channel import Channel
+from alerts.channels.email import Email, Smtp
+from alerts.channels.webhook import Webhook
+from alerts.escalate import Escalator
+from alerts.outbox import Sender
+from domain.shared.clock import Clock
+from store.logs import Ledger
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).with_name("sql") / "main.sql")
+log = structlog.get_logger(__name__)
+
+# Threads that send, each with a connection of its own while it does.
+WORKERS = 4
+# Seconds of real time between two ticks, between two looks at a stepped clock, between two looks
+# at the outbox when no notice comes, and before an absent database is tried again.
+TICK_S = 1.0
+STEP_S = 0.02
+POLL_S = 0.5
+RETRY_S = 1.0
+
+
+def run(
+    *, app_dsn: str, clock: Clock, smtp: Smtp | None, public_url: str, stop: threading.Event
+) -> None:
+    """Deliver and escalate until `stop`; an absent database is waited for."""
+    channels: dict[str, Channel] = {"webhook": Webhook()}
+    if smtp is not None:
+        channels["email"] = Email(smtp)
+    pool = ConnectionPool[psycopg.Connection[Any]](
+        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + 1, open=True
+    )
+    with pool, closing(Sender(pool, channels, now=clock.now, public_url=public_url)) as sender:
+        Alerting(app_dsn, clock, sender).run(stop)
+
+
+class Alerting:
+    """The threads around one sender and one escalator."""
+
+    def __init__(self, app_dsn: str, clock: Clock, sender: Sender) -> None:
+        self._app_dsn = app_dsn
+        self._clock = clock
+        self._sender = sender
+        self._bells = [threading.Event() for _ in range(WORKERS)]
+        self._wake = threading.Event()
+        self._end = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
+        with ThreadPoolExecutor(WORKERS + 1, "alerts") as threads, _waking(self._clock, self._wake):
+            parts = [threads.submit(self._keep, self._listen)]
+            parts += [threads.submit(self._keep, partial(self._send, bell)) for bell in self._bells]
+            try:
+                while not stop.is_set():
+                    self._survive(partial(self._timers, stop, parts))
+            finally:
+                self._end.set()
+                self._ring()
+
+    def _keep(self, work: Callable[[], None]) -> None:
+        while not self._end.is_set():
+            self._survive(work)
+
+    def _survive(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (psycopg.OperationalError, psycopg.InterfaceError, PersistenceError) as error:
+            log.warning("database_away", error=str(error))
+            self._end.wait(RETRY_S)
+
+    def _listen(self) -> None:
+        with psycopg.connect(self._app_dsn, autocommit=True) as conn:
+            conn.execute(queries.listen)
+            while not self._end.is_set():
+                if self._sender.expand():
+                    self._ring()
+                for _ in conn.notifies(timeout=POLL_S, stop_after=1):
+                    pass
+
+    def _send(self, bell: threading.Event) -> None:
+        while not self._end.is_set():
+            bell.clear()
+            while not self._end.is_set() and self._sender.send_next():
+                pass
+            bell.wait(POLL_S)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    def _timers(self, stop: threading.Event, parts: Sequence[Future[None]]) -> None:
+        with (
+            psycopg.connect(self._app_dsn, autocommit=True) as conn,
+            Ledger(self._app_dsn) as ledger,
+        ):
+            escalator = Escalator(ledger, conn)
+            while not stop.is_set():
+                for part in parts:
+                    if part.done():
+                        part.result()
+                self._wake.wait(STEP_S if self._clock.stepped else TICK_S)
+                self._wake.clear()
+                if escalator.leads():
+                    self._tick(escalator, stop)
+
+    def _tick(self, escalator: Escalator, stop: threading.Event) -> None:
+        now = self._clock.now()
+        if self._clock.stepped:
+            if now <= self._clock.last_tick():
+                return
+            escalator.wait_for_inbox(stop)
+            self._ring()  # what waits for its next attempt may be due now
+        escalator.tick(now)
+        self._clock.ticked(now)
+
+
+@contextmanager
+def _waking(clock: Clock, wake: threading.Event) -> Iterator[None]:
+    """Set `wake` every second of real time; a stepped clock is looked at anyway."""
+    if clock.stepped:
+        yield
+        return
+    scheduler = BackgroundScheduler(timezone=UTC)
+    scheduler.add_job(wake.set, "interval", seconds=TICK_S, coalesce=True, max_instances=1)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown()

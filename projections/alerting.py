@@ -1,0 +1,279 @@
+"""The alert inbox: every alert as it stands now, with when its next level is due; and rule sets.
+
+An alert is folded from two streams, the engine's episode and what people and timers did about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.rows import class_row
+
+from domain.alerting.events import (
+    AlertAcknowledged,
+    AlertAmended,
+    AlertClosedUnverified,
+    AlertEscalated,
+    AlertFired,
+    AlertResolved,
+    AlertWithdrawn,
+    RuleSetPublished,
+)
+from domain.alerting.model import AlertEvent, Status
+from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION
+from projections.projection import Projection
+from store.envelope import Envelope, Meta, Recorded
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).parent / "sql" / "alerting.sql")
+
+# Beside the domain's: firing, and somebody has taken it on.
+ACKNOWLEDGED = "acknowledged"
+STATES = (*Status, ACKNOWLEDGED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """An alert in the inbox. Temperatures in °C; times of readings are the device's.
+
+    detected_at: when this store learned of it. level: the highest step of escalation told.
+    due_at: when that step was due; escalate_at: when the next one is, None when none is.
+    version: of the stream of people's acts. pos: ledger position of the newest event.
+    """
+
+    alert_id: str
+    device_id: str
+    channel: str
+    unit_id: str
+    site_id: str
+    region_code: str
+    rule_id: str
+    rule_version: int
+    severity: str
+    side: str
+    limit_c: float
+    started_at: datetime
+    fired_at: datetime
+    detected_at: datetime
+    late: bool
+    value_c: float
+    peak_c: float
+    recovered_at: datetime | None = None
+    resolved_at: datetime | None = None
+    cause: str = ""
+    state: str = Status.FIRING
+    acknowledged_by: str = ""
+    acknowledged_role: str = ""
+    acknowledged_at: datetime | None = None
+    comment: str = ""
+    level: int = 0
+    due_at: datetime
+    escalate_at: datetime | None = None
+    version: int = 0
+    pos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """One version of the rules of a storage profile, in force from `effective_from`."""
+
+    profile_id: str
+    version: int
+    effective_from: datetime
+    rules: list[dict[str, Any]]
+
+
+def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
+    """Take events of both streams and published rules into the tables."""
+    ids = {
+        event.alert_id for _, envelope in batch if isinstance(event := envelope.event, AlertEvent)
+    }
+    rows = {row.alert_id: row for row in _touched(cur, ids)}
+    for position, envelope in batch:
+        event = envelope.event
+        if isinstance(event, RuleSetPublished):
+            rules = msgspec.json.encode(event.rules).decode()
+            key = (event.profile_id, event.version)
+            cur.execute(queries.put_rule_set, (*key, event.effective_from, rules))
+        elif isinstance(event, AlertEvent):
+            row = evolve(rows.get(event.alert_id), envelope)
+            rows[event.alert_id] = replace(row, pos=position)
+    cur.executemany(queries.put_alert, [asdict(row) for row in rows.values()])
+
+
+def _touched(cur: psycopg.Cursor[Any], ids: Iterable[str]) -> list[AlertRow]:
+    with cur.connection.cursor(row_factory=class_row(AlertRow)) as reading:
+        return reading.execute(queries.touched, (sorted(ids),)).fetchall()
+
+
+def evolve(row: AlertRow | None, envelope: Envelope) -> AlertRow:
+    """Return the alert after one more event of either stream. ValueError when it never fired."""
+    event = envelope.event
+    if isinstance(event, AlertFired):
+        return _timed(_fired(event, envelope.meta))
+    if row is None:
+        raise ValueError(f"{event.TOPIC} of an alert that never fired")
+    if isinstance(event, AlertAcknowledged | AlertEscalated):
+        acted = _acted(row, event, envelope.meta)
+        return _timed(replace(acted, version=envelope.originator_version))
+    return _timed(_found(row, event))
+
+
+def folded(envelopes: Iterable[Envelope]) -> AlertRow | None:
+    """Return the alert of these events: its episode's first, then those of its own stream."""
+    row: AlertRow | None = None
+    for envelope in envelopes:
+        row = evolve(row, envelope)
+    return row
+
+
+def _fired(event: AlertFired, meta: Meta) -> AlertRow:
+    same = {field.name: getattr(event, field.name) for field in fields(event)}
+    return AlertRow(**same, detected_at=meta.recorded_at, due_at=meta.recorded_at)
+
+
+def _found(row: AlertRow, event: object) -> AlertRow:
+    """Return the alert after what the engine found since."""
+    match event:
+        case AlertResolved():
+            return replace(
+                row,
+                recovered_at=event.recovered_at,
+                resolved_at=event.resolved_at,
+                peak_c=event.peak_c,
+                state=Status.RESOLVED,
+            )
+        case AlertClosedUnverified():
+            return replace(
+                row,
+                resolved_at=event.closed_at,
+                peak_c=event.peak_c,
+                cause=event.reason,
+                state=Status.CLOSED_UNVERIFIED,
+            )
+        case AlertWithdrawn():
+            return replace(row, cause=event.cause, state=Status.WITHDRAWN)
+        case AlertAmended():
+            return _amended(row, event)
+        case _:
+            raise ValueError(f"not an event of an episode: {event}")
+
+
+def _amended(row: AlertRow, event: AlertAmended) -> AlertRow:
+    if event.resolved_at is not None:
+        state: str = Status.CLOSED_UNVERIFIED if event.recovered_at is None else Status.RESOLVED
+    else:
+        state = Status.FIRING if row.acknowledged_at is None else ACKNOWLEDGED
+    return replace(
+        row,
+        started_at=event.started_at,
+        fired_at=event.fired_at,
+        peak_c=event.peak_c,
+        recovered_at=event.recovered_at,
+        resolved_at=event.resolved_at,
+        cause=event.cause,
+        state=state,
+    )
+
+
+def _acted(row: AlertRow, event: AlertAcknowledged | AlertEscalated, meta: Meta) -> AlertRow:
+    """Return the alert after what people and timers did about it."""
+    if isinstance(event, AlertAcknowledged):
+        return replace(
+            row,
+            acknowledged_by=event.actor_id,
+            acknowledged_role=event.actor_role,
+            acknowledged_at=meta.recorded_at,
+            comment=event.comment,
+            state=ACKNOWLEDGED if row.state == Status.FIRING else row.state,
+        )
+    return replace(
+        row,
+        level=max(row.level, event.level),
+        due_at=event.due_at,
+        acknowledged_at=None,  # it has lapsed, or escalation would not have gone on
+        state=Status.FIRING if row.state == ACKNOWLEDGED else row.state,
+    )
+
+
+def _timed(row: AlertRow) -> AlertRow:
+    return replace(row, escalate_at=_next_due(row))
+
+
+def _next_due(row: AlertRow) -> datetime | None:
+    """Return when the next level is due: its distance from the present one, after that was due."""
+    steps = ESCALATION[row.severity]
+    after = steps.due_after_min(row.level + 1)
+    if row.state not in (Status.FIRING, ACKNOWLEDGED) or after is None:
+        return None
+    before = steps.due_after_min(row.level) or 0 if row.level else 0
+    due_at = row.due_at + timedelta(minutes=after - before)
+    if row.acknowledged_at is None:
+        return due_at
+    held = ACKNOWLEDGED_FOR_MIN.get(row.severity)
+    return max(due_at, row.acknowledged_at + timedelta(minutes=held)) if held else None
+
+
+PROJECTION = Projection(
+    name="alerting",
+    version=1,
+    topics=(
+        AlertAcknowledged.TOPIC,
+        AlertAmended.TOPIC,
+        AlertClosedUnverified.TOPIC,
+        AlertEscalated.TOPIC,
+        AlertFired.TOPIC,
+        AlertResolved.TOPIC,
+        AlertWithdrawn.TOPIC,
+        RuleSetPublished.TOPIC,
+    ),
+    apply=apply,
+    ddl=queries.ddl,
+)
+
+
+def alerts(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    state: str | None = None,
+    site_id: str | None = None,
+    severity: str | None = None,
+    before: tuple[datetime, str] | None = None,
+    limit: int,
+) -> list[AlertRow]:
+    """Return up to `limit` alerts of a region (a prefix of its code), the newest first.
+
+    `before`: (fired_at, alert_id) of the last alert of the page before.
+    """
+    fired_at, alert_id = before or (None, None)
+    asked = {"region": region, "state": state, "site_id": site_id, "severity": severity}
+    page = {"fired_at": fired_at, "alert_id": alert_id, "limit": limit}
+    with conn.cursor(row_factory=class_row(AlertRow)) as cur:
+        return cur.execute(queries.alerts, {**asked, **page}).fetchall()
+
+
+def alert(conn: psycopg.Connection[Any], alert_id: str) -> AlertRow | None:
+    """Return one alert, None when there is none."""
+    with conn.cursor(row_factory=class_row(AlertRow)) as cur:
+        return cur.execute(queries.alert, (alert_id,)).fetchone()
+
+
+def due(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:
+    """Return up to `limit` ids of alerts whose next level is due by `now`, longest due first."""
+    return [row[0] for row in conn.execute(queries.due, (now, limit)).fetchall()]
+
+
+def rule_sets(
+    conn: psycopg.Connection[Any], *, after: tuple[str, int] = ("", 0), limit: int
+) -> list[RuleSet]:
+    """Return up to `limit` versions of rules by (profile, version), after such a pair."""
+    page = {"profile_id": after[0], "version": after[1], "limit": limit}
+    with conn.cursor(row_factory=class_row(RuleSet)) as cur:
+        return cur.execute(queries.rule_sets, page).fetchall()

@@ -1,0 +1,103 @@
+-- name: ddl
+CREATE TABLE alert (
+    alert_id uuid PRIMARY KEY,
+    device_id text NOT NULL,
+    channel text NOT NULL,
+    unit_id text NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    rule_id text NOT NULL,
+    rule_version integer NOT NULL,
+    severity text NOT NULL,
+    side text NOT NULL,
+    limit_c double precision NOT NULL,
+    started_at timestamptz NOT NULL,
+    fired_at timestamptz NOT NULL,
+    detected_at timestamptz NOT NULL,
+    late boolean NOT NULL,
+    value_c double precision NOT NULL,
+    peak_c double precision NOT NULL,
+    recovered_at timestamptz,
+    resolved_at timestamptz,
+    cause text NOT NULL,
+    state text NOT NULL,
+    acknowledged_by text NOT NULL,
+    acknowledged_role text NOT NULL,
+    acknowledged_at timestamptz,
+    comment text NOT NULL,
+    level integer NOT NULL,
+    due_at timestamptz NOT NULL,
+    escalate_at timestamptz,
+    version bigint NOT NULL,
+    pos bigint NOT NULL
+);
+CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
+CREATE INDEX alert_escalate_at_idx ON alert (escalate_at) WHERE escalate_at IS NOT NULL;
+CREATE TABLE rule_set (
+    profile_id text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    effective_from timestamptz NOT NULL,
+    rules jsonb NOT NULL,
+    PRIMARY KEY (profile_id, version)
+)
+
+-- name: touched
+SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
+    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
+    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
+    acknowledged_at, comment, level, due_at, escalate_at, version, pos
+FROM alert WHERE alert_id = ANY (%s::uuid[])
+
+-- name: put_alert
+INSERT INTO alert VALUES (
+    %(alert_id)s, %(device_id)s, %(channel)s, %(unit_id)s, %(site_id)s, %(region_code)s,
+    %(rule_id)s, %(rule_version)s, %(severity)s, %(side)s, %(limit_c)s, %(started_at)s,
+    %(fired_at)s, %(detected_at)s, %(late)s, %(value_c)s, %(peak_c)s, %(recovered_at)s,
+    %(resolved_at)s, %(cause)s, %(state)s, %(acknowledged_by)s,
+    %(acknowledged_role)s, %(acknowledged_at)s, %(comment)s, %(level)s, %(due_at)s, %(escalate_at)s,
+    %(version)s, %(pos)s)
+ON CONFLICT (alert_id) DO UPDATE SET
+    started_at = excluded.started_at, fired_at = excluded.fired_at,
+    detected_at = excluded.detected_at, late = excluded.late, value_c = excluded.value_c,
+    peak_c = excluded.peak_c, recovered_at = excluded.recovered_at,
+    resolved_at = excluded.resolved_at, cause = excluded.cause,
+    state = excluded.state, acknowledged_by = excluded.acknowledged_by,
+    acknowledged_role = excluded.acknowledged_role, acknowledged_at = excluded.acknowledged_at,
+    comment = excluded.comment, level = excluded.level, due_at = excluded.due_at,
+    escalate_at = excluded.escalate_at,
+    version = excluded.version, pos = excluded.pos
+
+-- name: put_rule_set
+INSERT INTO rule_set VALUES (%s, %s, %s, %s)
+
+-- name: alerts
+-- A page of the inbox of a region, newest first.
+SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
+    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
+    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
+    acknowledged_at, comment, level, due_at, escalate_at, version, pos
+FROM rm_alerting.alert
+WHERE region_code LIKE %(region)s || '%%'
+    AND (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
+    AND (%(severity)s::text IS NULL OR severity = %(severity)s)
+    AND (%(fired_at)s::timestamptz IS NULL
+         OR (fired_at, alert_id) < (%(fired_at)s, %(alert_id)s::uuid))
+ORDER BY fired_at DESC, alert_id DESC LIMIT %(limit)s
+
+-- name: alert
+SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
+    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
+    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
+    acknowledged_at, comment, level, due_at, escalate_at, version, pos
+FROM rm_alerting.alert WHERE alert_id = %s
+
+-- name: due
+-- Alerts whose next level is to be told by now, the longest due first.
+SELECT alert_id::text FROM rm_alerting.alert
+WHERE escalate_at <= %s ORDER BY escalate_at, alert_id LIMIT %s
+
+-- name: rule_sets
+SELECT profile_id, version, effective_from, rules FROM rm_alerting.rule_set
+WHERE (profile_id, version) > (%(profile_id)s, %(version)s)
+ORDER BY profile_id, version LIMIT %(limit)s
