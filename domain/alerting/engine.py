@@ -20,18 +20,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TypeAlias
 
 from domain.alerting.episodes import Book, Change, Episode, Found, Stored, as_found
+from domain.alerting.tape import Key, Known, Tape, known
 from domain.alerting.threshold import Closed, Fired, Firing, Pending, RuleState, is_bad, step
 from domain.alerting.watch import Reading, Watch, WatchState, is_quiet
-
-# First window of stored readings looked at around a late one; each further one is twice as long.
-WINDOW_MS = 6 * 3_600_000
-
-# A reading with a value.
-Known: TypeAlias = tuple[int, int, float]
-Key: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ def evaluate(
     """
     if state.watch_ms != watch.start_ms:
         raise ValueError("the state belongs to another watch")
-    fresh = _known(readings)
+    fresh = known(readings)
     if not fresh:
         return Evaluation(state)
     if not (watch.covers(fresh[0][0]) and watch.covers(fresh[-1][0])):
@@ -71,7 +64,7 @@ def evaluate(
     late, ahead = fresh[:split], fresh[split:]
     book = Book(watch, stored)
     if late:
-        tape = _Tape(watch, stored, late[0][0], state.last[0] + 1, late)
+        tape = Tape(watch, stored, late[0][0], state.last[0] + 1, late)
         state = _revise(state, tape, book, late, "late_data")
     if ahead:
         state = _advance(watch, replace(state, last=newest), ahead, book)
@@ -89,7 +82,7 @@ def reassess(
     watch that ends, then, with the initial state, the one that begins.
     """
     book = Book(watch, stored)
-    tape = _Tape(watch, stored, from_ms, to_ms)
+    tape = Tape(watch, stored, from_ms, to_ms)
     revised = _revise(state, tape, book, (), "reassessed")
     if watch.end_ms is not None:
         return Evaluation(WatchState.ended(watch), book.changes)
@@ -123,7 +116,7 @@ def _advance(watch: Watch, state: WatchState, ahead: Sequence[Known], book: Book
 
 
 def _revise(
-    state: WatchState, tape: _Tape, book: Book, late: Sequence[Known], cause: str
+    state: WatchState, tape: Tape, book: Book, late: Sequence[Known], cause: str
 ) -> WatchState:
     """Fold the tape again for each rule and tell the differences.
 
@@ -176,7 +169,7 @@ def _told(state: RuleState, living: list[Episode]) -> list[Episode]:
     return living
 
 
-def _from_anchor(tape: _Tape, rule_id: str, told: Sequence[Episode]) -> tuple[int, Iterator[Known]]:
+def _from_anchor(tape: Tape, rule_id: str, told: Sequence[Episode]) -> tuple[int, Iterator[Known]]:
     """Return the ts of the anchor and all readings after it.
 
     With no anchor: a ts before the watch, and all its readings.
@@ -213,7 +206,7 @@ def _tell(
     kept = {episode.alert_id for episode in pairs if episode is not None}
     for episode in told:
         if episode.alert_id not in kept:
-            book.withdraw(episode, cause)
+            book.withdraw(episode.alert_id, cause)
     for old, new in zip(pairs, found, strict=True):
         if old is None:
             fired = book.fire(rule_id, new.fired, late=True)
@@ -275,64 +268,6 @@ class _Fold:
             self.found[-1] = Found(self.found[-1].fired, peak_c, ending)
         if end_ms is not None:
             self.state = None
-
-
-class _Tape:
-    """The readings of a watch around a moment, the pivot, read in windows, each once for all rules.
-
-    Stored ones, and from the pivot on the late ones among them, up to `to_ms`.
-    """
-
-    def __init__(
-        self, watch: Watch, stored: Stored, pivot_ms: int, to_ms: int, late: Sequence[Known] = ()
-    ) -> None:
-        self.watch = watch
-        self.start_ms = watch.start_ms
-        self.to_ms = to_ms
-        self._end_ms = to_ms if watch.end_ms is None else min(to_ms, watch.end_ms)
-        self._pivot_ms = pivot_ms
-        self._stored = stored
-        self._late = late
-        self._windows: dict[int, list[Known]] = {}
-
-    def backwards(self) -> Iterator[list[Known]]:
-        """Yield windows of readings before the pivot, the nearest first, each ascending."""
-        before_ms, width_ms = self._pivot_ms, WINDOW_MS
-        while before_ms > self.start_ms:
-            from_ms = max(before_ms - width_ms, self.start_ms)
-            yield self._window(from_ms, before_ms, ())
-            before_ms, width_ms = from_ms, 2 * width_ms
-
-    def forwards(self) -> Iterator[Known]:
-        """Yield the readings from the pivot on, late ones among them, ascending."""
-        from_ms, width_ms = self._pivot_ms, WINDOW_MS
-        while from_ms < self._end_ms:
-            before_ms = min(from_ms + width_ms, self._end_ms)
-            yield from self._window(from_ms, before_ms, self._late)
-            from_ms, width_ms = before_ms, 2 * width_ms
-
-    def newest(self) -> Key:
-        """Return the key of the last reading from the pivot on; before all when there is none."""
-        key = (self.start_ms - 1, 0)
-        for ts_ms, seq, _ in self.forwards():
-            key = (ts_ms, seq)
-        return key
-
-    def _window(self, from_ms: int, before_ms: int, late: Sequence[Known]) -> list[Known]:
-        if from_ms not in self._windows:
-            stored = self._stored.readings(from_ms, before_ms)
-            here = (reading for reading in late if from_ms <= reading[0] < before_ms)
-            self._windows[from_ms] = _known(chain(stored, here))
-        return self._windows[from_ms]
-
-
-def _known(readings: Iterable[Reading]) -> list[Known]:
-    """Return the readings that have a value, ascending, the first of each identity."""
-    values: dict[Key, float] = {}
-    for ts_ms, seq, value_c in readings:
-        if value_c is not None:
-            values.setdefault((ts_ms, seq), value_c)
-    return [(ts_ms, seq, value_c) for (ts_ms, seq), value_c in sorted(values.items())]
 
 
 def _key(reading: Known) -> Key:

@@ -110,8 +110,6 @@ class Book:
         """Begin an alert for an episode that nobody has heard of."""
         watch = self.watch
         rule_set = watch.rule_set(fired.fired_ms)
-        if rule_set is None:
-            raise ValueError("an episode fires under a rule")
         rule = rule_set.by_id[rule_id]
         episode = Episode(
             alert_id=self._new_alert_id(rule_id, fired.start_ms),
@@ -189,10 +187,10 @@ class Book:
         )
         self._note(amended, event)
 
-    def withdraw(self, episode: Episode, cause: str) -> None:
+    def withdraw(self, alert_id: str, cause: str) -> None:
         """Tell that there was no such episode."""
-        event = AlertWithdrawn(alert_id=episode.alert_id, cause=cause)
-        self._note(replace(episode, withdrawn=True), event)
+        withdrawn = replace(self._episodes()[alert_id], withdrawn=True)
+        self._note(withdrawn, AlertWithdrawn(alert_id=alert_id, cause=cause))
 
     def _note(self, episode: Episode, event: EpisodeEvent) -> Episode:
         episode = replace(episode, version=episode.version + 1)

@@ -60,6 +60,10 @@ class RuleSet:
         return max(lows, default=-math.inf), min(highs, default=math.inf)
 
 
+# In force before the first published one.
+NO_RULES = RuleSet(0, 0, ())
+
+
 @dataclass(frozen=True)
 class Watch:
     """One probe (device, channel) while it stands in one unit: `start_ms` <= ts < `end_ms`.
@@ -86,15 +90,14 @@ class Watch:
         """Tell whether a reading at this moment belongs to the watch."""
         return self.start_ms <= ts_ms and (self.end_ms is None or ts_ms < self.end_ms)
 
-    def rule_set(self, ts_ms: int) -> RuleSet | None:
-        """Return the rule set in force at this moment, None before the first."""
+    def rule_set(self, ts_ms: int) -> RuleSet:
+        """Return the rule set in force at this moment."""
         at = bisect_right(self.rule_sets, ts_ms, key=lambda rule_set: rule_set.effective_ms)
-        return self.rule_sets[at - 1] if at else None
+        return self.rule_sets[at - 1] if at else NO_RULES
 
     def rule(self, rule_id: str, ts_ms: int) -> ThresholdRule | None:
         """Return the rule of this id in force at this moment, if it was in force."""
-        rule_set = self.rule_set(ts_ms)
-        return rule_set.by_id.get(rule_id) if rule_set else None
+        return self.rule_set(ts_ms).by_id.get(rule_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,27 @@ import json
 from collections.abc import Iterable
 from uuid import UUID
 
-from domain.alerting.engine import Evaluation, evaluate, reassess
+from domain.alerting.engine import Evaluation, by_watch, evaluate, reassess
 from domain.alerting.episodes import Episode, EpisodeEvent
+from domain.alerting.model import Alert, evolve
 from domain.alerting.rules import ThresholdRule
-from domain.alerting.watch import Reading, RuleSet, Watch, WatchState
+from domain.alerting.threshold import Firing
+from domain.alerting.watch import Reading, RuleSet, Watch, WatchState, to_datetime
+from domain.shared.decide import fold
+from tests.alerting.oracle import Expected
 
+MINUTE_MS = 60_000
 END_OF_TIME_MS = 2**53
 
 
 def watch(
-    *rules: ThresholdRule, start_ms: int = 0, end_ms: int | None = None, unit_id: str = "fridge"
+    *rules: ThresholdRule,
+    start_ms: int = 0,
+    end_ms: int | None = None,
+    unit_id: str = "fridge",
+    later: tuple[RuleSet, ...] = (),
 ) -> Watch:
-    """Return a watch with one rule set that was always in force."""
+    """Return a watch whose first rule set was always in force."""
     return Watch(
         device_id="TH-0007",
         channel="t1",
@@ -26,18 +35,19 @@ def watch(
         region_code="640202",
         start_ms=start_ms,
         end_ms=end_ms,
-        rule_sets=(RuleSet(1, 0, rules),),
+        rule_sets=(RuleSet(1, 0, rules), *later),
     )
 
 
 class Memory:
     """The readings, episodes, events and state of one probe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *watches: Watch) -> None:
+        self.watches = list(watches)
         self.rows: dict[tuple[int, int], float | None] = {}
         self.by_alert: dict[str, Episode] = {}
         self.streams: dict[str, list[EpisodeEvent]] = {}
-        self.state: WatchState | None = None
+        self.states: dict[int, WatchState] = {}
         self.asked = 0
 
     def readings(self, from_ms: int, to_ms: int) -> list[Reading]:
@@ -47,37 +57,72 @@ class Memory:
 
     def episodes(self) -> list[Episode]:
         """Answer the engine from what is stored."""
+        self.asked += 1
         return list(self.by_alert.values())
 
-    def take(self, on: Watch, batch: Iterable[Reading]) -> Evaluation:
+    def take(self, batch: Iterable[Reading]) -> list[EpisodeEvent]:
         """Evaluate a batch and store the result, as ingest does in one transaction."""
         batch = list(batch)
-        result = evaluate(on, self.state or WatchState.initial(on), batch, self)
+        results = [
+            (on, evaluate(on, self.state(on), rows, self))
+            for on, rows in by_watch(self.watches, batch)
+        ]
         for ts_ms, seq, value in batch:
-            if self.rows.get((ts_ms, seq)) is None:
-                self.rows[ts_ms, seq] = value
-        return self._store(result)
+            self.rows.setdefault((ts_ms, seq), value)
+        return [event for on, result in results for event in self._store(on, result)]
 
-    def reassess(self, on: Watch, from_ms: int, to_ms: int = END_OF_TIME_MS) -> Evaluation:
-        """Judge the stored readings again and store the result."""
-        state = self.state or WatchState.initial(on)
-        return self._store(reassess(on, state, from_ms=from_ms, to_ms=to_ms, stored=self))
+    def replace(self, old: Watch, new: Watch, from_ms: int) -> list[EpisodeEvent]:
+        """Learn that a watch is different from a moment on, and judge it again."""
+        self.watches[self.watches.index(old)] = new
+        return self._reassess(new, from_ms)
+
+    def add(self, new: Watch) -> list[EpisodeEvent]:
+        """Learn of a watch, and judge what is stored for it already."""
+        self.watches.append(new)
+        return self._reassess(new, new.start_ms)
 
     def restart(self) -> None:
-        """Forget all but what is stored: the state goes through its JSON."""
-        if self.state is not None:
-            self.state = WatchState.from_json(json.loads(json.dumps(self.state.to_json())))
+        """Forget all but what is stored: states go through their JSON."""
+        for start_ms, state in self.states.items():
+            again = WatchState.from_json(json.loads(json.dumps(state.to_json())))
+            assert again == state
+            self.states[start_ms] = again
 
-    def living(self) -> list[Episode]:
-        """Return the episodes not withdrawn, by start."""
-        found = [episode for episode in self.by_alert.values() if not episode.withdrawn]
-        return sorted(found, key=lambda episode: episode.start_ms)
+    def state(self, on: Watch) -> WatchState:
+        """Return the stored state of a watch."""
+        if on.end_ms is not None:
+            return WatchState.ended(on)
+        return self.states.get(on.start_ms) or WatchState.initial(on)
 
-    def events(self) -> list[EpisodeEvent]:
-        """Return all events, stream by stream."""
-        return [event for stream in self.streams.values() for event in stream]
+    def found(self, rule_id: str, on: Watch | None = None) -> list[Expected]:
+        """Return the episodes not withdrawn, by start; the open one with its peak of now."""
+        on = on or self.watches[0]
+        found = []
+        for episode in sorted(self.by_alert.values(), key=lambda episode: episode.start_ms):
+            if episode.withdrawn or (episode.rule_id, episode.unit_id) != (rule_id, on.unit_id):
+                continue
+            peak_c = episode.peak_c
+            if episode.resolved_ms is None:
+                firing = self.state(on).active[rule_id]
+                assert isinstance(firing, Firing)
+                peak_c = firing.peak_c
+            found.append(
+                Expected(
+                    episode.start_ms,
+                    episode.fired_ms,
+                    peak_c,
+                    episode.recovered_ms,
+                    episode.resolved_ms,
+                )
+            )
+        return found
 
-    def _store(self, result: Evaluation) -> Evaluation:
+    def _reassess(self, on: Watch, from_ms: int) -> list[EpisodeEvent]:
+        state = self.states.get(on.start_ms) or WatchState.initial(on)
+        result = reassess(on, state, from_ms=from_ms, to_ms=END_OF_TIME_MS, stored=self)
+        return self._store(on, result)
+
+    def _store(self, on: Watch, result: Evaluation) -> list[EpisodeEvent]:
         for change in result.changes:
             alert_id = change.episode.alert_id
             assert change.event.alert_id == alert_id == str(UUID(alert_id))
@@ -85,5 +130,22 @@ class Memory:
             stream.append(change.event)
             assert change.episode.version == len(stream)
             self.by_alert[alert_id] = change.episode
-        self.state = result.state
-        return result
+        for alert_id in {change.episode.alert_id for change in result.changes}:
+            self._check_told(alert_id)
+        self.states[on.start_ms] = result.state
+        return [change.event for change in result.changes]
+
+    def _check_told(self, alert_id: str) -> None:
+        """Whoever heard the events knows what the row says."""
+        episode = self.by_alert[alert_id]
+        alert = fold(evolve, None, self.streams[alert_id])
+        assert isinstance(alert, Alert)
+        assert alert.withdrawn == episode.withdrawn
+        assert alert.started_at == to_datetime(episode.start_ms)
+        assert alert.fired_at == to_datetime(episode.fired_ms)
+        assert alert.peak_c == episode.peak_c
+        for told, ms in (
+            (alert.recovered_at, episode.recovered_ms),
+            (alert.resolved_at, episode.resolved_ms),
+        ):
+            assert told == (None if ms is None else to_datetime(ms))

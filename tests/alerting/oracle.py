@@ -1,22 +1,24 @@
 """A slow second opinion on threshold rules, written from the text of the rule and nothing else.
 
-It looks at the whole ordered series at once and asks, for every reading, the questions of the text;
+It looks at the whole ordered series at once and asks, of every reading, the questions of the text;
 it shares no code with the product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from domain.alerting.rules import ThresholdRule
 
-Row = tuple[int, int, float | None]
+Row: TypeAlias = tuple[int, int, float | None]
+RuleAt: TypeAlias = Callable[[int], ThresholdRule | None]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """An episode; open without `resolved_ms`."""
+    """An episode. Open: no `resolved_ms`; closed unverified: no `recovered_ms`."""
 
     start_ms: int
     fired_ms: int
@@ -25,54 +27,87 @@ class Expected:
     resolved_ms: int | None
 
 
-def episodes(rule: ThresholdRule, rows: Iterable[Row]) -> list[Expected]:
-    """Return the episodes of a series given in any order, with repetitions."""
-    identities: dict[tuple[int, int], float] = {}
-    for ts_ms, seq, value in rows:
-        if value is not None and (ts_ms, seq) not in identities:
-            identities[ts_ms, seq] = value
-    times = [ts_ms for ts_ms, _ in sorted(identities)]
-    # Mirrored, a low rule is a high one.
-    sign = 1 if rule.side == "high" else -1
-    values = [sign * identities[key] for key in sorted(identities)]
-    limit, good_limit = sign * rule.limit_c, sign * rule.limit_c - rule.hysteresis_c
-    dwell, clear, gap = (
-        round(minutes * 60_000)
-        for minutes in (rule.raise_after_min, rule.clear_after_min, rule.max_gap_min)
-    )
+def episodes(rule_at: RuleAt, rows: Iterable[Row], end_ms: int | None = None) -> list[Expected]:
+    """Return the episodes of a series given in any order, with repetitions and nulls.
 
-    def run_start(at: int, first: int, flags: list[bool]) -> int:
-        """Return the first index of the run of flagged readings without a hole that ends at `at`."""
-        begin = at
-        while begin > first and flags[begin - 1] and times[begin] - times[begin - 1] <= gap:
-            begin -= 1
-        return begin
+    rule_at: the rule in force at a moment. `end_ms`: when the probe was taken away, if it was.
+    """
+    return _Series(rule_at, rows).episodes(end_ms)
 
-    bad = [value > limit for value in values]
-    good = [value <= good_limit for value in values]
-    found: list[Expected] = []
-    at = first = 0
-    while at < len(times):
-        if not (bad[at] and times[at] - times[start := run_start(at, first, bad)] >= dwell):
-            at += 1
-            continue
-        end = next(
-            (
-                later
-                for later in range(at + 1, len(times))
-                if good[later] and times[later] - times[run_start(later, at + 1, good)] >= clear
-            ),
-            None,
-        )
-        stop = len(times) if end is None else end + 1
-        found.append(
-            Expected(
-                start_ms=times[start],
-                fired_ms=times[at],
-                peak_c=sign * max(values[start:stop]),
-                recovered_ms=None if end is None else times[run_start(end, at + 1, good)],
-                resolved_ms=None if end is None else times[end],
-            )
-        )
-        at = first = stop
-    return found
+
+class _Series:
+    def __init__(self, rule_at: RuleAt, rows: Iterable[Row]) -> None:
+        first: dict[tuple[int, int], float] = {}
+        for ts_ms, seq, value in rows:
+            if value is not None and (ts_ms, seq) not in first:
+                first[ts_ms, seq] = value
+        self.times = [ts_ms for ts_ms, _ in sorted(first)]
+        self.values = [first[key] for key in sorted(first)]
+        self.rules = [rule_at(ts_ms) for ts_ms in self.times]
+        self.bad = [self._is_bad(at) for at in range(len(self.times))]
+        self.good = [self._is_good(at) for at in range(len(self.times))]
+
+    def episodes(self, end_ms: int | None) -> list[Expected]:
+        found, first = [], 0
+        while (fired := self._first_firing(first)) is not None:
+            start = self._run_start(fired, first, self.bad)
+            end = self._first_end(fired + 1)
+            last = len(self.times) - 1 if end is None else end
+            retired = end is not None and self.rules[end] is None
+            peaks = self.values[start : last + (0 if retired else 1)]
+            resolved = end_ms if end is None else self.times[end]
+            recovered = None
+            if end is not None and not retired:
+                recovered = self.times[self._run_start(end, fired + 1, self.good)]
+            rule = self.rules[fired]
+            assert rule is not None
+            peak = max(peaks) if rule.side == "high" else min(peaks)
+            found.append(Expected(self.times[start], self.times[fired], peak, recovered, resolved))
+            first = last + 1
+        return found
+
+    def _first_firing(self, first: int) -> int | None:
+        """Return the first bad reading whose run has lasted for the dwell."""
+        for at in range(first, len(self.times)):
+            rule = self.rules[at]
+            if rule is not None and self.bad[at]:
+                lasted = self.times[at] - self.times[self._run_start(at, first, self.bad)]
+                if lasted >= rule.raise_after_min * 60_000:
+                    return at
+        return None
+
+    def _first_end(self, first: int) -> int | None:
+        """Return the first good reading whose run has lasted, or the first without the rule."""
+        for at in range(first, len(self.times)):
+            rule = self.rules[at]
+            if rule is None:
+                return at
+            if self.good[at]:
+                lasted = self.times[at] - self.times[self._run_start(at, first, self.good)]
+                if lasted >= rule.clear_after_min * 60_000:
+                    return at
+        return None
+
+    def _run_start(self, at: int, first: int, flags: list[bool]) -> int:
+        """Return where the run of such readings, without a hole, that ends at `at` begins."""
+        while at > first and flags[at - 1]:
+            rule = self.rules[at]
+            assert rule is not None
+            if self.times[at] - self.times[at - 1] > rule.max_gap_min * 60_000:
+                break
+            at -= 1
+        return at
+
+    def _is_bad(self, at: int) -> bool:
+        rule, value = self.rules[at], self.values[at]
+        if rule is None:
+            return False
+        return value > rule.limit_c if rule.side == "high" else value < rule.limit_c
+
+    def _is_good(self, at: int) -> bool:
+        rule, value = self.rules[at], self.values[at]
+        if rule is None:
+            return False
+        if rule.side == "high":
+            return value <= rule.limit_c - rule.hysteresis_c
+        return value >= rule.limit_c + rule.hysteresis_c
