@@ -60,7 +60,10 @@ class Email:
 
     def send(self, message: Message) -> dict[str, str]:
         """Hand one message in; the evidence is its Message-ID and the server's last answer."""
-        mail = self._composed(message)
+        try:
+            mail = self._composed(message)
+        except ValueError as error:
+            raise Permanent(f"not an address: {error}") from error
         try:
             with self._connected() as server:
                 server.send_message(mail, self._smtp.sender, [message.address])

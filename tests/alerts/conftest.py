@@ -40,7 +40,22 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.answers: list[str] = []
+        self.refused = ""
         self.port = 0
+
+    async def handle_RCPT(  # noqa: N802 -- aiosmtpd's name
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: MailEnvelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        """Take one address, but for the one in `refused`."""
+        if address == self.refused:
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: MailEnvelope) -> str:  # noqa: N802 -- aiosmtpd's name
         """Take one mail."""

@@ -1,0 +1,102 @@
+"""The channels alone: what they refuse, what they retry, how they keep a password."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts.channels.channel import Message, Permanent, Transient
+from alerts.channels.email import Email, Smtp
+from alerts.channels.webhook import Webhook, allowed, signature
+from tests.alerts.conftest import Hook, Mailbox
+from tests.conftest import free_port
+
+AT = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def message(address: str) -> Message:
+    return Message(
+        key="k",
+        thread="a",
+        address=address,
+        secret="s",
+        subject="主题",
+        text="正文\n",
+        event={"id": "k"},
+        at=AT,
+        sent_at=AT,
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://h/x",
+        "file:///etc/passwd",
+        "http://",
+        "http://u:p@h/",
+        "gopher://h",
+        "//h/x",
+        "http://[",
+        "",
+    ],
+)
+def test_given_address_that_is_no_plain_http_when_called_then_refused_for_good(
+    address: str,
+) -> None:
+    assert not allowed(address)
+    hook = Webhook()
+    with pytest.raises(Permanent):
+        hook.send(message(address))
+    hook.close()
+
+
+@pytest.mark.parametrize("status", [301, 408, 425, 429, 500, 503])
+def test_given_webhook_answers_so_when_sent_then_tried_again_later(hook: Hook, status: int) -> None:
+    hook.answers = [status]
+    channel = Webhook()
+    with pytest.raises(Transient, match=f"HTTP {status}"):
+        channel.send(message(hook.url))
+    channel.close()
+
+
+def test_given_known_body_when_signed_then_signature_is_the_published_one() -> None:
+    expected = hmac.new(b"s", b"1772409600.{}", hashlib.sha256).hexdigest()
+    assert signature("s", AT, b"{}") == f"t=1772409600,v1={expected}"
+
+
+def test_given_server_without_tls_when_password_is_set_then_it_is_not_sent(
+    mailbox: Mailbox,
+) -> None:
+    channel = Email(Smtp("127.0.0.1", mailbox.port, username="u", password="p"))
+    with pytest.raises(Transient, match="no TLS"):
+        channel.send(message("a@x.example"))
+
+
+def test_given_no_mail_server_when_sent_then_tried_again_later() -> None:
+    channel = Email(Smtp("127.0.0.1", free_port(), timeout_s=1))
+    with pytest.raises(Transient, match="Refused"):
+        channel.send(message("a@x.example"))
+    channel.close()
+
+
+@pytest.mark.parametrize("address", ["gone@x.example", "a@x.example\r\nBcc: b@x.example"])
+def test_given_address_that_cannot_be_when_sent_then_failed_for_good(
+    mailbox: Mailbox, address: str
+) -> None:
+    mailbox.refused = "gone@x.example"
+    with pytest.raises(Permanent):
+        Email(Smtp("127.0.0.1", mailbox.port)).send(message(address))
+    assert mailbox.mails == []
+
+
+def test_given_url_when_read_then_parts_of_the_mail_server_are_known() -> None:
+    smtp = Smtp.from_url("smtps://u%40x:p%2F@mail.example", sender="a@x.example")
+    assert smtp == Smtp("mail.example", 465, "u@x", "p/", "a@x.example", tls=True)
+    assert Smtp.from_url("smtp://127.0.0.1:2525").port == 2525
+    assert "p/" not in repr(smtp)
+    with pytest.raises(ValueError, match="SMTP URL"):
+        Smtp.from_url("http://mail.example")

@@ -1,0 +1,79 @@
+"""What people read: short enough for one message, complete in both languages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from alerts import messages
+from alerts.messages import SHORT_MAX, Facts, long, short
+from alerts.notices import KINDS
+from tests.alerts.notices_of import ALERT, fired, resolved
+
+AT = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
+
+
+def facts(kind: str, site: str = "石嘴山市疾控中心", **more: Any) -> Facts:
+    alert = msgspec.to_builtins(fired()) | more
+    names = {"site_id": (site, "Shizuishan CDC"), "unit_id": ("1号冷库", "Cold room 1")}
+    link = "https://v.example/api/v1/alerts/" + ALERT
+    return Facts(ALERT, kind, 2, "major", AT, alert, names, link)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.values()))
+@pytest.mark.parametrize(
+    "site", ["一站", "某某自治区某某市某某区第一人民医院感染性疾病科预防接种门诊" * 3]
+)
+def test_given_any_kind_when_worded_then_short_fits_one_part_and_long_is_complete(
+    kind: str, site: str
+) -> None:
+    told = facts(kind, site)
+    line = short(told)
+    assert len(line) <= SHORT_MAX
+    assert "\n" not in line
+    assert line.endswith(ALERT[:8].upper())
+    text = long(told)
+    chinese, english = text.split("\n----\n")
+    for part in (chinese, english):
+        assert ALERT[:8].upper() in part
+        assert told.link in part
+        assert "9.3" in part
+        assert "8.0" in part
+        assert "2026-03-02 07:30" in part  # Beijing time
+    assert site in chinese
+    assert "Cold room 1" in english
+
+
+def test_given_alert_of_today_when_short_then_it_reads_as_people_say_it() -> None:
+    line = short(facts("fired", "大武口疾控"))
+    assert (
+        line == f"【重要】温度告警 大武口疾控1号冷库 9.3℃高于8.0℃ 03-02 07:30起 {ALERT[:8].upper()}"
+    )
+
+
+def test_given_resolved_when_worded_then_duration_ends_at_recovery() -> None:
+    told = facts("resolved", **msgspec.to_builtins(resolved()))
+    assert "持续 40 分钟" in long(told)
+    assert "9.8" in short(told)
+
+
+def test_given_late_alert_when_worded_then_it_says_so() -> None:
+    assert "补传" in long(facts("fired", late=True))
+
+
+def test_given_name_with_line_break_when_worded_then_it_is_one_line() -> None:
+    assert "\n" not in short(facts("fired", "一\r\nBcc: x@y.example"))
+
+
+def test_given_acknowledgement_when_worded_then_role_and_comment_stand_in_it() -> None:
+    text = long(facts("acknowledged", actor_role="store_keeper", comment="门已关好"))
+    assert "store_keeper 门已关好" in text
+
+
+def test_given_no_public_address_when_worded_then_no_link_line() -> None:
+    told = Facts(ALERT, "fired", 0, "major", AT, facts("fired").alert, {}, "")
+    assert "链接" not in long(told)
+    assert "s1" in messages.short(told)
