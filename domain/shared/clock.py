@@ -17,7 +17,10 @@ class Clock(Protocol):
         """Return the present moment."""
 
     def set(self, now: datetime) -> None:
-        """Move a stepped clock forward. Conflict("clock_backwards"), Invalid("clock_not_stepped")."""
+        """Move a stepped clock forward.
+
+        Conflict("clock_backwards") or Invalid("clock_not_stepped") otherwise.
+        """
 
     def ticked(self, now: datetime) -> None:
         """Tell the driver that all timers due by `now` have been handled."""
