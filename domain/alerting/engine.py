@@ -59,7 +59,7 @@ def evaluate(
         raise ValueError("a reading lies outside the watch")
     newest = fresh[-1][:2]
     if is_quiet(watch, state, fresh):
-        return Evaluation(replace(state, last=newest))
+        return Evaluation(WatchState(state.watch_ms, newest))
     split = bisect_right(fresh, state.last, key=_key)
     late, ahead = fresh[:split], fresh[split:]
     book = Book(watch, stored)
@@ -77,9 +77,9 @@ def reassess(
     """Judge again what is stored, after the watch itself was learnt of or has changed.
 
     watch: as it is now. `from_ms`: the moment from which it is new or different (its start, its
-    end, the `effective_ms` of a rule set). `to_ms`: just after the newest reading stored or judged
-    under the watch as it was. Store the result as that of `evaluate`. When a probe moves: first the
-    watch that ends, then, with the initial state, the one that begins.
+    end, the `effective_ms` of a rule set). `to_ms`: just after the newest reading stored. state: as
+    it was; initial for a watch never judged. Store the result as that of `evaluate`. When a probe
+    moves: first the watch that ends, then the one that begins.
     """
     book = Book(watch, stored)
     tape = Tape(watch, stored, from_ms, to_ms)
@@ -122,15 +122,15 @@ def _revise(
 
     late: what is new on the tape; empty when the watch itself is, then the fold runs to the end.
     """
-    revised = state
+    revised, judged_ms = state, state.last[0] + 1
     for rule_id in tape.watch.rule_ids:
         rule_state = state.active.get(rule_id)
-        told = _told(rule_state, book.living(rule_id, tape.start_ms, tape.to_ms))
+        told = _told(rule_state, book.living(rule_id, tape.start_ms, judged_ms))
         if late and not _matters(tape.watch, rule_id, rule_state, told, late):
             continue
         anchor_ms, readings = _from_anchor(tape, rule_id, told)
         fold = _Fold(tape.watch, rule_id)
-        stop_ms = tape.to_ms
+        stop_ms = judged_ms
         for ts_ms, seq, value_c in readings:
             fold.judge(ts_ms, value_c)
             settled = late and (ts_ms, seq) > late[-1][:2] and fold.state is None

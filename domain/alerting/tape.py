@@ -38,7 +38,6 @@ class Tape:
     ) -> None:
         self.watch = watch
         self.start_ms = watch.start_ms
-        self.to_ms = to_ms
         self._end_ms = to_ms if watch.end_ms is None else min(to_ms, watch.end_ms)
         self._pivot_ms = pivot_ms
         self._stored = stored

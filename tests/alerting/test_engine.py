@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.alerting.engine import evaluate
+from domain.alerting.engine import evaluate, reassess
 from domain.alerting.events import (
     AlertAmended,
     AlertClosedUnverified,
@@ -21,7 +21,7 @@ from domain.alerting.events import (
 from domain.alerting.rules import SHIPPED, ThresholdRule
 from domain.alerting.watch import RuleSet, WatchState, to_datetime
 from tests.alerting import oracle
-from tests.alerting.memory import MINUTE_MS, Memory, watch
+from tests.alerting.memory import END_OF_TIME_MS, MINUTE_MS, Memory, watch
 
 Rows: TypeAlias = list[tuple[int, int, float | None]]
 
@@ -153,6 +153,36 @@ def test_given_readings_in_order_when_an_excursion_passes_then_fired_and_resolve
     )
 
 
+def test_given_a_low_rule_when_it_freezes_and_thaws_then_the_peak_is_the_lowest() -> None:
+    memory = Memory(watch(replace(HIGH, rule_id="low", side="low", limit_c=2.0)))
+    memory.take(readings(1.0, -3.0, 1.5, 2.4, 2.5, 5.0, 5.0))
+    (found,) = memory.found("low")
+    assert (found.peak_c, found.recovered_ms, found.resolved_ms) == (-3.0, 4 * STEP_MS, 6 * STEP_MS)
+
+
+def test_given_a_pending_and_a_firing_rule_when_restarted_then_they_go_on() -> None:
+    memory = Memory(watch(HIGH, replace(HIGH, rule_id="slow", raise_after_min=20)))
+    memory.take(readings(9.0, 9.0, 9.0, 5.0))
+    memory.take(readings(9.0, 9.0, from_min=20))
+    memory.restart()
+    (slow,) = memory.take(readings(9.0, 9.0, 9.0, from_min=30))
+    assert isinstance(slow, AlertFired)
+    assert (slow.rule_id, slow.started_at) == ("slow", to_datetime(4 * STEP_MS))
+    assert [each.resolved_ms for each in memory.found("high")] == [None]
+
+
+def test_given_a_pending_run_when_a_late_good_reading_breaks_it_then_the_dwell_begins_anew() -> (
+    None
+):
+    memory = Memory(watch(HIGH))
+    memory.take(readings(9.0, 9.0))
+    assert memory.take([(3 * MINUTE_MS, 9, 5.0)]) == []
+    assert memory.take(readings(9.0, from_min=10)) == []
+    (fired,) = memory.take(readings(9.0, from_min=15))
+    assert isinstance(fired, AlertFired)
+    assert fired.started_at == to_datetime(STEP_MS)
+
+
 def test_given_several_rules_when_readings_are_quiet_then_nothing_stored_is_asked_for() -> None:
     memory = Memory(watch(*SHIPPED["vaccine_2_8"].rules))
     memory.take(readings(5.0, 2.0, 8.0, None))
@@ -275,6 +305,18 @@ def test_given_a_firing_probe_when_taken_away_then_closed_unverified() -> None:
         )
     ]
     assert memory.take(readings(12.0, from_min=20)) == []
+
+
+def test_given_a_probe_back_in_its_unit_when_its_first_stay_is_reassessed_then_alerts_stand() -> (
+    None
+):
+    first, back = watch(HIGH, end_ms=2 * STEP_MS), watch(HIGH, start_ms=4 * STEP_MS)
+    memory = Memory(first, back)
+    memory.take(readings(5.0, from_min=20))
+    (fired,) = memory.take(readings(9.0, 9.0, 9.0, from_min=25))
+    again = reassess(first, memory.state(first), from_ms=0, to_ms=END_OF_TIME_MS, stored=memory)
+    assert again.changes == []
+    assert memory.by_alert[fired.alert_id].resolved_ms is None
 
 
 def test_given_a_firing_rule_when_no_longer_in_force_then_closed_unverified() -> None:
