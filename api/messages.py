@@ -109,12 +109,154 @@ _COLD_CHAIN = {
     ),
 }
 
+_TRACEABILITY = {
+    "bad_code": (
+        "“{value}”不是追溯码（{reason}）",
+        "{value} is no supervision code ({reason})",
+    ),
+    "bad_product": (
+        "产品标识 {value} 须为追溯码前 7 位或 GTIN-14",
+        "Product id {value} must be the first 7 digits of its codes, or a GTIN-14",
+    ),
+    "bad_lot": (
+        "失效日期 {value} 须晚于生产日期",
+        "The expiry {value} must be later than the day of production",
+    ),
+    "unknown_product": ("没有登记这个产品", "No such product is registered"),
+    "unknown_lot": ("没有批次 {lot_id}", "There is no lot {lot_id}"),
+    "unknown_code": ("没有追溯码 {code} 的记录", "Nothing is recorded of code {code}"),
+    "unregistered_code": (
+        "追溯码 {value} 的产品 {product_id} 尚未登记",
+        "Product {product_id} of code {value} is not registered",
+    ),
+    "unknown_step": ("没有步骤 {value}", "There is no step {value}"),
+    "missing_field": (
+        "步骤 {step} 须给出字段 {field}",
+        "Step {step} needs field {field}",
+    ),
+    "too_many_codes": (
+        "一次扫码最多 {max} 个追溯码",
+        "One scan holds at most {max} codes",
+    ),
+    "clock_ahead": (
+        "时间 {value} 比系统时间晚 5 分钟以上",
+        "The time {value} is more than 5 minutes ahead",
+    ),
+    "unknown_fact": ("没有记录 {fact_id}", "There is no fact {fact_id}"),
+    "already_withdrawn": ("记录 {fact_id} 已撤销", "Fact {fact_id} was withdrawn already"),
+    "unknown_capture": ("没有文档 {sha256}", "There is no document {sha256}"),
+    "epcis_not_a_document": (
+        "不是 EPCIS 2.0 文档（EPCISDocument）",
+        "This is no EPCIS 2.0 document (EPCISDocument)",
+    ),
+    "epcis_unsupported_step": (
+        "不支持的 EPCIS 事件：{type}，业务步骤 {step}",
+        "EPCIS event {type} with business step {step} is not supported",
+    ),
+    "epcis_missing_field": (
+        "EPCIS 事件缺少字段 {field} 或其格式不对",
+        "Field {field} of an EPCIS event is missing or malformed",
+    ),
+    "epcis_bad_time": (
+        "EPCIS 事件的 {field} 须为带时区的时间",
+        "{field} of an EPCIS event must be a time with its offset",
+    ),
+    "code_key_collision": (
+        "两个 GS1 码的内部键相同：{codes}",
+        "Two GS1 codes have the same key: {codes}",
+    ),
+}
+
+_MEASUREMENTS = {
+    "bad_base64": ("字段 {field} 不是有效的 Base64", "Field {field} is not valid Base64"),
+    "bad_span": (
+        "起止时间须先后有序，且不超过 {days} 天",
+        "The span must run forwards and not exceed {days} days",
+    ),
+    "unknown_evidence": ("没有文件 {sha256}", "There is no file {sha256}"),
+    "unknown_message": ("隔离区没有消息 {id}", "There is no message {id} in quarantine"),
+    "already_resolved": ("消息 {id} 已处理", "Message {id} is resolved already"),
+}
+
+_POSITIONS = {
+    "bad_time": (
+        "字段 {field} 须为带时区的时间（RFC 3339）",
+        "Field {field} must be a time with its offset (RFC 3339)",
+    ),
+    "bad_as_of": (
+        "as_of 须为位置或时间：{value}",
+        "as_of must be a position or a time: {value}",
+    ),
+    "as_of_ahead": ("尚无位置 {value}", "Position {value} has not been reached"),
+    "read_model_behind": (
+        "查询数据尚未更新到此位置，请稍后重试",
+        "The read models have not reached this position, try again soon",
+    ),
+    "clock_backwards": ("时钟不能倒退", "The clock cannot go backwards"),
+    "clock_not_stepped": (
+        "本实例使用真实时钟，不能拨动",
+        "This instance runs on real time; its clock cannot be moved",
+    ),
+}
+
+_STORE = {
+    "stale_version": (
+        "对象已被修改：您依据的版本是 {expected}，现为 {actual}",
+        "It was changed meanwhile: you decided on version {expected}, it is at {actual}",
+    ),
+    "already_claimed": ("该编号已被占用", "That number is taken"),
+    "idempotency_key_reused": (
+        "同一 Idempotency-Key 已用于另一个请求",
+        "This Idempotency-Key was used for another request",
+    ),
+    "version_conflict": ("同时有另一项修改", "Something else changed it at the same moment"),
+    "busy": ("系统繁忙，请稍后重试", "Busy, try again soon"),
+    "no_such_projection": ("没有读模型 {name}", "There is no read model {name}"),
+}
+
+_ALERTING = {
+    "unknown_alert": ("没有这条告警", "There is no such alert"),
+    "already_acknowledged": ("这条告警已有人处理", "Somebody has taken this alert on already"),
+    "alert_withdrawn": (
+        "这条告警已撤销，无需处理",
+        "This alert was withdrawn: nothing is to be done",
+    ),
+    "alert_closed": ("这条告警已关闭", "This alert is closed"),
+    "comment_required": ("请说明现场情况或已采取的措施", "Say what was found or done"),
+    "recipient_exists": ("接收人 {recipient_id} 已存在", "Recipient {recipient_id} exists already"),
+    "unknown_recipient": ("没有这个接收人", "There is no such recipient"),
+    "bad_address": ("接收地址不正确", "The address is not acceptable"),
+    "rules_not_later": (
+        "新规则须在现行版本（{effective_from}）之后生效",
+        "New rules must take effect after the present ones ({effective_from})",
+    ),
+    "rule_side_changed": (
+        "规则 {rule_id} 不能改变方向，请另设编号",
+        "Rule {rule_id} cannot change its side: give it another id",
+    ),
+    "bad_rule_count": ("规则数须为 1 至 {count_max} 条", "There must be 1 to {count_max} rules"),
+    "duplicate_rule_id": ("规则编号 {rule_id} 重复", "Rule id {rule_id} is given twice"),
+    "bad_side": ("方向须为 high 或 low", "The side is high or low"),
+    "bad_severity": ("没有告警级别 {value}", "There is no severity {value}"),
+    "bad_limit": ("限值 {value} ℃ 超出可测范围", "No probe measures a limit of {value} °C"),
+    "bad_hysteresis": ("回差 {value} ℃ 不正确", "A hysteresis of {value} °C is not acceptable"),
+    "bad_duration": (
+        "字段 {field} 的时长 {value} 分钟不正确",
+        "Field {field}: a duration of {value} min is not acceptable",
+    ),
+}
+
 CATALOGUE: dict[str, tuple[str, str]] = {
+    **_TRACEABILITY,
+    **_MEASUREMENTS,
+    **_POSITIONS,
+    **_STORE,
     **_REQUEST,
     **_SHARED,
     **_REGISTRY,
     **_ACCOUNTS,
     **_COLD_CHAIN,
+    **_ALERTING,
 }
 
 
