@@ -42,3 +42,18 @@ class Projection:
     def follower(self) -> str:
         """Return the permanent name under which its progress is kept."""
         return f"ledger.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A comparison with a fresh rebuild: table -> (rows, digest) of both."""
+
+    name: str
+    position: int
+    live: dict[str, tuple[int, str]]
+    rebuilt: dict[str, tuple[int, str]]
+
+    @property
+    def same(self) -> bool:
+        """Tell whether every table holds the same rows."""
+        return self.live == self.rebuilt

@@ -15,7 +15,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from domain.cold_chain.events import ReadingsRecorded
-from projections.rebuild import Checked
+from projections.projection import Checked
 from store.mapper import from_row
 from store.sql import load_queries
 

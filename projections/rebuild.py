@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from psycopg import sql
 from domain.shared.errors import NotFound
 from projections.discovery import discover
 from projections.follower import Batch, queries, take, tracking
-from projections.projection import Projection
+from projections.projection import Checked, Projection
 from store.logs import Ledger
 
 
@@ -31,21 +30,6 @@ class Listed(NamedTuple):
     rebuilt_at: datetime
     position: int
     dead_letters: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A comparison with a fresh rebuild: table -> (rows, digest) of both."""
-
-    name: str
-    position: int
-    live: dict[str, tuple[int, str]]
-    rebuilt: dict[str, tuple[int, str]]
-
-    @property
-    def same(self) -> bool:
-        """Tell whether every table holds the same rows."""
-        return self.live == self.rebuilt
 
 
 def listing(conn: psycopg.Connection[Any]) -> list[Listed]:

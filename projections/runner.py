@@ -15,7 +15,7 @@ from projections import readings
 from projections import rebuild as rebuilding
 from projections.discovery import discover
 from projections.follower import Follower, queries
-from projections.projection import Projection
+from projections.projection import Checked, Projection
 from store.logs import Ledger
 
 log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ def rebuild(app_dsn: str, name: str) -> int:
         return rebuilding.rebuild(ledger, conn, rebuilding.named(name))
 
 
-def check(app_dsn: str, name: str) -> rebuilding.Checked:
+def check(app_dsn: str, name: str) -> Checked:
     """Compare one read model with a rebuild at the same position; `readings` with their events.
 
     NotFound for another name.

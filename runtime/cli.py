@@ -64,6 +64,7 @@ def up(ctx: typer.Context) -> None:
 def migrate(ctx: typer.Context) -> None:
     """升级数据库结构（属主角色） | bring the database to the newest schema, as its owner."""
     from projections.discovery import schemas
+    from runtime.seed import seed
     from store.migrate import migrate as apply
 
     settings = settings_of(ctx, "migrate")
@@ -77,6 +78,7 @@ def migrate(ctx: typer.Context) -> None:
             f"Set VAXTRAIL_OWNER_DATABASE_URL, the role vaxtrail_owner; {APP} must exist as well.",
         )
     applied = apply(owner, schemas=schemas())
+    seed(owner, clock_of(settings).now())
     say(f"已应用 {len(applied)} 个迁移", f"{len(applied)} migrations applied")
 
 
