@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
+
+import psycopg
 
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.watch import RuleSet, Watch, to_ms
@@ -25,8 +28,8 @@ from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
 from domain.traceability.events import ProductRegistered
 from ingest.refusals import Refused
+from ingest.rows import envelope_of, queries
 from ingest.topics import Topic
-from store.logs import Ledger
 
 TOPICS = (
     SiteRegistered.TOPIC,
@@ -63,16 +66,16 @@ class Directory:
     products: set[str] = field(default_factory=set)
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
 
-    def refresh(self, ledger: Ledger) -> list[Shift]:
+    def refresh(self, conn: psycopg.Connection[Any]) -> list[Shift]:
         """Take in what the ledger has gained; return what it changed for probes, in order."""
-        top = ledger.last_position()
+        ((top,),) = conn.execute(queries.ledger_position).fetchall()
         shifts: list[Shift] = []
         while self.position < top:
-            recorded = ledger.read(self.position, READ_LIMIT, TOPICS)
-            for _, envelope in recorded:
-                shifts += self._take(envelope.event)
-            full = len(recorded) == READ_LIMIT
-            self.position = recorded[-1].position if full else max(top, self.position)
+            window = (self.position, top, list(TOPICS), READ_LIMIT)
+            found = conn.execute(queries.ledger_after, window).fetchall()
+            for row in found:
+                shifts += self._take(envelope_of(row).event)
+            self.position = found[-1][4] if len(found) == READ_LIMIT else top
             self._watches.clear()
         return shifts
 
@@ -105,6 +108,11 @@ class Directory:
         if key not in self._watches:
             self._watches[key] = self._find_watches(device_id, channel)
         return self._watches[key]
+
+    def channels(self, device_id: str) -> list[str]:
+        """Return the channels of a device that have ever been placed."""
+        device = self.devices.get(device_id)
+        return list(device.stands) if device else []
 
     def _find_watches(self, device_id: str, channel: str) -> tuple[Watch, ...]:
         device = self.devices.get(device_id)

@@ -1,0 +1,77 @@
+"""First step: open each message and check that its sender is who the registry says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from domain.shared.errors import Invalid
+from ingest import scans, wire
+from ingest.batch import NOWHERE, Batch, Item, Received, Report
+from ingest.directory import Directory
+from ingest.refusals import Refused
+from ingest.topics import Topic, parse
+from ingest.wire import Message
+
+# Of a report's own name for its kind.
+KIND_LENGTH_MAX = 64
+
+
+def decode(batch: Batch, _conn: object) -> None:
+    """Give every message its topic and content, or the reason why it is refused."""
+    for item in batch.items:
+        item.topic = topic_of(item.received)
+        try:
+            item.content = _content(batch, item, item.topic)
+        except Refused as refused:
+            item.refused = refused
+
+
+def topic_of(received: Received) -> Topic:
+    """Return the parts of a message's topic; NOWHERE when it is none of ours."""
+    try:
+        return parse(received.topic)
+    except Invalid:
+        return NOWHERE
+
+
+def _content(batch: Batch, item: Item, topic: Topic) -> Message | scans.Scan | Report:
+    payload, directory = item.received.payload, batch.directory
+    match topic.kind:
+        case "tele" | "backfill":
+            directory.check_device(topic)
+            return wire.decode(topic.device_id, payload, batch.now_ms)
+        case "scan":
+            return _scan(directory, topic, payload, batch.now_ms)
+        case "event":
+            directory.check_device(topic)
+            return _report(payload, batch.now_ms, timed=True)
+        case "status":
+            directory.check_gateway(topic)
+            return _report(payload, batch.now_ms, timed=False)
+        case _:
+            raise Refused("bad_topic", text=item.received.topic)
+
+
+def _scan(directory: Directory, topic: Topic, payload: bytes, now_ms: int) -> scans.Scan:
+    directory.check_site(topic)
+    scan = scans.decode(topic.gateway_id, topic.site_id, payload, now_ms)
+    scans.check_products(scan, directory.products)
+    return scan
+
+
+def _report(payload: bytes, now_ms: int, *, timed: bool) -> Report:
+    """Return a report as it came: a JSON object; a device's names the time it tells of."""
+    text = wire.unpacked(payload)
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused("bad_json", text=error) from error
+    if not isinstance(fields, dict):
+        raise Refused("bad_field", text="$")
+    ts_ms = fields.get("ts", now_ms if not timed else None)
+    if type(ts_ms) is not int:
+        raise Refused("bad_field", text="$.ts")
+    wire.check_clock(ts_ms, now_ms)
+    kind = str(fields.get("kind", ""))[:KIND_LENGTH_MAX]
+    return Report(kind, ts_ms, fields.get("online") is True, text.decode())

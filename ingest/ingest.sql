@@ -1,0 +1,119 @@
+-- name: own
+-- One ingest a database: the lock lives and dies with the connection that writes.
+SELECT pg_try_advisory_lock(hashtext('vaxtrail.ingest'))
+
+-- name: ledger_position
+SELECT coalesce(max(notification_id), 0) FROM ledger_events
+
+-- name: ledger_after
+SELECT originator_id, originator_version, topic, state, notification_id FROM ledger_events
+WHERE notification_id > %s AND notification_id <= %s AND topic = ANY(%s)
+ORDER BY notification_id LIMIT %s
+
+-- name: take_batch_numbers
+SELECT nextval('batch_seq') FROM generate_series(1, %s)
+
+-- name: batch_stored
+SELECT EXISTS (SELECT FROM batches WHERE batch = %s)
+
+-- name: ensure_partitions
+SELECT ensure_reading_partitions(%s, %s)
+
+-- name: add_devices
+INSERT INTO device_no (device_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING
+
+-- name: load_devices
+SELECT d.device_id, d.device_no, s.ts, s.boot, s.seq, s.t1, s.t2, s.t3, s.t4, s.rh,
+       s.door, s.mains, s.bat, s.extra, s.ranges, s.rules
+FROM device_no d LEFT JOIN device_state s USING (device_no)
+WHERE d.device_id = ANY(%s)
+
+-- name: devices_with_active_rules
+-- Devices with a rule pending or firing: what changed for them while nobody ran must be settled.
+SELECT d.device_id FROM device_state s JOIN device_no d USING (device_no)
+WHERE jsonb_path_exists(s.rules, '$.*.active.*')
+
+-- name: readings_at
+-- Rows of devices that number nothing, found by their time: the identity they have.
+SELECT r.device_no, r.seq, r.t1, r.t2, r.t3, r.t4, r.rh, r.door, r.mains, r.bat, r.extra
+FROM unnest(%s::int4[], %s::timestamptz[]) AS asked (device_no, ts)
+JOIN reading r USING (device_no, ts)
+WHERE r.boot = %s
+
+-- name: events_covering
+-- The stored messages that hold any version of these runs: the one a run begins in, and those
+-- that begin inside it.
+SELECT e.originator_id, e.originator_version, e.topic, e.state
+FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[]) AS run (stream, first, past)
+CROSS JOIN LATERAL (
+    SELECT * FROM telemetry_events e
+    WHERE e.originator_id = run.stream AND e.originator_version < run.past
+      AND e.originator_version >= coalesce((
+          SELECT max(b.originator_version) FROM telemetry_events b
+          WHERE b.originator_id = run.stream AND b.originator_version <= run.first), run.first)
+) e
+
+-- name: last_of_streams
+SELECT DISTINCT ON (originator_id) originator_id, originator_version, topic, state
+FROM telemetry_events WHERE originator_id = ANY(%s)
+ORDER BY originator_id, originator_version DESC
+
+-- name: scans_stored
+SELECT e.originator_id, e.originator_version, e.topic, e.state
+FROM unnest(%s::uuid[], %s::bigint[]) AS asked (originator_id, originator_version)
+JOIN ledger_events e USING (originator_id, originator_version)
+
+-- name: probe_readings
+-- Takes the device and a window of time; every temperature channel, the caller picks one.
+SELECT ts, boot, seq, t1, t2, t3, t4 FROM reading
+WHERE device_no = %s AND ts >= %s AND ts < %s ORDER BY ts, boot, seq
+
+-- name: probe_episodes
+SELECT alert_id, unit_id, rule_id, rule_version, severity, started_at, fired_at, peak_c,
+       recovered_at, resolved_at, withdrawn, version
+FROM episode WHERE device_no = %s AND channel = %s
+
+-- name: copy_readings
+COPY reading (device_no, ts, boot, seq, batch, backfill,
+              t1, t2, t3, t4, rh, door, mains, bat, extra) FROM STDIN
+
+-- name: upsert_states
+INSERT INTO device_state (device_no, region_code, ts, boot, seq, t1, t2, t3, t4, rh, door, mains,
+                          bat, extra, received_at, ranges, rules)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (device_no) DO UPDATE SET
+    region_code = excluded.region_code, ts = excluded.ts, boot = excluded.boot, seq = excluded.seq,
+    t1 = excluded.t1, t2 = excluded.t2, t3 = excluded.t3, t4 = excluded.t4, rh = excluded.rh,
+    door = excluded.door, mains = excluded.mains, bat = excluded.bat, extra = excluded.extra,
+    received_at = excluded.received_at, ranges = excluded.ranges, rules = excluded.rules
+
+-- name: upsert_quarantine
+INSERT INTO quarantine (id, topic, payload, code, detail, received_at)
+VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (id) DO UPDATE SET
+    seen = quarantine.seen + 1, code = excluded.code, detail = excluded.detail,
+    state = CASE quarantine.state WHEN 'set_aside' THEN 'set_aside' ELSE 'open' END,
+    resolved_at = CASE quarantine.state WHEN 'set_aside' THEN quarantine.resolved_at END
+
+-- name: reopen_quarantine
+-- A replay that was refused again, perhaps for another reason.
+UPDATE quarantine SET state = 'open', code = %s, detail = %s WHERE id = %s AND state = 'replay'
+
+-- name: resolve_quarantine
+UPDATE quarantine SET state = 'resolved', resolved_at = %s WHERE id = %s
+
+-- name: quarantine_to_replay
+SELECT id, topic, payload, actor_id FROM quarantine WHERE state = 'replay'
+ORDER BY received_at, id LIMIT %s
+
+-- name: upsert_episode
+INSERT INTO episode (alert_id, device_no, channel, unit_id, rule_id, rule_version, severity,
+                     started_at, fired_at, peak_c, recovered_at, resolved_at, withdrawn, version)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (alert_id) DO UPDATE SET
+    rule_version = excluded.rule_version, started_at = excluded.started_at,
+    fired_at = excluded.fired_at, peak_c = excluded.peak_c, recovered_at = excluded.recovered_at,
+    resolved_at = excluded.resolved_at, withdrawn = excluded.withdrawn, version = excluded.version
+
+-- name: insert_batch
+INSERT INTO batches (batch, telemetry_id, ledger_id, recorded_at) VALUES (%s, %s, %s, %s)

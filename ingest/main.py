@@ -1,0 +1,77 @@
+"""Run ingest: messages from the broker into the logs, until told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event as StopEvent
+
+import structlog
+from prometheus_client import start_http_server
+
+from domain.shared.clock import Clock
+from ingest.mqtt import Receiver
+from ingest.topics import filters
+from ingest.worker import Stopped, Worker
+
+# Fixed, so that the broker keeps the session and its messages; without '.', which NATS refuses.
+CLIENT_ID = "vaxtrail-ingest-0"
+# Seconds between two looks at the registry and at the messages to take again, while idle or not.
+HOUSEKEEPING_S = 1.0
+
+log = structlog.get_logger()
+
+
+def _always() -> bool:
+    return True
+
+
+def run(
+    *,
+    app_dsn: str,
+    mqtt_url: str,
+    regions: Sequence[str],
+    clock: Clock,
+    stop: StopEvent,
+    metrics_port: int | None = None,
+    may_read: Callable[[], bool] = _always,
+    client_id: str = CLIENT_ID,
+) -> None:
+    """Receive, store and acknowledge until `stop` is set.
+
+    regions: 6-digit codes whose messages are taken; none = all. may_read: asked about twice a
+    second; while False nothing is read and the broker keeps the messages (disk nearly full).
+    AlreadyRunning when another ingest has the database; SubscriptionRefused by the broker.
+    """
+    if metrics_port is not None:
+        start_http_server(metrics_port, addr="127.0.0.1")
+    worker = Worker(app_dsn, clock, stop)
+    try:
+        worker.start()
+        receiver = Receiver(
+            mqtt_url, client_id=client_id, filters=filters(regions), may_read=may_read
+        )
+        receiver.start()
+        log.info("ingest_started", regions=list(regions))
+        try:
+            _loop(worker, receiver, stop)
+        finally:
+            receiver.stop()
+    except Stopped:
+        log.info("ingest_stopped_waiting")
+    finally:
+        worker.close()
+
+
+def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
+    next_look = 0.0
+    while not stop.is_set():
+        received = receiver.inbox.take(HOUSEKEEPING_S)
+        if receiver.failure is not None:
+            raise receiver.failure
+        if received:
+            receiver.answer(worker.take(received))
+        if time.monotonic() >= next_look:
+            worker.settle()
+            receiver.answer(worker.replay())
+            next_look = time.monotonic() + HOUSEKEEPING_S

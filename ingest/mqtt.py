@@ -1,0 +1,213 @@
+"""The broker's side: one thread that alone owns the paho client, its socket and its PUBACKs.
+
+MQTT 3.1.1, QoS 1, a persistent session under a fixed client id, acknowledgements by hand. The
+thread stops reading while the inbox is full or `may_read` says no: the broker then keeps the
+messages. A PUBACK names the connection its message came on and is never sent on a later one, since
+packet ids are used again; the broker sends such a message once more, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from ingest.answers import Answer
+from ingest.batch import Received
+from ingest.inbox import Inbox
+
+KEEPALIVE_S = 60
+CONNECT_TIMEOUT_S = 5.0
+RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+# How long the thread sleeps at most: keep-alive and `may_read` are looked at this often.
+TICK_S = 0.5
+FLUSH_S = 2.0  # for the last answers before a stop
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+log = structlog.get_logger()
+
+
+class SubscriptionRefused(RuntimeError):
+    """The broker does not grant a subscription: messages would be lost in silence."""
+
+    def __init__(self, filters: Sequence[str]) -> None:
+        listed = ", ".join(filters)
+        super().__init__(f"消息代理拒绝订阅 / the broker refuses to subscribe: {listed}")
+
+
+class Receiver:
+    """The connection to the broker. `start`, read from `inbox`, `answer`, `stop`."""
+
+    def __init__(
+        self, url: str, *, client_id: str, filters: Sequence[str], may_read: Callable[[], bool]
+    ) -> None:
+        """`url` is mqtt[s]://[user:password@]host[:port]; `client_id` has no '.' (NATS)."""
+        self.inbox = Inbox()
+        self.failure: Exception | None = None
+        self._parts = urlsplit(url)
+        self._filters = list(filters)
+        self._may_read = may_read
+        self._answers: deque[Answer] = deque()
+        self._connection = 0
+        self._delay_s = 0.0
+        self._stopping = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._client = self._make_client(client_id)
+        self._thread = Thread(target=self._main, name="mqtt", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect and receive; the broker need not be there yet."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send the last answers, leave the broker, end the thread."""
+        self._stopping = True
+        self._wake()
+        self._thread.join()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Acknowledge committed messages and tell their senders; from any thread."""
+        self._answers.extend(answers)
+        self._wake()
+
+    # --- everything below runs in the thread ---
+
+    def _main(self) -> None:
+        try:
+            while not self._stopping:
+                if self._client.socket() is None:
+                    self._connect()
+                else:
+                    self._turn(reading=not self.inbox.full and self._may_read())
+            self._leave()
+        except Exception as error:  # told to the main thread, which ends the process with it
+            self.failure = error
+            self.inbox.wake()
+
+    def _connect(self) -> None:
+        """Try once to connect, later the more often it failed in a row."""
+        if self._delay_s:
+            self._sleep(self._delay_s)
+        self._delay_s = min(max(2 * self._delay_s, RETRY_S_MIN), RETRY_S_MAX)
+        host = self._parts.hostname or "127.0.0.1"
+        port = self._parts.port or PORTS[self._parts.scheme]
+        try:
+            self._client.connect(host, port, KEEPALIVE_S)
+        except OSError as error:
+            log.warning("broker_away", error=str(error), retry_s=self._delay_s)
+
+    def _turn(self, *, reading: bool) -> None:
+        """Wait for the socket or an answer, and do what there is to do."""
+        sock: Any = self._client.socket()
+        buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        wanted = [self._wake_in, sock] if reading else [self._wake_in]
+        writing = [sock] if self._client.want_write() else []
+        readable, writable, _ = select.select(wanted, writing, [], 0 if buffered else TICK_S)
+        if self._wake_in in readable:
+            self._wake_in.recv(4096)
+        if self._client.is_connected():
+            self._send_answers()
+        if sock in readable or (buffered and reading):
+            self._client.loop_read()
+        if sock in writable:
+            self._client.loop_write()
+        self._client.loop_misc()
+
+    def _send_answers(self) -> None:
+        while self._answers:
+            answer = self._answers.popleft()
+            if answer.mid and answer.connection == self._connection:
+                self._client.ack(answer.mid, 1)
+            if answer.topic:
+                self._client.publish(answer.topic, answer.payload, qos=0)
+
+    def _leave(self) -> None:
+        deadline = time.monotonic() + FLUSH_S
+        if self._client.is_connected():
+            self._send_answers()
+        while self._client.want_write() and time.monotonic() < deadline:
+            self._turn(reading=False)
+        self._client.disconnect()
+
+    def _sleep(self, seconds: float) -> None:
+        readable, _, _ = select.select([self._wake_in], [], [], seconds)
+        if readable:
+            self._wake_in.recv(4096)
+
+    def _wake(self) -> None:
+        try:
+            self._wake_out.send(b"\0")
+        except BlockingIOError:
+            return  # full of wakes already
+
+    def _make_client(self, client_id: str) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=False,
+            protocol=mqtt.MQTTv311,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        if self._parts.username:
+            client.username_pw_set(
+                unquote(self._parts.username), unquote(self._parts.password or "")
+            )
+        if self._parts.scheme == "mqtts":
+            client.tls_set()
+        client.on_socket_open = self._on_socket_open
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        return client
+
+    def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
+        self._connection += 1
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _on_connect(
+        self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            log.error("broker_refused", reason=str(reason))
+            return
+        self._delay_s = 0.0
+        log.info("broker_connected", connection=self._connection)
+        client.subscribe([(text, 1) for text in self._filters])
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        log.info("broker_disconnected", reason=str(reason))
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: list[Any], _props: Any
+    ) -> None:
+        pairs = zip(self._filters, reasons, strict=True)
+        refused = [text for text, reason in pairs if reason.is_failure]
+        if refused:
+            raise SubscriptionRefused(refused)
+
+    def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as error:
+            topic = error.object.decode(errors="replace")
+        connection = self._connection if message.qos else 0
+        self.inbox.put(Received(topic, bytes(message.payload), connection, message.mid))

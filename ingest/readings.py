@@ -1,0 +1,229 @@
+"""Which readings of a batch are new: rows and one event a contiguous new run.
+
+A device's stored ranges tell it; where a device numbers nothing, the rows of the same times do.
+The same identity with another value is told as a conflict; what was stored first stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from domain.alerting.watch import to_datetime
+from domain.cold_chain.events import ReadingConflict, ReadingsRecorded
+from domain.shared.ids import stream_id
+from ingest.batch import Batch, Item, Row
+from ingest.ranges import BOOT_UNSEQUENCED, add, new_runs, version_of
+from ingest.rows import envelope_of, queries
+from ingest.state import Values, values_of
+from ingest.wire import Message
+
+Connection = psycopg.Connection[Any]
+
+
+def device_stream(device_id: str) -> UUID:
+    """Return the telemetry stream of a device."""
+    return stream_id("cold_chain.device", device_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows `begin … end-1` of a message."""
+
+    item: Item
+    message: Message
+    begin: int
+    end: int
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Where the run lies on the line of versions, half-open; it has no gap."""
+        first = version_of(self.message.boot, self.message.seqs[self.begin])
+        return first, first + self.end - self.begin
+
+
+def take_readings(batch: Batch, conn: Connection, messages: Sequence[tuple[Item, Message]]) -> None:
+    """Turn new readings into rows and events; count repeated ones, tell conflicting ones."""
+    batch.load(conn, {message.device_id for _, message in messages}, numbering=True)
+    at_same_time = _stored_at_same_time(batch, conn, messages)
+    repeated: list[_Run] = []
+    for item, message in messages:
+        if message.sequenced:
+            repeated += _take_sequenced(batch, item, message)
+        else:
+            _take_unsequenced(batch, item, message, at_same_time)
+    if repeated:
+        _tell_conflicts(batch, conn, repeated)
+
+
+def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
+    """Store the runs that no range covers; return the others."""
+    state = batch.states[message.device_id]
+    repeated: list[_Run] = []
+    for run in _contiguous(item, message):
+        first, past = run.versions
+        at = run.begin
+        for start, end in new_runs(state.ranges, first, past - first):
+            begin, stop = run.begin + start - first, run.begin + end - first
+            if at < begin:
+                repeated.append(_Run(item, message, at, begin))
+            _store(batch, item, message, range(begin, stop))
+            add(state.ranges, start, end)
+            at = stop
+        if at < run.end:
+            repeated.append(_Run(item, message, at, run.end))
+    item.repeated = sum(run.end - run.begin for run in repeated)
+    return repeated
+
+
+def _contiguous(item: Item, message: Message) -> Iterator[_Run]:
+    seqs = message.seqs
+    if isinstance(seqs, range):
+        yield _Run(item, message, 0, len(seqs))
+        return
+    begin = 0
+    for at in range(1, len(seqs) + 1):
+        if at == len(seqs) or seqs[at] != seqs[at - 1] + 1:
+            yield _Run(item, message, begin, at)
+            begin = at
+
+
+def _store(batch: Batch, item: Item, message: Message, indexes: Sequence[int]) -> None:
+    """Add rows of a message: the event that holds them, and a row each."""
+    state = batch.states[message.device_id]
+    first = message.seqs[indexes[0]]
+    backfill = item.topic.kind == "backfill"
+    event = ReadingsRecorded(
+        device_id=message.device_id,
+        boot=message.boot,
+        seq=first,
+        ts_ms=tuple(message.ts_ms[i] for i in indexes),
+        columns={
+            channel: tuple(values[i] for i in indexes)
+            for channel, values in message.columns.items()
+        },
+        received_ms=batch.now_ms,
+        backfill=backfill,
+    )
+    batch.add_telemetry(device_stream(message.device_id), version_of(message.boot, first), event)
+    for i in indexes:
+        seq, ts_ms, row = message.seqs[i], message.ts_ms[i], _row_values(message, i)
+        batch.rows.append(Row(state, backfill, message.boot, seq, ts_ms, row))
+        state.saw(ts_ms, message.boot, seq, row)
+    item.new += len(indexes)
+
+
+def _row_values(message: Message, i: int) -> dict[str, float | None]:
+    return {channel: values[i] for channel, values in message.columns.items()}
+
+
+def _stored_at_same_time(
+    batch: Batch, conn: Connection, messages: Sequence[tuple[Item, Message]]
+) -> dict[tuple[int, int], Values]:
+    """Return the stored rows (device_no, seq) that unnumbered readings may repeat.
+
+    A reading later than all that is stored of its device cannot: that is the common case.
+    """
+    numbers: list[int] = []
+    times = []
+    for _, message in messages:
+        state = batch.states[message.device_id]
+        if message.sequenced or state.ts_ms is None:
+            continue
+        old = [ts_ms for ts_ms in message.ts_ms if ts_ms <= state.ts_ms]
+        numbers += [state.device_no] * len(old)
+        times += [to_datetime(ts_ms) for ts_ms in old]
+    if not numbers:
+        return {}
+    with conn.cursor(row_factory=dict_row) as cur:
+        found = cur.execute(queries.readings_at, (numbers, times, BOOT_UNSEQUENCED)).fetchall()
+    return {(row["device_no"], row["seq"]): values_of(row) for row in found}
+
+
+def _take_unsequenced(
+    batch: Batch, item: Item, message: Message, stored: dict[tuple[int, int], Values]
+) -> None:
+    """Store the rows of times that are not stored; `stored` gains them for the messages after."""
+    device_no = batch.states[message.device_id].device_no
+    fresh: list[int] = []
+    for i, seq in enumerate(message.seqs):
+        row = _row_values(message, i)
+        known = stored.setdefault((device_no, seq), row)
+        if known is row:
+            fresh.append(i)
+            continue
+        item.repeated += 1
+        if not _same(known, row):
+            ts_ms = message.ts_ms[i]
+            _add_conflict(batch, item, message, i, (ts_ms, known))
+    if fresh:
+        _store(batch, item, message, fresh)
+
+
+def _tell_conflicts(batch: Batch, conn: Connection, repeated: Sequence[_Run]) -> None:
+    """Compare repeated rows with the stored ones, by one select for the batch."""
+    kept = _stored_rows(batch, conn, repeated)
+    for run in repeated:
+        message = run.message
+        stream = device_stream(message.device_id)
+        for i in range(run.begin, run.end):
+            known = kept.get((stream, version_of(message.boot, message.seqs[i])))
+            if known is None:  # only in the ranges: a part of the log moved elsewhere
+                continue
+            row = _row_values(message, i)
+            if known[0] != message.ts_ms[i] or not _same(known[1], row):
+                _add_conflict(batch, run.item, message, i, known)
+
+
+def _stored_rows(
+    batch: Batch, conn: Connection, runs: Sequence[_Run]
+) -> dict[tuple[UUID, int], tuple[int, Values]]:
+    streams = [device_stream(run.message.device_id) for run in runs]
+    firsts, pasts = zip(*(run.versions for run in runs), strict=True)
+    found = conn.execute(queries.events_covering, (streams, list(firsts), list(pasts))).fetchall()
+    of_devices = set(streams)
+    here = [e for (stream, _), e in batch.telemetry.items() if stream in of_devices]
+    rows: dict[tuple[UUID, int], tuple[int, Values]] = {}
+    for envelope in (*map(envelope_of, found), *here):
+        event = envelope.event
+        if isinstance(event, ReadingsRecorded):
+            for n, ts_ms in enumerate(event.ts_ms):
+                values = {channel: column[n] for channel, column in event.columns.items()}
+                rows[envelope.originator_id, envelope.originator_version + n] = (ts_ms, values)
+    return rows
+
+
+def _same(one: Values, other: Values) -> bool:
+    """Tell whether two readings say the same; a channel without a value says nothing."""
+    return all(one.get(channel) == other.get(channel) for channel in one.keys() | other.keys())
+
+
+def _add_conflict(
+    batch: Batch, item: Item, message: Message, i: int, known: tuple[int, Values]
+) -> None:
+    item.repeated -= 1
+    item.conflicting += 1
+    received = _as_json(message.ts_ms[i], _row_values(message, i))
+    event = ReadingConflict(
+        device_id=message.device_id,
+        boot=message.boot,
+        seq=message.seqs[i],
+        stored=_as_json(*known),
+        received=received,
+        received_ms=batch.now_ms,
+    )
+    version = version_of(message.boot, message.seqs[i])
+    digest = hashlib.sha256(received.encode()).hexdigest()
+    stream = stream_id("cold_chain.reading_conflict", message.device_id, version, digest)
+    batch.conflicts[stream] = event
+
+
+def _as_json(ts_ms: int, values: Values) -> str:
+    return msgspec.json.encode({"ts": ts_ms, "m": dict(sorted(values.items()))}).decode()
