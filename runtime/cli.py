@@ -30,7 +30,7 @@ from runtime import (
 from runtime.postgres import APP
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn, shown, template
-from runtime.terminal import end, run_told, say, settings_of, show
+from runtime.terminal import clock_of, end, run_told, say, settings_of, show
 
 app = typer.Typer(
     name="vaxtrail",

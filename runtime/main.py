@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 # In the order of their start; they stop in reverse, so nobody is left asking.
 SERVICES = ("project", "alert", "ingest", "api")
+READY_ASKED_SECONDS = 1.0
 FILTERS_PER_REGION = 5  # tele, backfill, event, status, scan
 _ROOT = Path(__file__).parent.parent
 
@@ -63,6 +65,7 @@ class Tree:
         self._settings = settings
         self._data = data
         self._announced = False
+        self._asked = 0.0
         before = folder.last_instance(data)
         ports = before.ports if before else {}
         self._postgres = self._broker = None
@@ -153,8 +156,9 @@ class Tree:
         folder.write_instance(self._data, self._instance())
 
     def _announce(self) -> None:
-        if self._announced:
+        if self._announced or time.monotonic() < self._asked + READY_ASKED_SECONDS:
             return
+        self._asked = time.monotonic()
         instance = self._instance()
         self._announced = answers(instance.api_url + "/readyz")
         if self._announced:

@@ -90,6 +90,11 @@ class Once(Service):
         """Tell whether it has done its work."""
         return self._process is not None and self._process.poll() == 0
 
+    @property
+    def pid(self) -> int | None:
+        """The process id while it works."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
     def start(self) -> None:
         """Run it. StartFailed when it does not succeed."""
         super().start()
