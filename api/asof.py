@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import psycopg
 from fastapi import Query
 
 from api.deps import Deps
@@ -50,6 +51,19 @@ def followed(deps: Deps) -> int:
     return int(row[0])
 
 
+def shown_now(deps: Deps) -> Position:
+    """Return the position that answers are computed at when none is asked for."""
+    with deps.pool.connection() as conn:
+        row: Any = conn.execute(_SQL.now).fetchone()
+    return Position(*row)
+
+
+def known_until(conn: psycopg.Connection[Any], at: Position) -> datetime | None:
+    """Return when the last reading counted at a position was recorded, None before the first."""
+    row: Any = conn.execute(_SQL.known_until, (at.telemetry,)).fetchone()
+    return row[0] if row else None
+
+
 def last(deps: Deps) -> Position:
     """Return where both logs stand now."""
     return Position(deps.ledger.last_position(), deps.telemetry.last_position())
@@ -62,7 +76,7 @@ def resolve(deps: Deps, as_of: str | None) -> Position:
     logs have not reached; Busy("read_model_behind") for one the read models have not.
     """
     if as_of is None:
-        return Position(followed(deps), deps.telemetry.last_position())
+        return shown_now(deps)
     written = _POSITION.fullmatch(as_of)
     asked = Position(int(written[1]), int(written[2])) if written else _at(deps, as_of)
     if asked.ledger > deps.ledger.last_position():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import orjson
@@ -88,7 +89,7 @@ class Call:
         expected_version: int | None = None,
         claims: Sequence[tuple[UUID, Event]] = (),
     ) -> Response:
-        """Run a command and answer its receipt: 201 for new events, 200 when nothing was new."""
+        """Run a command and answer its receipt: 201 when the thing is new, else 200."""
         telemetry = self.deps.telemetry.last_position()
 
         def answer(outcome: Outcome) -> Answer:
@@ -129,6 +130,7 @@ class Call:
 
 def receipt(outcome: Outcome, location: str, telemetry: int) -> Answer:
     """Return the answer of a command that stands for the thing at `location`."""
+    location = quote(location)
     position = str(Position(outcome.position, telemetry))
     body = {"location": location, "version": outcome.version, "position": position}
     headers = {
@@ -136,7 +138,8 @@ def receipt(outcome: Outcome, location: str, telemetry: int) -> Answer:
         "ETag": f'"{outcome.version}"',
         "Vaxtrail-Position": position,
     }
-    return Answer(201 if outcome.events else 200, headers, orjson.dumps(body))
+    created = bool(outcome.events) and outcome.version == len(outcome.events)
+    return Answer(201 if created else 200, headers, orjson.dumps(body))
 
 
 def versioned(

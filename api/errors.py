@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from psycopg_pool import PoolTimeout, TooManyRequests
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from api.messages import message
 from domain.shared.errors import (
@@ -167,7 +168,16 @@ async def _on_http(request: Request, raised: Exception) -> Response:
     error = cast(HTTPException, raised)
     code = CODE_OF_STATUS.get(error.status_code, "malformed_request")
     facts = {"path": request.url.path, "method": request.method}
-    return problem(request, error.status_code, code, facts, headers=error.headers)
+    headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
+    return problem(request, error.status_code, code, facts, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Return the methods that this address takes, whichever route has them."""
+    path = request.url.path
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = {m for r in routes if r.path_regex.match(path) for m in r.methods or ()}
+    return ", ".join(sorted(found))
 
 
 async def _on_database(request: Request, error: Exception) -> Response:

@@ -43,12 +43,16 @@ class Page:
         key = self.after_key(str)
         return key[0] if key else ""
 
-    def answer(self, rows: Sequence[T], key: Callable[[T], Sequence[object]]) -> Response:
-        """Answer a list. `rows` holds up to limit + 1 rows: the last only tells of more."""
+    def answer(
+        self, rows: Sequence[T], key: Callable[[T], Sequence[object]], **more: object
+    ) -> Response:
+        """Answer a list. `rows` holds up to limit + 1 rows: the last only tells of others.
+
+        `more` stands in the answer beside the rows.
+        """
         items = rows[: self.limit]
-        more = len(rows) > self.limit
-        following = encode(key(items[-1])) if more else None
-        return json_answer({"items": items, "next": following})
+        following = encode(key(items[-1])) if len(rows) > self.limit else None
+        return json_answer({"items": items, "next": following, **more})
 
 
 def encode(key: Sequence[object]) -> str:

@@ -52,6 +52,9 @@ class ModuleRoute(APIRoute):
         writes = bool(set(options.get("methods") or ()) - {"GET"})
         statuses = _ALWAYS + (_WITH_BODY if writes else ())
         options["responses"] = {**problems(*statuses), **(options.get("responses") or {})}
+        if options.get("status_code") == 201:
+            known = {"model": options["response_model"], "description": "Known already"}
+            options["responses"].setdefault(200, known)
         options.setdefault("operation_id", None)
         options["operation_id"] = options["operation_id"] or endpoint.__name__
         super().__init__(path, endpoint, **options)

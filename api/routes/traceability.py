@@ -7,15 +7,16 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 from pydantic import Field
 
-from api import captures
+from api import captures, custody
 from api.auth import Principal, permission
-from api.commands import CallOf, Receipt, shown, state_of, versioned
+from api.commands import CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
+from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
-from api.schemas import Body, Day, Moment, Name, Note, Text, Version
+from api.schemas import Body, Day, Items, Moment, Name, Note, Text
 from domain.registry import model as registry
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
@@ -23,6 +24,7 @@ from domain.shared.roles import Role
 from domain.traceability import model
 from domain.traceability.facts import STEP_OF, FactEvent
 from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, products_of
+from projections import traceability as read
 
 router = module_router("traceability")
 
@@ -43,7 +45,6 @@ SCANNERS = (
 CLOCK_AHEAD_MAX = timedelta(minutes=5)
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
 LOT_NUMBER_PATTERN = r"^[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
-LOT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})\.[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
 FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
 
 
@@ -80,9 +81,7 @@ class ProductIn(Body):
 
 
 class Product(ProductIn):
-    """A registered product."""
-
-    version: Version
+    """A registered product; it never changes."""
 
 
 class LotIn(Body):
@@ -97,10 +96,9 @@ class LotIn(Body):
 
 
 class Lot(LotIn):
-    """A released lot; `lot_id` = product_id + "." + lot_number."""
+    """A released lot; `lot_id` = product_id + "." + lot_number. It never changes."""
 
     lot_id: str
-    version: Version
 
 
 class ScanIn(Body):
@@ -205,7 +203,15 @@ def read_product(
     found, version = versioned(deps.ledger, stream, model.evolve_product)
     if found is None:
         raise NotFound("unknown_product", product_id=product_id)
-    return shown(found, version)
+    return json_answer(found, headers={"ETag": f'"{version}"'})
+
+
+@router.get("/products", response_model=Items[Product])
+def list_products(_who: Reader, deps: DepsOf, page: PageOf) -> Response:
+    """List the registered products, by id; they are the same for every region."""
+    with deps.pool.connection() as conn:
+        rows = read.products(conn, after=page.after_text(), limit=page.limit + 1)
+    return page.answer(rows, lambda row: [row["product_id"]])
 
 
 @router.post("/lots", status_code=201, response_model=Receipt)
@@ -229,13 +235,26 @@ def release_lot(
 
 @router.get("/lots/{lot_id}", response_model=Lot)
 def read_lot(
-    lot_id: Annotated[str, Path(pattern=LOT_PATTERN)], _who: Reader, deps: DepsOf
+    lot_id: Annotated[str, Path(pattern=custody.LOT_PATTERN)], _who: Reader, deps: DepsOf
 ) -> Response:
     """Return one lot."""
     found, version = versioned(deps.ledger, model.lot_stream(lot_id), model.evolve_lot)
     if found is None:
         raise NotFound("unknown_lot", lot_id=lot_id)
-    return shown(found, version)
+    return json_answer(found, headers={"ETag": f'"{version}"'})
+
+
+@router.get("/lots", response_model=Items[Lot])
+def list_lots(
+    _who: Reader,
+    deps: DepsOf,
+    page: PageOf,
+    product_id: Annotated[str | None, Query(pattern=PRODUCT_PATTERN)] = None,
+) -> Response:
+    """List the released lots, by id."""
+    with deps.pool.connection() as conn:
+        rows = read.lots(conn, product_id=product_id, after=page.after_text(), limit=page.limit + 1)
+    return page.answer(rows, lambda row: [row["lot_id"]])
 
 
 @router.post("/scans", status_code=201, response_model=Receipt)
@@ -318,7 +337,8 @@ def _require_products(deps: Deps, fact: FactEvent) -> None:
     """Refuse codes of products that nobody registered: they are misread more often than new."""
     for product_id, code in products_of(fact).items():
         if not deps.ledger.stream(model.product_stream(product_id)):
-            raise Invalid("unknown_code", field="codes", value=code, product_id=product_id)
+            raise Invalid("unregistered_code", field="codes", value=code, product_id=product_id)
 
 
-router.routes.extend(captures.router.routes)
+for part in (captures, custody):
+    router.routes.extend(part.router.routes)

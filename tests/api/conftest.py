@@ -13,7 +13,8 @@ import uvicorn
 from psycopg_pool import ConnectionPool
 
 from api.app import create_app
-from api.auth import digest
+from api.asof import followed
+from api.auth import KEYS_RETRY_S, digest
 from api.deps import Deps
 from domain.accounts import model as accounts
 from domain.shared.decide import decide
@@ -54,12 +55,11 @@ class Api:
         made = execute(self.deps.ledger, Command(stream, decision, meta))
         if made.events:
             self.followed(made.position)
+            time.sleep(KEYS_RETRY_S)  # a key that was just missed is looked for again after this
         return key
 
     def followed(self, position: int) -> None:
         """Wait until the read models have a ledger position."""
-        from api.asof import followed
-
         until = time.monotonic() + 10
         while followed(self.deps) < position:
             assert time.monotonic() < until, "the follower does not follow"

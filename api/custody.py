@@ -1,0 +1,415 @@
+"""Custody over HTTP: the chain of a code, the hops of a lot, stock by place; all with `as_of`.
+
+A code or lot that was ever in the caller's region is shown with its whole chain, since a chain with
+holes proves nothing; any other is 404. Names are today's, whatever `as_of` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import Path, Response
+from pydantic import Field
+
+from api import asof
+from api.asof import AsOf, Position
+from api.auth import Principal, permission
+from api.deps import DepsOf
+from api.paging import PageOf
+from api.routing import json_answer, module_router
+from api.schemas import Body, NameAsked, RegionAsked
+from domain.shared.errors import NotFound
+from domain.shared.roles import Role
+from domain.traceability.codes import INPUT_LENGTH_MAX, canonical
+from domain.traceability.custody import MOVING
+from domain.traceability.hops import Hop
+from domain.traceability.hops import StockLine as Line
+from projections import registry
+from projections import traceability as read
+from projections.shared import org_tree
+from projections.shared.placements import TemperatureSummary, temperature_summary
+
+router = module_router("traceability")
+
+EVERYBODY = tuple(Role)
+# Who may see the pseudonyms of the people in a chain.
+CLINICAL = frozenset({Role.CDC, Role.CLINIC, Role.DOCTOR, Role.NURSE, Role.VACCINATOR})
+PERSONAL = ("recipient", "vaccinator")
+LOT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})\.[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
+MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
+# Sites of one region; the whole country asks without naming them.
+SITES_MAX = 100_000
+
+
+class May(StrEnum):
+    """Permissions of custody."""
+
+    READ = "traceability.read_custody"
+    READ_STOCK = "traceability.read_stock"
+
+
+class PlaceName(Body):
+    """What a site or a unit is called, today, and where it is."""
+
+    zh: str
+    en: str
+    region: str
+    latitude: float | None
+    longitude: float | None
+
+
+class Temperatures(Body):
+    """What the probes of a unit read in a span of time; minutes outside the unit's limits."""
+
+    n: int
+    temperature_c_min: float | None
+    temperature_c_max: float | None
+    mean_c: float | None
+    above_min: float | None
+    below_min: float | None
+    unknown_min: float
+
+
+class Fact(Body):
+    """Something that happened to the code or to a pack it was in."""
+
+    fact_id: str
+    position: int
+    step: str
+    occurred_at: datetime
+    recorded_at: datetime
+    site_id: str = ""
+    to_site_id: str = ""
+    from_site_id: str = ""
+    unit_id: str = ""
+    vehicle_id: str = ""
+    device_id: str = ""
+    bill_no: str = ""
+    lot_id: str = ""
+    level: int = 0
+    temperature_c: float = 0.0
+    transport_c_min: float = 0.0
+    transport_c_max: float = 0.0
+    accepted: bool = True
+    doses: int = 0
+    dose_number: int = 0
+    recipient: str = ""
+    vaccinator: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str = ""
+
+
+class Entry(Fact):
+    """A fact in a chain; `via` is the code that was scanned, `inherited` when that was a pack."""
+
+    via: str
+    inherited: bool
+    temperatures: Temperatures | None = None
+
+
+class Withdrawn(Fact):
+    """A fact that was declared wrong."""
+
+    declared_at: datetime
+    withdrawal_reason: str
+    corrective_fact_ids: list[str]
+
+
+class CodeState(Body):
+    """Where a code is and what may be done with it."""
+
+    status: str
+    site_id: str
+    unit_id: str
+    lot_id: str
+    doses_given: int
+    doses_wasted: int
+    held: bool
+    recalled: bool
+    since: datetime | None
+    flags: list[str]
+
+
+class CodeCustody(Body):
+    """The chain of one code, oldest fact first."""
+
+    code: str
+    product_id: str
+    parent: str
+    state: CodeState
+    chain: list[Entry]
+    withdrawn: list[Withdrawn]
+    sites: dict[str, PlaceName]
+    units: dict[str, PlaceName]
+    as_of: str = Field(pattern=asof.POSITION_PATTERN)
+
+
+class LotHop(Body):
+    """One step of a lot at one place; `packs` by level, `units` = smallest packs.
+
+    `until`: when the last of them had gone on, null while some are there. `temperatures` are those
+    of the cold unit from `first` to `until`.
+    """
+
+    step: str
+    site_id: str
+    to_site_id: str
+    from_site_id: str
+    bill_no: str
+    unit_id: str
+    first: datetime
+    last: datetime
+    until: datetime | None
+    units: int
+    packs: dict[str, int]
+    device_id: str
+    temperature_c: float | None
+    transport_c_min: float | None
+    transport_c_max: float | None
+    accepted: bool
+    fact_ids: list[str]
+    positions: list[int]
+    temperatures: Temperatures | None
+
+
+class StockLine(Body):
+    """What of one lot is at one place in one status."""
+
+    site_id: str
+    lot_id: str
+    status: str
+    units: int
+    packs: dict[str, int]
+
+
+class ReleasedLot(Body):
+    """The release of a lot."""
+
+    lot_id: str
+    product_id: str
+    lot_number: str
+    produced_on: date | None
+    expires_on: date
+    lot_release_no: str
+    quantity: int | None
+
+
+class LotCustody(Body):
+    """The chain of a lot hop by hop, and where it is; `lot` null when nobody released it."""
+
+    lot_id: str
+    lot: ReleasedLot | None
+    hops: list[LotHop]
+    stock: list[StockLine]
+    sites: dict[str, PlaceName]
+    units: dict[str, PlaceName]
+    as_of: str = Field(pattern=asof.POSITION_PATTERN)
+
+
+class Stock(Body):
+    """A page of stock lines, and the position they were counted at."""
+
+    items: list[StockLine]
+    next: str | None
+    as_of: str = Field(pattern=asof.POSITION_PATTERN)
+
+
+Reader = Annotated[Principal, permission(May.READ, *EVERYBODY)]
+CodeInPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=INPUT_LENGTH_MAX,
+        examples=["84743540181360010008"],
+        description="20 digits beginning with 8, or a GS1 code in any form a scanner gives.",
+    ),
+]
+
+
+@router.get("/codes/{code:path}/custody", response_model=CodeCustody)
+def read_code_custody(
+    code: CodeInPath,
+    who: Reader,
+    deps: DepsOf,
+    as_of: AsOf = None,
+    temperatures: bool = False,
+) -> Response:
+    """Return the chain of one code, as known at a position or time."""
+    text = canonical(code)
+    at = asof.resolve(deps, as_of)
+    with deps.pool.connection() as conn:
+        found = read.custody_of_code(conn, text, at.ledger)
+        sites = _sites_seen(conn, who, found.chain, found.withdrawn)
+        if sites is None:
+            raise NotFound("unknown_code", code=text)
+        units = org_tree.names(conn, _named(found.chain, "unit_id", "vehicle_id"), "unit")
+        summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
+    state = asdict(found.state)
+    since_ms = state.pop("since_ms")
+    state["since"] = None if since_ms is None else _time(since_ms)
+    del state["parent"]
+    shown = {
+        "code": found.code,
+        "product_id": found.product_id,
+        "parent": found.parent,
+        "state": state,
+        "chain": [
+            {**_for(who, entry), **summaries.get(n, {})} for n, entry in enumerate(found.chain)
+        ],
+        "withdrawn": [_for(who, fact) for fact in found.withdrawn],
+        "sites": sites,
+        "units": units,
+        "as_of": str(at),
+    }
+    return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
+
+
+@router.get("/lots/{lot_id}/custody", response_model=LotCustody)
+def read_lot_custody(
+    lot_id: Annotated[str, Path(pattern=LOT_PATTERN, examples=["8474354.A2026573"])],
+    who: Reader,
+    deps: DepsOf,
+    as_of: AsOf = None,
+    temperatures: bool = True,
+) -> Response:
+    """Return the chain of a lot hop by hop with its temperatures, and its stock by place."""
+    at = asof.resolve(deps, as_of)
+    with deps.pool.connection() as conn:
+        found = read.custody_of_lot(conn, lot_id, at.ledger)
+        hops = [_hop(hop) for hop in found.hops]
+        sites = _sites_seen(conn, who, hops)
+        if sites is None:
+            raise NotFound("unknown_lot", lot_id=lot_id)
+        units = org_tree.names(conn, _named(hops, "unit_id"), "unit")
+        if temperatures:
+            _add_temperatures(conn, hops, at)
+    shown = {
+        "lot_id": lot_id,
+        "lot": found.lot,
+        "hops": hops,
+        "stock": [_line(line) for line in found.stock],
+        "sites": sites,
+        "units": units,
+        "as_of": str(at),
+    }
+    return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
+
+
+@router.get("/stock", response_model=Stock)
+def list_stock(
+    *,
+    who: Annotated[Principal, permission(May.READ_STOCK, *EVERYBODY)],
+    deps: DepsOf,
+    page: PageOf,
+    region: RegionAsked = None,
+    site_id: NameAsked = None,
+    as_of: AsOf = None,
+) -> Response:
+    """List stock by place, lot and status; goods on their way stand at the place they go to."""
+    at = asof.resolve(deps, as_of)
+    key = page.after_key(str, str, str) or ("", "", "")
+    with deps.pool.connection() as conn:
+        sites = _stock_sites(conn, who.narrowed(region), site_id)
+        lines = read.stock(conn, sites, at.ledger if as_of else None)
+    rows = [line for line in lines if (line.site_id, line.lot_id, line.status) > key]
+    return page.answer(
+        [_line(row) for row in rows[: page.limit + 1]],
+        lambda row: [row["site_id"], row["lot_id"], row["status"]],
+        as_of=str(at),
+    )
+
+
+def _stock_sites(
+    conn: psycopg.Connection[Any], prefix: str, site_id: str | None
+) -> list[str] | None:
+    """Return the sites to look at: those of the region, the one asked for, None = all."""
+    if site_id is not None:
+        found = org_tree.names(conn, [site_id])
+        return [site for site, name in found.items() if name.region.startswith(prefix)]
+    if not prefix:
+        return None
+    return [site.site_id for site in registry.sites(conn, region=prefix, limit=SITES_MAX)]
+
+
+def _sites_seen(
+    conn: psycopg.Connection[Any], who: Principal, *lists: Sequence[Mapping[str, Any]]
+) -> Mapping[str, org_tree.Name] | None:
+    """Return the names of all sites in these lists; None when none of them is in region."""
+    ids: set[str] = set()
+    for facts in lists:
+        ids |= _named(facts, "site_id", "to_site_id", "from_site_id")
+    names = org_tree.names(conn, ids)
+    if who.region_prefix and not any(who.covers(name.region) for name in names.values()):
+        return None
+    return names
+
+
+def _named(facts: Iterable[Mapping[str, Any]], *fields: str) -> set[str]:
+    return {fact[field] for fact in facts for field in fields if fact.get(field)}
+
+
+def _for(who: Principal, fact: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a fact as this role may see it: without people where care is not its business."""
+    if who.role in CLINICAL:
+        return fact
+    return {name: value for name, value in fact.items() if name not in PERSONAL}
+
+
+def _chain_temperatures(
+    conn: psycopg.Connection[Any], chain: Sequence[Mapping[str, Any]], at: Position
+) -> dict[int, dict[str, TemperatureSummary]]:
+    """Return the summaries of the chain's stays in cold units, by place in the chain."""
+    until = asof.known_until(conn, at)
+    found: dict[int, dict[str, TemperatureSummary]] = {}
+    for n in reversed(range(len(chain))):
+        entry = chain[n]
+        unit_id = entry.get("vehicle_id") or entry.get("unit_id")
+        if unit_id and until is not None and entry["occurred_at"] < until:
+            summary = _summary(conn, unit_id, entry["occurred_at"], until, at)
+            found[n] = {"temperatures": summary}
+        if entry["step"] in MOVING_STEPS:
+            until = entry["occurred_at"]
+    return found
+
+
+def _add_temperatures(
+    conn: psycopg.Connection[Any], hops: Collection[dict[str, Any]], at: Position
+) -> None:
+    until = asof.known_until(conn, at)
+    for hop in hops:
+        end = hop["until"] or until
+        if hop["unit_id"] and end is not None and hop["first"] < end:
+            hop["temperatures"] = _summary(conn, hop["unit_id"], hop["first"], end, at)
+
+
+def _summary(
+    conn: psycopg.Connection[Any], unit_id: str, t0: datetime, t1: datetime, at: Position
+) -> TemperatureSummary:
+    return temperature_summary(conn, unit_id, t0, t1, ledger=at.ledger, telemetry=at.telemetry)
+
+
+def _hop(hop: Hop) -> dict[str, Any]:
+    shown = asdict(hop)
+    for ours, theirs in (("first", "first_ms"), ("last", "last_ms"), ("until", "until_ms")):
+        ms = shown.pop(theirs)
+        shown[ours] = None if ms is None else _time(ms)
+    return {
+        **shown,
+        "step": hop.step.name.lower(),
+        "packs": {str(level): n for level, n in hop.packs.items()},
+        "temperatures": None,
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {**asdict(line), "packs": {str(level): n for level, n in line.packs.items()}}
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

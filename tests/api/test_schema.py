@@ -1,0 +1,31 @@
+"""The OpenAPI document is complete and true: schemathesis plays all of it as administrator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.api.conftest import Api
+
+SEED = "20261122"
+# Examples an operation in the fuzzing phase; beside those of the other phases.
+EXAMPLES = "10"
+
+
+def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api) -> None:
+    program = Path(sys.executable).with_name("schemathesis")
+    config = Path(__file__).with_name("schemathesis.toml")
+    done = subprocess.run(
+        [
+            *(program, "--config-file", config, "run", f"{api.url}/api/v1/openapi.json"),
+            *("--seed", SEED, "--max-examples", EXAMPLES, "--workers", "2"),
+            *("--header", f"Authorization: Bearer {api.key()}", "--no-color"),
+            *("--phases", "examples,coverage,fuzzing"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
