@@ -122,15 +122,17 @@ class Book:
         return stays[-1] if stays and stays[-1].end is None else None
 
     def chain(self, code: int) -> list[Entry]:
-        """Return the chain of a code: every fact that happened to it, in order."""
-        return self._climb(code, ())[0]
+        """Return the chain of a code: every fact that happened to it or to its lot, in order."""
+        lot_id = self.progress(code).lot_id
+        lot = [Entry(f, code, False, True) for f in self._lot_facts if f.lot_id == lot_id]
+        return sorted([*self._climb(code, ())[0], *lot], key=lambda entry: entry.order)
 
     def progress(self, code: int) -> Progress:
         """Return what became of a code outside the pack it is in now (if it is in one)."""
         if code not in self._progress:
             mentions, inside = self.mentions(code), self.inside(code)
             progress = Progress(self._doses_per_vial(code), any(m.as_parent for m in mentions))
-            for entry in self.chain(code):
+            for entry in self._climb(code, ())[0]:
                 if not (entry.inherited and inside and inside.covers(entry.order)):
                     progress.take(entry)
             if not progress.commissioned:
@@ -248,7 +250,7 @@ class Book:
             above, complete = self._climb(stay.parent, (*below, code))
             whole = whole and complete
             for entry in above:
-                if _passes_down(entry) and stay.covers(entry.order):
+                if passes_down(entry) and stay.covers(entry.order):
                     entries.setdefault(entry.fact.fact_id, entry._replace(inherited=True))
         chain = sorted(entries.values(), key=lambda entry: entry.order)
         if whole:
@@ -269,8 +271,9 @@ class Book:
         return own.status if kept else outer, place, holds + outer_holds
 
 
-def _passes_down(entry: Entry) -> bool:
-    return not entry.as_parent and entry.fact.step not in _NOT_INHERITED
+def passes_down(named: Entry | Mention) -> bool:
+    """Tell whether what happened to a pack happened to its contents as well."""
+    return not named.as_parent and named.fact.step not in _NOT_INHERITED
 
 
 def _first_positions(facts: Iterable[Fact]) -> dict[str, int]:

@@ -65,6 +65,8 @@ def read_event(event: Json) -> list[Captured]:
     event_id = str(event.get("eventID") or _content_id(event))
     step = _step(event)
     facts = list(_READERS[step](_Particulars(event, event_id)))
+    if not facts:
+        raise Invalid("epcis_missing_field", field="epcList")
     declared = event.get("errorDeclaration")
     if declared is None:
         occurred_at = _time(event, "eventTime")

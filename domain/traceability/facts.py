@@ -144,12 +144,19 @@ class Mention(NamedTuple):
 
 _FIELDS = frozenset(f.name for f in fields(Fact))
 _COPIED = {
-    cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS - {"withdrawn_position"})
+    cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS)
     for cls in STEP_OF
 }
 
 
-def fact_of(event: FactEvent, *, t_ms: int, recorded_ms: int, position: int) -> Fact:
+def fact_of(
+    event: FactEvent,
+    *,
+    t_ms: int,
+    recorded_ms: int,
+    position: int,
+    withdrawn_position: int | None = None,
+) -> Fact:
     """Return the fact that a stored event states."""
     cls = type(event)
     return Fact(
@@ -157,6 +164,7 @@ def fact_of(event: FactEvent, *, t_ms: int, recorded_ms: int, position: int) -> 
         t_ms=t_ms,
         recorded_ms=recorded_ms,
         position=position,
+        withdrawn_position=withdrawn_position,
         all_contents=cls is PacksDisaggregated and not event.codes,
         **{name: getattr(event, name) for name in _COPIED[cls]},
     )

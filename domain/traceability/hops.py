@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domain.traceability.custody import MOVING, Book
 from domain.traceability.facts import Fact, Step
@@ -56,6 +56,15 @@ class StockLine:
     status: str
     units: int = 0
     packs: dict[int, int] = field(default_factory=dict)
+
+    def add(self, level: int, count: int = 1) -> None:
+        """Count packs of a level."""
+        self.packs[level] = self.packs.get(level, 0) + count
+        self.units += count if level == 1 else 0
+
+    def sorted(self) -> StockLine:
+        """Return the line with its levels in order."""
+        return replace(self, packs=dict(sorted(self.packs.items())))
 
 
 class _Group:
@@ -133,10 +142,5 @@ def stock_of(book: Book, codes: Iterable[int]) -> list[StockLine]:
         state = book.state(code)
         if state.site_id:
             key = (state.site_id, state.lot_id, str(state.status))
-            line = lines.setdefault(key, StockLine(*key))
-            level = book.levels[code]
-            line.packs[level] = line.packs.get(level, 0) + 1
-            line.units += level == 1
-    for line in lines.values():
-        line.packs = dict(sorted(line.packs.items()))
-    return [lines[key] for key in sorted(lines)]
+            lines.setdefault(key, StockLine(*key)).add(book.levels[code])
+    return [lines[key].sorted() for key in sorted(lines)]

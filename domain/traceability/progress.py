@@ -36,8 +36,8 @@ class Flag(StrEnum):
 
 # Ends of a life: only the withdrawal of the fact that led there opens them again.
 ENDED = frozenset({Status.USED, Status.WASTED, Status.DESTROYED})
-# A hold shows in these; on what is used, wasted or destroyed it changes nothing.
-HOLDABLE = frozenset(Status) - ENDED - {Status.UNKNOWN}
+# A hold shows in place of these; goods on their way stay on their way, what has ended has ended.
+HOLDABLE = frozenset({Status.COMMISSIONED, Status.IN_STOCK, Status.OPENED})
 # A code inside a pack has the pack's status, except for what only happens to single codes.
 OWN = ENDED | {Status.OPENED}
 

@@ -45,13 +45,20 @@ def fact_from_scan(
     if cls is None:
         raise Invalid("unknown_step", field="step", value=step)
     given = {name: value for name, value in fields.items() if value is not None}
+    # A hold may bind a whole lot instead of codes.
+    scope = given.get("lot") if cls in {HoldPlaced, HoldReleased} else None
+    counted = {"codes": len(codes) or scope, **given}
     for name in required:
-        if name not in given:
+        if counted.get(name) is None:
             raise Invalid("missing_field", field=name, step=step)
-    if not codes and cls is not PacksDisaggregated:
-        raise Invalid("missing_field", field="codes", step=step)
     if len(codes) > SCAN_CODES_MAX:
         raise Invalid("too_many_codes", field="codes", max=SCAN_CODES_MAX)
+    found = tuple(dict.fromkeys(canonical(code) for code in codes))
+    site_id = checked_name(site_id, "site_id")
+    return cls(fact_id=fact_id, site_id=site_id, codes=found, **_attributes(cls, step, given))
+
+
+def _attributes(cls: type[FactEvent], step: str, given: Mapping[str, object]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         attribute, reader = _WIRE.get(name, ("", _text))
@@ -60,8 +67,7 @@ def fact_from_scan(
         values[attribute] = reader(name, value)
         if values[attribute] is None:
             raise Invalid("bad_field", field=name)
-    found = tuple(dict.fromkeys(canonical(code) for code in codes))
-    return cls(fact_id=fact_id, site_id=checked_name(site_id, "site_id"), codes=found, **values)
+    return values
 
 
 def products_of(fact: FactEvent) -> dict[str, str]:
@@ -138,18 +144,18 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
 }
 # Step (CBV word) -> event, fields that must be given.
 _STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
-    "commissioning": (CodesCommissioned, ("lot",)),
-    "packing": (PacksAggregated, ("parent",)),
+    "commissioning": (CodesCommissioned, ("codes", "lot")),
+    "packing": (PacksAggregated, ("codes", "parent")),
     "unpacking": (PacksDisaggregated, ("parent",)),
-    "shipping": (GoodsDispatched, ("to", "bill")),
-    "receiving": (GoodsReceived, ("bill",)),
-    "storing": (PutAway, ("unit",)),
-    "opening": (VialOpened, ()),
-    "dispensing": (DoseAdministered, ()),
-    "wasting": (DosesWasted, ("reason",)),
-    "holding": (HoldPlaced, ("reason",)),
-    "releasing": (HoldReleased, ("reason",)),
-    "returning": (GoodsReturned, ()),
-    "destroying": (GoodsDestroyed, ()),
+    "shipping": (GoodsDispatched, ("codes", "to", "bill")),
+    "receiving": (GoodsReceived, ("codes", "bill")),
+    "storing": (PutAway, ("codes", "unit")),
+    "opening": (VialOpened, ("codes",)),
+    "dispensing": (DoseAdministered, ("codes",)),
+    "wasting": (DosesWasted, ("codes", "reason")),
+    "holding": (HoldPlaced, ("codes", "reason")),
+    "releasing": (HoldReleased, ("codes", "reason")),
+    "returning": (GoodsReturned, ("codes",)),
+    "destroying": (GoodsDestroyed, ("codes",)),
 }
 STEPS = tuple(_STEPS)

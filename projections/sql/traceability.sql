@@ -1,0 +1,315 @@
+-- name: ddl
+-- `scan`: what was said once; `fact`: the codes it named (k = key of a code, see domain/traceability/
+-- codes.py); `contain`: stays in packs, ms, ±2^63 where open; `node`: the present of each code, with
+-- no place of its own inside a pack; `code_text`: codes whose key is a hash.
+CREATE TABLE product (
+    product_id text PRIMARY KEY,
+    name text NOT NULL,
+    name_en text NOT NULL,
+    specification text NOT NULL,
+    holder text NOT NULL,
+    doses_per_vial int4 NOT NULL,
+    temperature_c_min float8 NOT NULL,
+    temperature_c_max float8 NOT NULL,
+    freeze_sensitive bool NOT NULL,
+    opened_limit_min int4,
+    middle_pack_size int4 NOT NULL,
+    case_size int4 NOT NULL,
+    position int8 NOT NULL
+);
+CREATE TABLE lot (
+    lot_id text PRIMARY KEY,
+    product_id text NOT NULL,
+    lot_number text NOT NULL,
+    produced_on date,
+    expires_on date NOT NULL,
+    lot_release_no text NOT NULL,
+    quantity int8,
+    position int8 NOT NULL
+);
+CREATE TABLE scan (
+    position int8 PRIMARY KEY,
+    fact_id text NOT NULL UNIQUE,
+    step int2 NOT NULL,
+    t_ms int8 NOT NULL,
+    recorded_ms int8 NOT NULL,
+    withdrawn_position int8,
+    site_id text NOT NULL,
+    to_site_id text NOT NULL,
+    from_site_id text NOT NULL,
+    unit_id text NOT NULL,
+    vehicle_id text NOT NULL,
+    device_id text NOT NULL,
+    bill_no text NOT NULL,
+    lot_id text NOT NULL,
+    level int2,
+    temperature_c float8,
+    transport_c_min float8,
+    transport_c_max float8,
+    accepted bool NOT NULL,
+    recall bool NOT NULL,
+    doses int4,
+    dose_number int4,
+    recipient text NOT NULL,
+    vaccinator text NOT NULL,
+    executed_by text NOT NULL,
+    supervised_by text NOT NULL,
+    reason text NOT NULL,
+    all_contents bool NOT NULL
+);
+CREATE INDEX ON scan (lot_id) WHERE step >= 110 AND lot_id <> '';
+CREATE TABLE fact (
+    k int8 NOT NULL,
+    t_ms int8 NOT NULL,
+    position int8 NOT NULL,
+    parent int8,
+    as_parent bool NOT NULL,
+    step int2 NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    lot_id text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 10000);
+CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_id, lot_id);
+CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
+CREATE INDEX ON fact USING brin (position) WITH (pages_per_range = 16);
+CREATE TABLE withdrawal (
+    fact_id text PRIMARY KEY,
+    position int8 NOT NULL,
+    site_id text NOT NULL,
+    reason text NOT NULL,
+    declared_at timestamptz NOT NULL,
+    corrective_fact_ids text[] NOT NULL
+);
+CREATE TABLE contain (
+    child int8 NOT NULL,
+    parent int8 NOT NULL,
+    t0 int8 NOT NULL,
+    t1 int8 NOT NULL
+);
+CREATE INDEX ON contain (child, t0) INCLUDE (parent, t1);
+CREATE INDEX ON contain (parent, t0) INCLUDE (child, t1);
+CREATE TABLE node (
+    k int8 PRIMARY KEY,
+    lot_id text COLLATE "C" NOT NULL,
+    level int2 NOT NULL,
+    declared_level int2,
+    parent int8,
+    site_id text COLLATE "C" NOT NULL,
+    unit_id text NOT NULL,
+    status text,
+    held bool NOT NULL,
+    recalled bool NOT NULL,
+    doses_given int4 NOT NULL,
+    doses_wasted int4 NOT NULL,
+    since_ms int8,
+    flags text[] NOT NULL
+);
+CREATE INDEX ON node (lot_id) INCLUDE (k, level, parent, site_id, status);
+CREATE INDEX ON node (parent) WHERE parent IS NOT NULL;
+CREATE INDEX ON node (site_id) WHERE parent IS NULL;
+CREATE TABLE code_text (k int8 PRIMARY KEY, code text NOT NULL)
+
+-- name: keep_product
+INSERT INTO product VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (product_id) DO NOTHING
+
+-- name: keep_lot
+INSERT INTO lot VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (lot_id) DO NOTHING
+
+-- name: keep_withdrawal
+-- A second declaration about the same fact changes nothing.
+INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id) DO NOTHING
+
+-- name: known_facts
+SELECT fact_id FROM scan WHERE fact_id = ANY(%s)
+
+-- name: copy_scan
+COPY scan (fact_id, step, t_ms, recorded_ms, position, withdrawn_position, site_id, to_site_id,
+    from_site_id, unit_id, vehicle_id, device_id, bill_no, lot_id, level, temperature_c,
+    transport_c_min, transport_c_max, accepted, recall, doses, dose_number, recipient, vaccinator,
+    executed_by, supervised_by, reason, all_contents) FROM STDIN
+
+-- name: copy_fact
+COPY fact (k, t_ms, position, parent, as_parent, step, site_id, lot_id) FROM STDIN
+
+-- name: copy_contain
+COPY contain (child, parent, t0, t1) FROM STDIN
+
+-- name: copy_node
+COPY node (k, lot_id, level, declared_level, parent, site_id, unit_id, status, held, recalled,
+    doses_given, doses_wasted, since_ms, flags) FROM STDIN
+
+-- name: keep_code_texts
+INSERT INTO code_text SELECT * FROM unnest(%s::int8[], %s::text[]) ON CONFLICT (k) DO NOTHING
+
+-- name: code_texts
+SELECT k, code FROM code_text WHERE k = ANY(%s)
+
+-- name: withdraw
+-- A declaration may come before its fact, so both sides are looked at.
+UPDATE scan s SET withdrawn_position = w.position FROM withdrawal w
+WHERE w.fact_id = s.fact_id AND s.withdrawn_position IS NULL AND s.fact_id = ANY(%s)
+RETURNING s.position
+
+-- name: codes_at
+SELECT f.k, f.t_ms FROM fact f WHERE f.position = ANY(%s)
+
+-- name: dosed_nodes
+-- Codes whose doses were counted before their product was known.
+SELECT n.k FROM node n LEFT JOIN code_text c ON c.k = n.k
+WHERE n.doses_given + n.doses_wasted > 0
+  AND (n.k BETWEEN %(low)s AND %(high)s OR starts_with(c.code, %(gtin)s))
+
+-- name: nodes
+SELECT k, lot_id, level, declared_level, parent, site_id, unit_id, status, held, recalled,
+    doses_given, doses_wasted, since_ms, flags FROM node WHERE k = ANY(%s)
+
+-- name: left_packs
+-- What a late fact about a pack changes: contents that have left it since (what is still inside
+-- has the pack's place by itself), and all contents where the facts about staying inside changed.
+WITH RECURSIVE below (k, t_ms, touched) AS (
+    SELECT c.child, u.t_ms, u.stays OR c.t1 < 9223372036854775807
+    FROM unnest(%s::int8[], %s::int8[], %s::bool[]) AS u (k, t_ms, stays)
+    JOIN contain c ON c.parent = u.k AND c.t1 >= u.t_ms
+    UNION
+    SELECT c.child, b.t_ms, b.touched OR c.t1 < 9223372036854775807
+    FROM below b JOIN contain c ON c.parent = b.k AND c.t1 >= b.t_ms
+)
+SELECT DISTINCT k FROM below WHERE touched
+
+-- name: mentions_upwards
+-- The facts of codes and of every pack that ever held them.
+WITH RECURSIVE up (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT f.parent FROM up JOIN fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
+
+-- name: doses_per_vial
+SELECT product_id, doses_per_vial FROM product
+
+-- name: relot
+-- Facts that came before the commissioning of their code.
+UPDATE fact f SET lot_id = v.lot_id FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id)
+WHERE f.k = v.k AND f.lot_id <> v.lot_id
+
+-- name: stays
+SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%s)
+
+-- name: forget_stays
+DELETE FROM contain WHERE child = ANY(%s)
+
+-- name: forget_nodes
+DELETE FROM node WHERE k = ANY(%s)
+
+-- name: relevel
+-- The level of a pack: as commissioned, else one more than that of its contents.
+UPDATE node n SET level = v.level
+FROM (
+    SELECT p.k, coalesce(p.declared_level, least(1 + coalesce(max(c.level), 0), 9)) AS level
+    FROM node p LEFT JOIN contain x ON x.parent = p.k LEFT JOIN node c ON c.k = x.child
+    WHERE p.k = ANY(%s) GROUP BY p.k, p.declared_level
+) v
+WHERE n.k = v.k AND n.level <> v.level
+RETURNING n.k
+
+-- name: parents_of
+SELECT DISTINCT parent FROM contain WHERE child = ANY(%s)
+
+-- name: chain_of_code
+WITH RECURSIVE up (k) AS (
+    SELECT %(k)s::int8
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
+
+-- name: facts_of_lot
+-- The facts of a lot's codes, and of packs of other lots (or none) that ever held them.
+WITH RECURSIVE up (k) AS (
+    SELECT DISTINCT parent FROM rm_traceability.fact WHERE lot_id = %(lot)s AND parent IS NOT NULL
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM rm_traceability.fact f JOIN rm_traceability.scan s ON s.position = f.position
+WHERE f.lot_id = %(lot)s
+UNION ALL
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k AND f.lot_id <> %(lot)s
+JOIN rm_traceability.scan s ON s.position = f.position
+
+-- name: facts_at_sites
+-- Every code that was ever at or on its way to the places, what was ever inside, and all above.
+WITH RECURSIVE here (k) AS (
+    SELECT f.k FROM rm_traceability.fact f JOIN rm_traceability.scan s ON s.position = f.position
+    WHERE %(sites)s::text[] IS NULL OR s.site_id = ANY(%(sites)s) OR s.to_site_id = ANY(%(sites)s)
+    UNION
+    SELECT f.k FROM here JOIN rm_traceability.fact f ON f.parent = here.k
+), up (k) AS (
+    SELECT k FROM here
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
+
+-- name: lot_facts
+-- Holds and releases that name whole lots.
+SELECT * FROM rm_traceability.scan
+WHERE step >= 110 AND lot_id <> '' AND (%(lots)s::text[] IS NULL OR lot_id = ANY(%(lots)s))
+
+-- name: withdrawals
+SELECT fact_id, declared_at, reason, corrective_fact_ids FROM rm_traceability.withdrawal
+WHERE fact_id = ANY(%s)
+
+-- name: read_code_texts
+SELECT k, code FROM rm_traceability.code_text WHERE k = ANY(%s)
+
+-- name: read_doses_per_vial
+SELECT product_id, doses_per_vial FROM rm_traceability.product
+
+-- name: stock_now
+-- From the packs that have a place down to what is inside them.
+WITH RECURSIVE inside (k, lot_id, level, site_id, status, held) AS (
+    SELECT k, lot_id, level, site_id, status, held FROM rm_traceability.node
+    WHERE parent IS NULL AND site_id <> ''
+      AND (%(sites)s::text[] IS NULL OR site_id = ANY(%(sites)s))
+    UNION ALL
+    SELECT n.k, n.lot_id, n.level, i.site_id,
+        CASE
+            WHEN n.status = 'opened' AND i.status IN ('used', 'wasted', 'destroyed') THEN i.status
+            ELSE coalesce(n.status, i.status)
+        END,
+        n.held OR i.held
+    FROM inside i JOIN rm_traceability.node n ON n.parent = i.k
+)
+SELECT site_id, lot_id, status, held, level, count(*)
+FROM inside GROUP BY site_id, lot_id, status, held, level
+
+-- name: lots
+SELECT lot_id, product_id, lot_number, produced_on, expires_on, lot_release_no, quantity
+FROM rm_traceability.lot
+WHERE (%(product)s::text IS NULL OR product_id = %(product)s) AND lot_id > %(after)s
+ORDER BY lot_id LIMIT %(limit)s
+
+-- name: lot
+SELECT lot_id, product_id, lot_number, produced_on, expires_on, lot_release_no, quantity
+FROM rm_traceability.lot WHERE lot_id = %s
+
+-- name: products
+SELECT product_id, name, name_en, specification, holder, doses_per_vial, temperature_c_min,
+    temperature_c_max, freeze_sensitive, opened_limit_min, middle_pack_size, case_size
+FROM rm_traceability.product WHERE product_id > %(after)s ORDER BY product_id LIMIT %(limit)s
+
+-- name: lot_codes
+SELECT n.k, c.code, n.level FROM rm_traceability.node n
+LEFT JOIN rm_traceability.code_text c ON c.k = n.k
+WHERE n.lot_id = %(lot)s AND n.k > %(after)s ORDER BY n.k LIMIT %(limit)s
