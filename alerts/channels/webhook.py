@@ -72,9 +72,10 @@ def allowed(address: str) -> bool:
     """Tell whether an address may be called: http(s) to a named host, no credentials in it."""
     try:
         parts = urlsplit(address)
+        named = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in SCHEMES and bool(parts.hostname) and parts.username is None
+    return parts.scheme in SCHEMES and named and parts.username is None
 
 
 def signature(secret: str, at: datetime, body: bytes) -> str:
