@@ -1,0 +1,265 @@
+"""The inbox follows both streams of an alert, whatever way the events are cut and ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.alerting import model
+from domain.alerting.events import (
+    AlertAcknowledged,
+    AlertAmended,
+    AlertClosedUnverified,
+    AlertEscalated,
+    AlertResolved,
+    AlertWithdrawn,
+    RuleSetPublished,
+)
+from domain.alerting.rules import SHIPPED
+from domain.shared.events import Event
+from domain.shared.ids import stream_id
+from projections import alerting, runner
+from projections.alerting import AlertRow
+from projections.runner import Runner
+from store.envelope import Envelope, Meta
+from store.logs import Ledger
+from tests.alerts.notices_of import FIRED_AT, fired
+from tests.conftest import Database
+
+pytestmark = pytest.mark.database
+_numbers = count(1)
+
+
+def after(minutes: float) -> datetime:
+    return FIRED_AT + timedelta(minutes=minutes)
+
+
+class Alert:
+    """Events of one alert, written as they come."""
+
+    def __init__(self, ledger: Ledger, following: Runner) -> None:
+        self._ledger, self._following = ledger, following
+        self.alert_id = str(stream_id("alerting.episode", "TH-i", "t1", "high", next(_numbers)))
+
+    def write(self, *events: Event, at: float = 0) -> Alert:
+        """Append events to the stream each belongs to, recorded so many minutes after firing."""
+        for event in events:
+            acts = isinstance(event, AlertAcknowledged | AlertEscalated)
+            of = model.alert_stream if acts else model.episode_stream
+            version = len(self._ledger.stream(of(self.alert_id))) + 1
+            meta = Meta(occurred_at=after(at), recorded_at=after(at))
+            self._ledger.append([Envelope(of(self.alert_id), version, event, meta)])
+        return self
+
+    def row(self) -> AlertRow:
+        """Return the alert in the inbox."""
+        self._following.follow_once()
+        found = alerting.alert(self._following.conn, self.alert_id)
+        assert found is not None
+        return found
+
+    def fired(self, severity: str = "critical") -> Alert:
+        """Let it fire."""
+        return self.write(fired(alert_id=self.alert_id, severity=severity))
+
+    def resolved(self) -> AlertResolved:
+        """Return its end."""
+        return AlertResolved(
+            alert_id=self.alert_id, recovered_at=after(5), resolved_at=after(15), peak_c=9.9
+        )
+
+    def amended(self, resolved_at: datetime | None, recovered_at: datetime | None) -> AlertAmended:
+        """Return a correction."""
+        return AlertAmended(
+            alert_id=self.alert_id,
+            started_at=after(-60),
+            fired_at=after(-30),
+            peak_c=10.5,
+            recovered_at=recovered_at,
+            resolved_at=resolved_at,
+            cause="late_data",
+        )
+
+    def acknowledged(self) -> AlertAcknowledged:
+        """Return a person's act."""
+        return AlertAcknowledged(
+            alert_id=self.alert_id, actor_id="k1", actor_role="cdc", comment="在处理"
+        )
+
+    def escalated(self, level: int, due: float) -> AlertEscalated:
+        """Return a timer's act."""
+        return AlertEscalated(alert_id=self.alert_id, level=level, due_at=after(due))
+
+
+@pytest.fixture(scope="module")
+def following(database: Database) -> Iterator[Runner]:
+    made = Runner(database.app_dsn)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alert(ledger: Ledger, following: Runner) -> Alert:
+    return Alert(ledger, following)
+
+
+def told(row: AlertRow, *names: str) -> Sequence[Any]:
+    return [getattr(row, name) for name in names]
+
+
+def test_given_fired_when_read_then_firing_and_due_in_ten_minutes(alert: Alert) -> None:
+    row = alert.fired().row()
+    assert told(row, "state", "level", "escalate_at") == ["firing", 0, after(10)]
+    assert told(row, "started_at", "fired_at", "detected_at") == [after(-30), after(0), after(0)]
+    assert (row.version, row.peak_c) == (0, 9.3)
+
+
+def test_given_info_when_fired_then_nothing_is_due(alert: Alert) -> None:
+    assert alert.fired("info").row().escalate_at is None
+
+
+def test_given_resolved_when_read_then_over_with_its_last_peak(alert: Alert) -> None:
+    row = alert.fired().write(alert.resolved()).row()
+    assert told(row, "state", "resolved_at", "peak_c", "escalate_at") == [
+        "resolved",
+        after(15),
+        9.9,
+        None,
+    ]
+
+
+def test_given_taken_on_after_the_end_when_read_then_still_resolved(alert: Alert) -> None:
+    row = alert.fired().write(alert.resolved(), alert.acknowledged()).row()
+    assert told(row, "state", "acknowledged_by", "comment") == ["resolved", "k1", "在处理"]
+
+
+def test_given_taken_on_when_read_then_held_back_and_versioned(alert: Alert) -> None:
+    row = alert.fired().write(alert.acknowledged(), at=4).row()
+    assert told(row, "state", "version", "escalate_at") == ["acknowledged", 1, after(34)]
+
+
+def test_given_escalated_twice_when_read_then_next_is_a_step_after_the_last_due(
+    alert: Alert,
+) -> None:
+    alert.fired().write(alert.escalated(1, 10), alert.escalated(2, 20), at=21)
+    row = alert.row()
+    assert told(row, "state", "level", "version", "escalate_at") == ["firing", 2, 2, after(30)]
+
+
+def test_given_withdrawn_when_read_then_over_with_its_cause(alert: Alert) -> None:
+    withdrawn = AlertWithdrawn(alert_id=alert.alert_id, cause="late_data")
+    row = alert.fired().write(withdrawn).row()
+    assert told(row, "state", "cause", "escalate_at") == ["withdrawn", "late_data", None]
+
+
+def test_given_closed_unverified_when_read_then_over_without_recovery(alert: Alert) -> None:
+    closed = AlertClosedUnverified(
+        alert_id=alert.alert_id, closed_at=after(40), peak_c=12.0, reason="probe_removed"
+    )
+    row = alert.fired().write(closed).row()
+    assert told(row, "state", "recovered_at", "resolved_at", "cause") == [
+        "closed_unverified",
+        None,
+        after(40),
+        "probe_removed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recovered", "resolved", "taken_on", "state"),
+    [
+        (None, None, False, "firing"),
+        (None, None, True, "acknowledged"),
+        (5, 15, True, "resolved"),
+        (None, 40, False, "closed_unverified"),
+    ],
+)
+def test_given_amended_when_read_then_as_the_correction_says(
+    alert: Alert, recovered: float | None, resolved: float | None, taken_on: bool, state: str
+) -> None:
+    alert.fired().write(alert.resolved())
+    if taken_on:
+        alert.write(alert.acknowledged())
+    times = [None if minutes is None else after(minutes) for minutes in (resolved, recovered)]
+    row = alert.write(alert.amended(*times)).row()
+    assert told(row, "state", "fired_at", "peak_c", "cause") == [
+        state,
+        after(-30),
+        10.5,
+        "late_data",
+    ]
+
+
+def test_given_streams_apart_when_folded_then_the_same_as_in_order_of_arrival(
+    alert: Alert, ledger: Ledger
+) -> None:
+    alert.fired().write(alert.escalated(1, 10), alert.acknowledged(), at=12)
+    alert.write(alert.amended(None, None), alert.escalated(2, 42), alert.resolved(), at=50)
+    row = alert.row()
+    streams = (model.episode_stream(alert.alert_id), model.alert_stream(alert.alert_id))
+    folded = alerting.folded(e for stream in streams for e in ledger.stream(stream))
+    assert folded is not None
+    for name in AlertRow.__dataclass_fields__:
+        if name not in ("pos", "cause"):
+            assert getattr(folded, name) == getattr(row, name), name
+
+
+def test_given_event_of_unknown_alert_when_followed_then_dead_letter_and_the_rest_goes_on(
+    alert: Alert, ledger: Ledger, following: Runner, database: Database
+) -> None:
+    alert.write(alert.resolved())
+    other = Alert(ledger, following).fired()
+    assert other.row().state == "firing"
+    dead = database.query("SELECT follower, error FROM dead_letter")
+    assert [follower for follower, _ in dead] == ["ledger.alerting"]
+    assert "never fired" in dead[0][1]
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        conn.execute("DELETE FROM dead_letter")
+
+
+def test_given_many_when_due_then_the_longest_due_first(ledger: Ledger, following: Runner) -> None:
+    slow = Alert(ledger, following).fired("major").write(at=0)
+    quick = Alert(ledger, following).fired("critical")
+    quick.write(quick.escalated(1, 10), at=10)
+    following.follow_once()
+    found = alerting.due(following.conn, after(20), limit=1000)
+    ours = [one for one in found if one in (slow.alert_id, quick.alert_id)]
+    assert ours == [slow.alert_id, quick.alert_id]
+
+
+def test_given_rules_published_when_read_then_every_version(
+    ledger: Ledger, following: Runner
+) -> None:
+    published = [
+        RuleSetPublished(
+            profile_id="vaccine_2_8",
+            version=version,
+            effective_from=after(version),
+            rules=SHIPPED["vaccine_2_8"].rules,
+        )
+        for version in (1, 2)
+    ]
+    stream, meta = (
+        model.rule_set_stream("vaccine_2_8"),
+        Meta(occurred_at=after(0), recorded_at=after(0)),
+    )
+    ledger.append([Envelope(stream, event.version, event, meta) for event in published])
+    following.follow_once()
+    found = alerting.rule_sets(following.conn, limit=10)
+    assert [(one.version, one.effective_from) for one in found] == [(1, after(1)), (2, after(2))]
+    assert found[0].rules[0]["rule_id"] == "high_8_10min"
+    assert alerting.rule_sets(following.conn, after=("vaccine_2_8", 1), limit=10) == found[1:]
+
+
+def test_given_all_of_this_when_rebuilt_then_the_same_rows(
+    following: Runner, database: Database
+) -> None:
+    following.follow_once()
+    checked = runner.check(database.app_dsn, "alerting")
+    assert checked.same
+    assert checked.live["alert"][0] > 10
