@@ -10,7 +10,6 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from api.auth import digest
 from domain.accounts.model import api_key_stream, evolve, issue_key
 from domain.shared.decide import decide
 from domain.shared.events import Event
@@ -66,6 +65,8 @@ class Issued(NamedTuple):
 
 def issue(settings: Settings, app_dsn: str, role: Role, region_code: str, label: str) -> Issued:
     """Make a key and store its SHA-256."""
+    from api.auth import digest  # the web framework takes a second to load
+
     made = Issued(f"k{secrets.token_hex(6)}", KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES))
     change(
         settings,

@@ -10,12 +10,11 @@ from uuid import UUID
 import psycopg
 import typer
 
-from api import quarantine as api_quarantine
 from runtime.cli_keys import ACTOR, meta_of
 from runtime.health import queries
 from runtime.refusal import Refusal
 from runtime.services import database_url
-from runtime.terminal import say, settings_of, show
+from runtime.terminal import say, settings_of
 from store.logs import Telemetry
 
 quarantine = typer.Typer(no_args_is_help=True, help="隔离的消息 | refused messages")
@@ -40,18 +39,20 @@ def list_refused(
         found = conn.execute(
             queries.quarantine_listed, {"states": states, "limit": limit}
         ).fetchall()
-    show(
-        "隔离的消息 | refused messages",
-        ("id", "code", "topic", "detail", "received", "seen", "state"),
-        found,
-    )
+    for identifier, code, topic, detail, received_at, seen, state in found:
+        typer.echo(f"{identifier} {code} ×{seen} {state} {received_at:%Y-%m-%d %H:%M:%S}")
+        typer.echo(f"    {topic}")
+        typer.echo(f"    {detail}")
+    say(f"共 {len(found)} 条", f"{len(found)} messages")
 
 
 @quarantine.command()
 def replay(ctx: typer.Context, identifier: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     """重新处理一条消息 | take a message in again, now that its cause is mended."""
+    from api import quarantine as handling  # the web framework takes a second to load
+
     with _unresolved(ctx, identifier) as conn:
-        conn.execute(api_quarantine.queries.replay, {"actor_id": ACTOR, "id": identifier})
+        conn.execute(handling.queries.replay, {"actor_id": ACTOR, "id": identifier})
     say("已交接收进程重新处理", "handed to ingest again")
 
 
@@ -60,9 +61,11 @@ def set_aside(
     ctx: typer.Context, identifier: Annotated[UUID, typer.Argument(metavar="ID")]
 ) -> None:
     """搁置一条消息（保留，不再提示） | set a message aside; it is kept."""
+    from api import quarantine as handling
+
     settings = settings_of(ctx)
     with _unresolved(ctx, identifier), Telemetry(database_url(settings)) as telemetry:
-        api_quarantine.set_aside(telemetry, identifier, meta_of(settings))
+        handling.set_aside(telemetry, identifier, meta_of(settings))
     say("已搁置", "set aside")
 
 

@@ -1,4 +1,4 @@
-"""`vaxtrail demo|simulate|replay|capture`: start a driver from `simulators/` beside an instance.
+"""`vaxtrail demo|replay|capture`: start a driver from `simulators/` beside an instance.
 
 The drivers know only MQTT and HTTP: they get addresses and a key of their own in the environment.
 """
@@ -40,7 +40,6 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(context_settings={**_PASSED_ON, "help_option_names": ["--help"]})(demo)
     for name, text in (
-        ("simulate", "持续模拟一座城市 | simulate a city until Ctrl-C"),
         ("replay", "回放真实记录仪文件 | play a real logger file as a device"),
         ("capture", "采集 EPCIS 2.0 文件 | capture EPCIS 2.0 files"),
     ):

@@ -7,6 +7,7 @@ each for the read models, alerts, ingest and the API; the same commands serve on
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import urllib.error
@@ -23,7 +24,6 @@ from runtime.process import command_line, free_port, pids_with_argument, stop_pi
 from runtime.refusal import Refusal
 from runtime.settings import PREFIX, Settings, dsn
 from runtime.supervisor import (
-    SERVICE_STOP_STEPS,
     Once,
     Part,
     Service,
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 # In the order of their start; they stop in reverse, so nobody is left asking.
 SERVICES = ("project", "alert", "ingest", "api")
+# A kill at any moment loses nothing, so there is no reason to wait long for an orphan.
+LEFTOVER_STOP_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 READY_ASKED_SECONDS = 1.0
 FILTERS_PER_REGION = 5  # tele, backfill, event, status, scan
 _ROOT = Path(__file__).parent.parent
@@ -93,7 +95,7 @@ class Tree:
         """Start everything and watch over it for ever. StartFailed."""
         for pid in left_services(self._data):
             log.warning("leftover_stopped", pid=pid)
-            stop_pid(pid, SERVICE_STOP_STEPS)
+            stop_pid(pid, LEFTOVER_STOP_STEPS)
         self._supervisor.start()
         self._supervisor.watch(self._announce)
 

@@ -13,7 +13,6 @@ from types import FrameType
 
 import psycopg
 import structlog
-import uvicorn
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
@@ -86,6 +85,8 @@ def run_ingest(settings: Settings) -> None:
 
 def run_api(settings: Settings) -> None:
     """Serve the HTTP interface."""
+    import uvicorn
+
     from api.app import create_app
     from api.deps import Deps
     from store.logs import Ledger, Telemetry
