@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from domain.traceability.facts import BEGINNING, Fact, Mention, Order, Step
+from domain.traceability.facts import BEGINNING, LEVEL_MAX, Fact, Mention, Order, Step
 from domain.traceability.progress import ENDED, HOLDABLE, OWN, Entry, Flag, Progress, Status
 
 # Steps that move a code: scanned alone in one of them, it is no longer in its pack.
@@ -32,8 +32,6 @@ MOVING = frozenset(
 )
 # What a pack goes through, its contents go through; these happen to single codes.
 _NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
-# Deeper than small, middle and large pack on a pallet in a container, the facts go in circles.
-LEVEL_MAX = 9
 
 
 class Stay(NamedTuple):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from domain.shared.errors import Invalid
@@ -33,7 +33,7 @@ from domain.traceability.events import (
     PutAway,
     VialOpened,
 )
-from domain.traceability.facts import FactEvent
+from domain.traceability.facts import LEVEL_MAX, FactEvent
 
 Json = Mapping[str, Any]
 
@@ -62,7 +62,7 @@ def read_document(document: Json) -> list[Captured]:
 
 def read_event(event: Json) -> list[Captured]:
     """Return the facts of one EPCIS event: one, unless it speaks of several products or lots."""
-    event_id = str(event.get("eventID") or _content_id(event))
+    event_id = _plain(event.get("eventID")) or _content_id(event)
     step = _step(event)
     facts = list(_READERS[step](_Particulars(event, event_id)))
     if not facts:
@@ -87,7 +87,7 @@ class _Particulars:
         self.event = event
         self.fact_id = fact_id
         self.site_id = _last(event.get("readPoint")) or _last(event.get("bizLocation"))
-        self.codes = tuple(dict.fromkeys(_codes(event, "epcList")))
+        self.codes = _codes(event, "epcList")
         self.disposition = word(event.get("disposition"))
 
     def own(self, name: str, default: Any = "") -> Any:
@@ -95,11 +95,13 @@ class _Particulars:
         return _extension(self.event, name, default)
 
     def text(self, name: str) -> str:
-        return str(self.own(name))
+        return _plain(self.own(name))
 
-    def number(self, name: str) -> int | None:
+    def number(self, name: str, highest: int = 2**31 - 1) -> int | None:
         value = self.own(name, None)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return value if 0 <= value <= highest else None
 
     def party(self, field: str, key: str) -> str:
         """Return the first source or destination that says who or where."""
@@ -124,13 +126,13 @@ class _Particulars:
         return {"fact_id": self.fact_id, "site_id": self.site_id}
 
     def lots(self) -> list[str]:
-        found = [_lot(str(q.get("epcClass", ""))) for q in _objects(self.event, "quantityList")]
+        found = [_lot(_plain(q.get("epcClass"))) for q in _objects(self.event, "quantityList")]
         return [lot for lot in found if lot]
 
 
 def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
     master = _object(p.event.get("ilmd", {}), "ilmd")
-    lot = str(_extension(master, "lotNumber", ""))
+    lot = _plain(_extension(master, "lotNumber", ""))
     expiry = _extension(master, "itemExpirationDate", None)
     by_product: dict[str, list[str]] = {}
     for code in p.codes:
@@ -141,18 +143,18 @@ def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
             site_id=p.site_id,
             lot_id=f"{product}.{lot}" if lot else "",
             expires_on=_date(expiry),
-            level=p.number("level"),
+            level=p.number("level", LEVEL_MAX) or None,
             codes=tuple(codes),
         )
 
 
 def _packing(p: _Particulars) -> Iterator[FactEvent]:
-    children = tuple(_codes(p.event, "childEPCs"))
+    children = _codes(p.event, "childEPCs")
     yield PacksAggregated(**p.where(), parent=_parent(p.event), codes=children)
 
 
 def _unpacking(p: _Particulars) -> Iterator[FactEvent]:
-    children = tuple(_codes(p.event, "childEPCs"))
+    children = _codes(p.event, "childEPCs")
     yield PacksDisaggregated(**p.where(), parent=_parent(p.event), codes=children)
 
 
@@ -301,13 +303,13 @@ def _part(fact_id: str, n: int) -> str:
 
 def _withdrawn(fact: FactEvent, declared: Json) -> Captured:
     declared_at = _time(declared, "declarationTime")
-    corrective = declared.get("correctiveEventIDs", [])
+    corrective = _list(declared, "correctiveEventIDs")
     event = FactWithdrawn(
         fact_id=fact.fact_id,
         site_id=fact.site_id,
         reason=word(declared.get("reason")),
         declared_at=declared_at,
-        corrective_fact_ids=tuple(str(item) for item in corrective),
+        corrective_fact_ids=tuple(map(_plain, corrective)),
     )
     return Captured(event, declared_at, fact.fact_id)
 
@@ -321,11 +323,11 @@ def _content_id(event: Json) -> str:
 def _time(found: Json, field: str) -> datetime:
     try:
         time = datetime.fromisoformat(str(found.get(field, "")))
-    except ValueError as error:
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Invalid("epcis_bad_time", field=field) from error
-    if time.tzinfo is None:
-        raise Invalid("epcis_bad_time", field=field)
-    return time
+    raise Invalid("epcis_bad_time", field=field)
 
 
 def _date(value: object) -> date | None:
@@ -358,8 +360,8 @@ def _parent(event: Json) -> str:
     return _code(str(event["parentID"]))
 
 
-def _codes(event: Json, field: str) -> list[str]:
-    return [_code(str(epc)) for epc in _list(event, field)]
+def _codes(event: Json, field: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_code(str(epc)) for epc in _list(event, field)))
 
 
 def _code(epc: str) -> str:
@@ -385,7 +387,13 @@ def _lot(epc_class: str) -> str:
 def _last(value: object) -> str:
     """Return the last part of an address, or of the `id` of an object."""
     found = value.get("id", "") if isinstance(value, Mapping) else value
-    return re.split(r"[/#]", str(found or "").rstrip("/"))[-1]
+    return re.split(r"[/#]", _plain(found).rstrip("/"))[-1]
+
+
+def _plain(value: object) -> str:
+    """Return a text without what no table can keep: NUL and lone surrogates."""
+    text = "" if value is None else str(value)
+    return "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
 
 
 def _extension(found: Json, name: str, default: Any) -> Any:

@@ -79,6 +79,8 @@ STEP_OF: dict[type[FactEvent], Step] = {
     HoldReleased: Step.RELEASING,
 }
 
+# Deeper than small, middle and large pack on a pallet in a container, the facts go in circles.
+LEVEL_MAX = 9
 Order = tuple[int, int, str]
 BEGINNING: Order = (-(2**63), 0, "")
 
@@ -143,10 +145,7 @@ class Mention(NamedTuple):
 
 
 _FIELDS = frozenset(f.name for f in fields(Fact))
-_COPIED = {
-    cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS)
-    for cls in STEP_OF
-}
+_COPIED = {cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS) for cls in STEP_OF}
 
 
 def fact_of(

@@ -25,7 +25,7 @@ from domain.traceability.events import (
     PutAway,
     VialOpened,
 )
-from domain.traceability.facts import FactEvent
+from domain.traceability.facts import LEVEL_MAX, FactEvent
 
 # Codes in one scan; a scanner sends a pallet as several.
 SCAN_CODES_MAX = 10_000
@@ -102,6 +102,11 @@ def _count(_name: str, value: object) -> int | None:
     return value if 0 <= value < 2**31 else None
 
 
+def _level(name: str, value: object) -> int | None:
+    level = _count(name, value)
+    return level if level is not None and 1 <= level <= LEVEL_MAX else None
+
+
 def _flag(_name: str, value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -120,7 +125,7 @@ _Reader = Callable[[str, object], object]
 _WIRE: dict[str, tuple[str, _Reader]] = {
     "lot": ("lot_id", _text),
     "expiry": ("expires_on", _date),
-    "level": ("level", _count),
+    "level": ("level", _level),
     "parent": ("parent", _code),
     "to": ("to_site_id", _name),
     "from": ("from_site_id", _name),

@@ -98,8 +98,8 @@ CREATE TABLE node (
     status text,
     held bool NOT NULL,
     recalled bool NOT NULL,
-    doses_given int4 NOT NULL,
-    doses_wasted int4 NOT NULL,
+    doses_given int8 NOT NULL,
+    doses_wasted int8 NOT NULL,
     since_ms int8,
     flags text[] NOT NULL
 );

@@ -361,6 +361,12 @@ def test_given_a_withdrawn_fact_when_asked_before_and_after_then_there_and_gone(
     assert book(*facts, as_of=15).state(VIAL).status is Status.IN_TRANSIT
 
 
+def test_given_two_commissionings_when_asked_then_the_first_by_time_names_the_lot() -> None:
+    other = scan(Step.COMMISSIONING, 5, CITY, VIAL, lot_id="8474354.OTHER")
+    state = book(other, MADE).state(VIAL)
+    assert (state.lot_id, state.site_id) == (LOT, MAKER)
+
+
 def test_given_one_fact_id_twice_when_asked_then_the_earlier_position_counts() -> None:
     first = scan(Step.STORING, 5, CITY, VIAL, unit_id="C1", fact_id="x", position=1)
     second = scan(Step.STORING, 6, CLINIC, VIAL, unit_id="F1", fact_id="x", position=2)
