@@ -41,9 +41,20 @@ class Clinic:
                 elif self.rng.random() < 1 / product.doses:
                     yield from self._session(at_ms, product)
 
-    def unopened(self) -> list[Middle]:
-        """Return the middle packs still closed after the planned days."""
-        return list(self.stock)
+    def left_in(self, unit_id: str) -> tuple[str, ...]:
+        """Return the packs and loose vials that stay in a unit after the planned days."""
+        packs = [
+            middle.code
+            for middle in self.stock
+            if unit_for(self.city, self.site, middle.product) == unit_id
+        ]
+        vials = [
+            vial
+            for product in self.city.products
+            if unit_for(self.city, self.site, product) == unit_id
+            for vial in self.loose.get(product.product_id, [])
+        ]
+        return (*packs, *vials)
 
     def _visits(self, day: int) -> list[int]:
         """Return the times of a day's visits; a clinic is closed at noon."""

@@ -21,22 +21,25 @@ from simulators import city as cities
 from simulators import people, summary
 from simulators.city import City, Unit
 from simulators.cold_store import MINUTE_MS, Trouble
-from simulators.goods import DAY_MS, Middle, at_local, local_day, unit_for
+from simulators.goods import DAY_MS, at_local, local_day, unit_for
 from simulators.http import Api, Json
 from simulators.instance import NoInstance, connect, milliseconds, moment, rfc3339, run
 from simulators.people import Mailbox, System
 from simulators.screen import Screen
 from simulators.summary import Summary, clock_time
-from simulators.wire import Message, Publisher
+from simulators.wire import Publisher
 from simulators.world import World
 
 SMTP_PORT = "VAXTRAIL_SIM_SMTP_PORT"
 STEP_MIN = 15
 BEGINS_LOCAL = 9  # o'clock
+# A fresh stepped clock stands far back; the goods are of this summer.
+FIRST_DAY = "2026-09-07T00:00:00+08:00"
 LIVE_MIN = 60
 LIVE_SPEED = 60.0  # simulated seconds a second
 SEVERITY_ACTED_ON = "critical"
 DOOR_OPEN_MIN = 28
+ANSWERED_AFTER_MIN = 12  # after the critical alert; its first escalation comes at 10
 SITE_IN_TROUBLE = "dwk-c1"
 COMMENT = "门已关好，疫苗暂存备用冰箱并隔离待判 / door closed, vaccines moved and held"
 REASON = "超温待判 / excursion under review"
@@ -52,6 +55,8 @@ class Demo:
     screen: Screen
     world: World
     live_ms: int = 0  # when the last hour began
+    on_site: bool = False
+    held: bool = False
     seen: set[str] = field(default_factory=set)
 
     def register(self) -> None:
@@ -80,7 +85,7 @@ class Demo:
 
     def live_hour(self, speed: float) -> None:
         """Run one hour in minutes of 60/speed seconds; a refrigerator's door stays open in it."""
-        unit, packs = fridge_in_trouble(self.world)
+        unit = fridge_in_trouble(self.world)
         self.live_ms = from_ms = self.world.now_ms
         closed_ms = from_ms + DOOR_OPEN_MIN * MINUTE_MS
         self.world.trouble(unit.unit_id, Trouble(from_ms, closed_ms, door=True))
@@ -91,11 +96,11 @@ class Demo:
         with self.screen.task("实时一小时 / the last hour, live", LIVE_MIN) as task:
             for minute in range(1, LIVE_MIN + 1):
                 self.step(self.world.now_ms + MINUTE_MS)
-                self._people(unit, packs)
+                self._people(unit)
                 task.advance(clock_time(self.world.now_ms))
                 time.sleep(max(0.0, began + minute * 60 / speed - time.monotonic()))
 
-    def _people(self, unit: Unit, packs: list[Middle]) -> None:
+    def _people(self, unit: Unit) -> None:
         """Read the unit's alerts as people would; act on the one that was escalated."""
         for alert in self.api.pages("/alerts", region=unit.site.region):
             begun = milliseconds(moment(alert["started_at"])) >= self.live_ms
@@ -104,10 +109,22 @@ class Demo:
             self._announce(alert, "fired", "报警 / alert")
             if alert["level"] >= 1:
                 self._announce(alert, "escalated", "无人确认，已升级 / nobody answered: escalated")
-                if alert["severity"] == SEVERITY_ACTED_ON and alert["acknowledged_at"] is None:
-                    self._acknowledge(alert, unit, packs)
+            if self._somebody_answers(alert):
+                self._acknowledge(alert, unit)
             if alert["resolved_at"] is not None:
                 self._announce(alert, "resolved", "已恢复 / recovered")
+
+    def _somebody_answers(self, alert: Json) -> bool:
+        """Tell whether somebody acknowledges this alert now.
+
+        Nobody does before the first critical alert was escalated; then they stand at the unit.
+        """
+        if alert["acknowledged_at"] is not None or alert["resolved_at"] is not None:
+            return False
+        waited_ms = self.world.now_ms - milliseconds(moment(alert["fired_at"]))
+        critical = alert["severity"] == SEVERITY_ACTED_ON and alert["level"] >= 1
+        self.on_site = self.on_site or (critical and waited_ms >= ANSWERED_AFTER_MIN * MINUTE_MS)
+        return self.on_site
 
     def _announce(self, alert: Json, what: str, text: str) -> None:
         if (key := f"{alert['alert_id']}:{what}") not in self.seen:
@@ -117,14 +134,15 @@ class Demo:
                 f"[{alert['severity']}] {alert['peak_c']} ℃"
             )
 
-    def _acknowledge(self, alert: Json, unit: Unit, packs: list[Middle]) -> None:
+    def _acknowledge(self, alert: Json, unit: Unit) -> None:
         path = f"/alerts/{alert['alert_id']}"
         etag = self.api.etag(path)
         body: Json = {"comment": COMMENT}
         self.api.post(f"{path}/acknowledgements", body, headers={"If-Match": etag})
-        self._announce({**alert, "alert_id": path}, "acknowledged", "已确认 / acknowledged")
-        held: list[Message] = self.world.hold(unit.site.site_id, packs, REASON)
-        self.publisher.send(held)
+        self._announce(alert, "acknowledged", "已确认 / acknowledged")
+        if not self.held:
+            self.held = True
+            self.publisher.send(self.world.hold(unit, REASON))
 
     def settle(self) -> None:
         """Wait until the read models have followed and no notice is on its way."""
@@ -141,17 +159,9 @@ class Demo:
             time.sleep(0.2)
 
 
-def fridge_in_trouble(world: World) -> tuple[Unit, list[Middle]]:
-    """Return the refrigerator whose door will stay open, and the packs still closed in it."""
-    city = world.city
-    site = city.site(SITE_IN_TROUBLE)
-    clinic = world.clinics.get(site.site_id)
-    inside: dict[str, list[Middle]] = {}
-    for pack in clinic.unopened() if clinic else []:
-        inside.setdefault(unit_for(city, site, pack.product), []).append(pack)
-    fridges = city.units_at(site.site_id, "refrigerator")[:2]
-    unit = max(fridges, key=lambda fridge: len(inside.get(fridge.unit_id, [])))
-    return unit, inside.get(unit.unit_id, [])
+def fridge_in_trouble(world: World) -> Unit:
+    """Return the refrigerator whose door will stay open: in use, with a single probe."""
+    return world.city.units_at(SITE_IN_TROUBLE, "refrigerator")[1]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -203,7 +213,7 @@ def _run(
     demo.screen.say(f"{given.days} 天用时 {took_s:.0f} 秒 / {given.days} days took {took_s:.0f} s")
     demo.live_hour(given.speed)
     demo.settle()
-    unit, _ = fridge_in_trouble(world)
+    unit = fridge_in_trouble(world)
     return summary.gather(
         api,
         publisher.tally,
@@ -230,7 +240,8 @@ def _path_to(city: City, unit: Unit) -> tuple[str, ...]:
 
 
 def _start(now_ms: int) -> int:
-    """Return the next local 09:00."""
+    """Return the next local 09:00, not before the first day."""
+    now_ms = max(now_ms, milliseconds(moment(FIRST_DAY)))
     today = at_local(local_day(now_ms), BEGINS_LOCAL)
     return today if today >= now_ms else today + DAY_MS
 

@@ -6,6 +6,7 @@ when published − repeated − refused = stored, and when every refusal is list
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from simulators.wire import Refusal, Tally
 
 CHINA = timezone(timedelta(hours=8))
 ALERTS_SHOWN, QUARANTINE_SHOWN = 8, 8
+FILE_WIDTH = 150  # characters, when the output is no terminal
 STEPS = {
     "commissioning": "赋码 / commissioned",
     "shipping": "发货 / shipped",
@@ -108,10 +110,10 @@ def clock_time(ms: int) -> str:
 
 def show(summary: Summary, console: Console | None = None) -> None:
     """Print the summary: Chinese first, English beside it."""
-    out = console or Console(highlight=False)
+    out = console or Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     body = summary.body
     out.print(_counts(body))
-    out.print(_alerts(body["alerts"]))
+    out.print("\n".join(_alert_lines(body["alerts"])), markup=False, soft_wrap=True)
     out.print(_custody(body["custody"], summary.path))
     out.print(_quarantine(body["quarantined"]))
     mails, hooks = body["mails_received"], body["webhooks_received"]
@@ -162,20 +164,18 @@ def _counts(body: Json) -> Table:
     return table
 
 
-def _alerts(alerts: list[Json]) -> Table:
-    table = _table(f"报警 / alerts ({len(alerts)})", "时间 / when", "设备 / unit",
-                   "规则 / rule", "峰值 / peak", "通知了谁 / who was told")  # fmt: skip
+def _alert_lines(alerts: list[Json]) -> list[str]:
+    lines = [f"报警 / alerts ({len(alerts)})"]
     for alert in alerts[:ALERTS_SHOWN]:
-        comment = alert["comment"] or ""
-        acknowledged = f"\n{_local(alert['acknowledged_at'])} {comment}" if comment else ""
-        table.add_row(
-            f"{_local(alert['started_at'])}\n→ {_local(alert['resolved_at'])}",
-            str(alert["unit_id"]),
-            f"{alert['rule_id']} [{alert['severity']}]".replace("[", r"\["),
-            f"{alert['peak_c']} ℃",
-            "\n".join(_told_lines(alert["told"])) + acknowledged,
+        lines.append(
+            f"  {_local(alert['started_at'])} → {_local(alert['resolved_at'])}  "
+            f"{alert['unit_id']}  {alert['rule_id']} [{alert['severity']}]  "
+            f"峰值 / peak {alert['peak_c']} ℃"
         )
-    return table
+        lines += [f"      {line}" for line in _told_lines(alert["told"])]
+        if alert["comment"]:
+            lines.append(f"      {_local(alert['acknowledged_at'])} “{alert['comment']}”")
+    return lines
 
 
 def _told_lines(told: list[Json]) -> list[str]:
@@ -203,7 +203,7 @@ def _custody(custody: Json, path: tuple[str, ...]) -> Table:
     for hop in hops:
         to_site = f" → {hop['to_site_id']}" if hop["to_site_id"] else ""
         table.add_row(
-            _local(hop["first_at"]),
+            _local(hop["first"]),
             STEPS.get(hop["step"], hop["step"]),
             f"{hop['site_id']}{to_site}",
             hop["unit_id"] or "",
@@ -215,11 +215,16 @@ def _custody(custody: Json, path: tuple[str, ...]) -> Table:
 
 
 def _temperatures(hop: Json) -> str:
+    """Return what was written down at this hop, and what the unit's probes measured in it."""
     parts = []
     if hop["temperature_c"] is not None:
         parts.append(f"{hop['temperature_c']} ℃")
     if hop["transport_c_min"] is not None:
-        parts.append(f"途中 / transport {hop['transport_c_min']} … {hop['transport_c_max']} ℃")
+        parts.append(f"途中 / on the way {hop['transport_c_min']} … {hop['transport_c_max']} ℃")
+    if measured := hop["temperatures"]:
+        parts.append(f"{measured['temperature_c_min']} … {measured['temperature_c_max']} ℃")
+        if out_min := measured["above_min"] + measured["below_min"]:
+            parts.append(f"超限 / out of range {out_min:.0f} min")
     return "\n".join(parts)
 
 

@@ -15,7 +15,6 @@ from simulators.city import City, Unit
 from simulators.clinic import Clinic
 from simulators.cold_store import MINUTE_MS, ColdUnit, Logger, Trouble
 from simulators.faults import Faults
-from simulators.goods import Middle
 from simulators.scanner import Act, Scanner
 from simulators.vehicle import open_doors
 from simulators.wire import Message
@@ -73,12 +72,14 @@ class World:
         """Let something happen to a unit."""
         self.units[unit_id].troubles.append(trouble)
 
-    def hold(self, site_id: str, packs: list[Middle], reason: str) -> list[Message]:
-        """Return the scan by which a site holds packs back now."""
-        codes = tuple(pack.code for pack in packs)
+    def hold(self, unit: Unit, reason: str) -> list[Message]:
+        """Return the scan by which a clinic holds back now what is left in one of its units."""
+        clinic = self.clinics.get(unit.site.site_id)
+        codes = clinic.left_in(unit.unit_id) if clinic else ()
         if not codes:
             return []
-        return [self._scanners[site_id].scan(self.now_ms, "holding", codes, {"reason": reason})]
+        scanner = self._scanners[unit.site.site_id]
+        return [scanner.scan(self.now_ms, "holding", codes, {"reason": reason})]
 
     def _loggers(self, unit: Unit, boot: int) -> Iterator[Logger]:
         for device_id, channels in zip(unit.device_ids(), unit.devices, strict=True):
