@@ -1,6 +1,8 @@
 """What a sender is told once its message is committed: `ack` for stored, `reject` for refused.
 
 These are answers of the application, beside the PUBACK: a device may free its memory on an `ack`.
+`n` rows were new, `dup` stored before; `conflict`, where there are any, came with another value
+than the stored one and were kept aside as events.
 """
 
 from __future__ import annotations

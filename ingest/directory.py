@@ -76,7 +76,8 @@ class Directory:
             for row in found:
                 shifts += self._take(envelope_of(row).event)
             self.position = found[-1][4] if len(found) == READ_LIMIT else top
-            self._watches.clear()
+            if found:
+                self._watches.clear()
         return shifts
 
     def check_device(self, topic: Topic) -> Device:

@@ -110,6 +110,8 @@ class ReadingsRecorded(Event):
 
     `columns` maps a channel to n values, None where the probe was unplugged; `ts_ms` are device
     event times in UTC milliseconds. Stream = device; version = boot * 2^40 + seq of the first row.
+    A device that numbers nothing has boot 2^22 - 1, and each row's seq is its own time in
+    milliseconds since 2015-01-01T00:00Z.
     """
 
     TOPIC: ClassVar[str] = "cold_chain.ReadingsRecorded"

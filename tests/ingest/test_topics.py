@@ -1,0 +1,47 @@
+"""Topics: taken apart, answered, subscribed."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.shared.errors import Invalid
+from ingest.topics import Topic, filters, parse
+
+
+def test_given_a_device_topic_when_parsed_then_its_parts_and_answers() -> None:
+    topic = parse("cc/v1/640202/dwk/gw-1/tele/TH-7")
+    assert topic == Topic("640202", "dwk", "gw-1", "tele", "TH-7")
+    assert topic.answer("ack") == "cc/v1/640202/dwk/gw-1/ack/TH-7"
+
+
+def test_given_a_scan_topic_when_answered_then_under_the_scanner() -> None:
+    assert parse("cc/v1/640202/dwk/sc-1/scan").answer("reject") == (
+        "cc/v1/640202/dwk/sc-1/reject/scan"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cc/v1/640202/dwk/gw/tele",
+        "cc/v1/640202/dwk/gw/scan/x",
+        "cc/v1/640202/dwk/gw/ack/x",
+        "cc/v2/640202/dwk/gw/tele/x",
+        "cc/v1/64020/dwk/gw/tele/x",
+        "cc/v1/640202/d wk/gw/tele/x",
+        "cc/v1/640202/dwk/gw/tele/x/y",
+        "cc/v1/640202/dwk/gw/tele/x\n",
+    ],
+)
+def test_given_a_foreign_topic_when_parsed_then_invalid(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse(text)
+
+
+def test_given_regions_when_subscribing_then_five_filters_each_and_never_all() -> None:
+    asked = filters(["640202", "640205"])
+    assert len(asked) == 10
+    assert asked[0] == "cc/v1/640202/+/+/tele/+"
+    assert filters([])[-1] == "cc/v1/+/+/+/scan"
+    assert not any("#" in text for text in asked)
