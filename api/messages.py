@@ -178,6 +178,20 @@ _MEASUREMENTS = {
     "already_resolved": ("消息 {id} 已处理", "Message {id} is resolved already"),
 }
 
+_INGEST = {
+    "bad_topic": (
+        "主题的 {field} 不符合约定",
+        "Level {field} of the topic is not of the agreed form",
+    ),
+}
+
+_IMPORTS = {
+    "unknown_import": ("不能导入 {kind}，可选：{kinds}", "Cannot import {kind}; one of {kinds}"),
+    "bad_encoding": ("文件须为 UTF-8 或 GB18030", "The file must be UTF-8 or GB18030"),
+    "bad_columns": ("列缺失或多余：{columns}", "Missing or unknown columns: {columns}"),
+    "empty_cell": ("列 {field} 不能为空", "Column {field} must not be empty"),
+}
+
 _POSITIONS = {
     "bad_time": (
         "字段 {field} 须为带时区的时间（RFC 3339）",
@@ -250,6 +264,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     **_TRACEABILITY,
     **_MEASUREMENTS,
     **_POSITIONS,
+    **_IMPORTS,
+    **_INGEST,
     **_STORE,
     **_REQUEST,
     **_SHARED,

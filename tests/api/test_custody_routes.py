@@ -22,8 +22,14 @@ def chain(api: Api) -> Iterator[httpx.Client]:
         for body in (
             {"site": "szs", "step": "commissioning", "lot": LOT, "level": 1},
             {"site": "szs", "step": "storing", "unit": "szs-room"},
-            {"site": "szs", "step": "shipping", "to": "dwk", "bill": "B1"},
-            {"site": "dwk", "step": "receiving", "from": "szs", "bill": "B1", "unit": "dwk-fridge"},
+            {"site": "szs", "step": "shipping", "to": "dwk-cdc", "bill": "B1"},
+            {
+                "site": "dwk-cdc",
+                "step": "receiving",
+                "from": "szs",
+                "bill": "B1",
+                "unit": "dwk-room-1",
+            },
         ):
             answer = client.post("/api/v1/scans", json=scan(api.clock.advance(minutes=30), **body))
             assert answer.status_code == 201, answer.text
@@ -39,9 +45,9 @@ def test_given_scans_when_custody_of_the_code_asked_then_chain_with_names(
     steps = [entry["step"] for entry in body["chain"]]
     assert steps == ["commissioning", "storing", "shipping", "receiving"]
     assert body["state"]["status"] == "in_stock"
-    assert body["state"]["site_id"] == "dwk"
-    assert body["sites"]["dwk"]["zh"] == "大武口接种门诊"
-    assert body["units"].keys() == {"szs-room", "dwk-fridge"}
+    assert body["state"]["site_id"] == "dwk-cdc"
+    assert body["sites"]["dwk-cdc"]["zh"] == "大武口接种门诊"
+    assert body["units"].keys() == {"szs-room", "dwk-room-1"}
     assert found.headers["vaxtrail-position"] == body["as_of"]
 
 
@@ -50,7 +56,7 @@ def test_given_an_answer_when_asked_again_as_of_its_position_then_the_same_bytes
 ) -> None:
     first = chain.get(PATH)
     lot = chain.get(f"/api/v1/lots/{LOT}/custody")
-    late = scan(api.clock.advance(minutes=5), site="dwk", step="opening")
+    late = scan(api.clock.advance(minutes=5), site="dwk-cdc", step="opening")
     assert chain.post("/api/v1/scans", json=late).status_code == 201
     again = chain.get(PATH, params={"as_of": first.json()["as_of"]})
     assert again.content == first.content
@@ -87,8 +93,8 @@ def test_given_the_lot_when_asked_then_hops_and_stock(chain: httpx.Client) -> No
     body = found.json()
     assert [hop["site_id"] for hop in body["hops"]][:2] == ["szs", "szs"]
     assert body["lot"]["expires_on"] == "2028-02-28"
-    assert {line["site_id"] for line in body["stock"]} == {"dwk"}
-    stock = chain.get("/api/v1/stock", params={"site_id": "dwk"}).json()
+    assert {line["site_id"] for line in body["stock"]} == {"dwk-cdc"}
+    stock = chain.get("/api/v1/stock", params={"site_id": "dwk-cdc"}).json()
     assert stock["items"] == body["stock"]
     then = {"site_id": "szs", "as_of": "2026-03-02T01:10:00Z"}
     earlier = chain.get("/api/v1/stock", params=then).json()
@@ -110,7 +116,7 @@ def test_given_a_key_of_another_county_when_code_or_lot_asked_then_not_found(
 def test_given_the_same_fact_twice_when_scanned_then_one_fact(
     api: Api, chain: httpx.Client
 ) -> None:
-    body = scan(api.clock.now(), site="dwk", step="holding", reason="抽检", fact_id="once")
+    body = scan(api.clock.now(), site="dwk-cdc", step="holding", reason="抽检", fact_id="once")
     first = chain.post("/api/v1/scans", json=body)
     second = chain.post("/api/v1/scans", json=body)
     assert (first.status_code, second.status_code) == (201, 200)
@@ -121,7 +127,7 @@ def test_given_the_same_fact_twice_when_scanned_then_one_fact(
 def test_given_a_bad_code_when_scanned_then_refused_in_both_languages(
     api: Api, chain: httpx.Client
 ) -> None:
-    body = scan(api.clock.now(), site="dwk", step="opening") | {"codes": ["1234"]}
+    body = scan(api.clock.now(), site="dwk-cdc", step="opening") | {"codes": ["1234"]}
     answer = chain.post("/api/v1/scans", json=body, headers={"Accept-Language": "en"})
     assert answer.status_code == 422
     assert answer.json()["title"] == "1234 is no supervision code (length)"
@@ -131,12 +137,12 @@ def test_given_a_bad_code_when_scanned_then_refused_in_both_languages(
 def test_given_a_code_of_no_product_when_scanned_then_refused(
     api: Api, chain: httpx.Client
 ) -> None:
-    body = scan(api.clock.now(), site="dwk", step="opening") | {"codes": ["8" * 20]}
+    body = scan(api.clock.now(), site="dwk-cdc", step="opening") | {"codes": ["8" * 20]}
     assert chain.post("/api/v1/scans", json=body).json()["code"] == "unregistered_code"
 
 
 def test_given_a_scan_from_the_future_when_sent_then_refused(api: Api, chain: httpx.Client) -> None:
-    body = scan(api.clock.now().replace(year=2027), site="dwk", step="opening")
+    body = scan(api.clock.now().replace(year=2027), site="dwk-cdc", step="opening")
     assert chain.post("/api/v1/scans", json=body).json()["code"] == "clock_ahead"
 
 
@@ -156,7 +162,7 @@ def test_given_a_document_when_captured_twice_then_the_same_answer(
                     "eventID": "urn:uuid:1",
                     "eventTime": "2026-03-02T09:00:00+08:00",
                     "epcList": [f"https://trace.example.org/code/{CODE}"],
-                    "readPoint": {"id": "https://trace.example.org/org/dwk"},
+                    "readPoint": {"id": "https://trace.example.org/org/dwk-cdc"},
                 }
             ]
         },

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 from tests.api.conftest import Api
+from tests.api.world import build
 
 SEED = "20261122"
 # Examples an operation in the fuzzing phase; beside those of the other phases.
-EXAMPLES = "10"
+EXAMPLES = "5"
 
 
 def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api) -> None:
+    with api.client() as client:
+        build(client)
     program = Path(sys.executable).with_name("schemathesis")
     config = Path(__file__).with_name("schemathesis.toml")
     done = subprocess.run(

@@ -32,7 +32,7 @@ WORLD: list[tuple[str, dict[str, Any]]] = [
     (
         "sites",
         {
-            "site_id": "dwk",
+            "site_id": "dwk-cdc",
             "org_code": "126402024540000009",
             "site_no": 1,
             "name": "大武口接种门诊",
@@ -63,19 +63,19 @@ WORLD: list[tuple[str, dict[str, Any]]] = [
     (
         "units",
         {
-            "unit_id": "dwk-fridge",
-            "site_id": "dwk",
+            "unit_id": "dwk-room-1",
+            "site_id": "dwk-cdc",
             "kind": "refrigerator",
             "name": "冰箱",
             "profile_id": "cold-2-8",
         },
     ),
-    ("gateways", {"gateway_id": "dwk-gw", "site_id": "dwk"}),
+    ("gateways", {"gateway_id": "dwk-gw-1", "site_id": "dwk-cdc"}),
     (
         "devices",
         {
-            "device_id": "dwk-log",
-            "gateway_id": "dwk-gw",
+            "device_id": "dwk-log-1",
+            "gateway_id": "dwk-gw-1",
             "channels": ["t1", "rh"],
             "interval_s": 300,
         },
@@ -83,9 +83,9 @@ WORLD: list[tuple[str, dict[str, Any]]] = [
     (
         "probes",
         {
-            "device_id": "dwk-log",
+            "device_id": "dwk-log-1",
             "channel": "t1",
-            "unit_id": "dwk-fridge",
+            "unit_id": "dwk-room-1",
             "placed_at": "2026-03-01T00:00:00Z",
         },
     ),
