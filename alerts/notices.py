@@ -38,8 +38,6 @@ KINDS: dict[type[Event], str] = {
     AlertClosedUnverified: "closed",
     AlertAcknowledged: "acknowledged",
 }
-# Least to most urgent; a recipient's `severity_min` is one of them.
-SEVERITIES = ("info", "minor", "major", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,11 @@ def write(cur: psycopg.Cursor[Any], notices: Sequence[Notice]) -> None:
     """Insert rows and wake the sender when the transaction commits; a known key changes nothing."""
     if not notices:
         return
-    cur.executemany(queries.insert_outbox, [row_values(row) for row in notices])
+    cur.executemany(queries.insert_outbox, [_values(row) for row in notices])
     cur.execute(queries.notify_outbox)
 
 
-def row_values(row: Notice) -> tuple[object, ...]:
+def _values(row: Notice) -> tuple[object, ...]:
     """Return the columns in the order of `insert_outbox`."""
     return (
         row.key,

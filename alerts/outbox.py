@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool
 
 from alerts import messages
 from alerts.channels.channel import Channel, Message, Permanent, Undelivered
-from alerts.notices import SEVERITIES
+from domain.alerting.rules import SEVERITIES
 from projections.shared import org_tree
 from store.sql import load_queries
 
@@ -177,7 +177,7 @@ class Sender:
             next_at = self._now() + timedelta(seconds=wait)
             conn.execute(queries.record_retry, (next_at, text, delivery_id))
             result = "retried"
-        log.warning("alert_undelivered", key=held.key, result=result, error=text)
+        log.warning("alert_undelivered", key=held.key, result=result, attempts=held.attempts)
 
 
 def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -35,7 +35,6 @@ queries = load_queries(Path(__file__).parent / "sql" / "alerting.sql")
 
 # Beside the domain's: firing, and somebody has taken it on.
 ACKNOWLEDGED = "acknowledged"
-STATES = (*Status, ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 -- name: ddl
 CREATE TABLE alert (
-    alert_id uuid PRIMARY KEY,
+    alert_id text COLLATE "C" PRIMARY KEY,
     device_id text NOT NULL,
     channel text NOT NULL,
     unit_id text NOT NULL,
@@ -42,11 +42,7 @@ CREATE TABLE rule_set (
 )
 
 -- name: touched
-SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
-    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
-    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
-    acknowledged_at, comment, level, due_at, escalate_at, version, pos
-FROM alert WHERE alert_id = ANY (%s::uuid[])
+SELECT * FROM alert WHERE alert_id = ANY (%s)
 
 -- name: put_alert
 INSERT INTO alert VALUES (
@@ -72,29 +68,21 @@ INSERT INTO rule_set VALUES (%s, %s, %s, %s)
 
 -- name: alerts
 -- A page of the inbox of a region, newest first.
-SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
-    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
-    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
-    acknowledged_at, comment, level, due_at, escalate_at, version, pos
-FROM rm_alerting.alert
+SELECT * FROM rm_alerting.alert
 WHERE region_code LIKE %(region)s || '%%'
     AND (%(state)s::text IS NULL OR state = %(state)s)
     AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
     AND (%(severity)s::text IS NULL OR severity = %(severity)s)
     AND (%(fired_at)s::timestamptz IS NULL
-         OR (fired_at, alert_id) < (%(fired_at)s, %(alert_id)s::uuid))
+         OR (fired_at, alert_id) < (%(fired_at)s, %(alert_id)s))
 ORDER BY fired_at DESC, alert_id DESC LIMIT %(limit)s
 
 -- name: alert
-SELECT alert_id::text AS alert_id, device_id, channel, unit_id, site_id, region_code, rule_id,
-    rule_version, severity, side, limit_c, started_at, fired_at, detected_at, late, value_c, peak_c,
-    recovered_at, resolved_at, cause, state, acknowledged_by, acknowledged_role,
-    acknowledged_at, comment, level, due_at, escalate_at, version, pos
-FROM rm_alerting.alert WHERE alert_id = %s
+SELECT * FROM rm_alerting.alert WHERE alert_id = %s
 
 -- name: due
 -- Alerts whose next level is to be told by now, the longest due first.
-SELECT alert_id::text FROM rm_alerting.alert
+SELECT alert_id FROM rm_alerting.alert
 WHERE escalate_at <= %s ORDER BY escalate_at, alert_id LIMIT %s
 
 -- name: rule_sets

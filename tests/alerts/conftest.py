@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
@@ -197,6 +198,14 @@ def make_sender(pool: Pool, clock: ManualClock, mailbox: Mailbox | None) -> Send
     if mailbox is not None:
         channels["email"] = Email(Smtp("127.0.0.1", mailbox.port, sender="alarm@vaxtrail.example"))
     return Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+    """Wait until something has happened."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.005)
 
 
 def add_recipient(
