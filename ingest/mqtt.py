@@ -60,6 +60,7 @@ class Receiver:
         self._may_read = may_read
         self._answers: deque[Answer] = deque()
         self._connection = 0
+        self._unanswered: set[int] = set()  # packet ids on this connection
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -133,6 +134,7 @@ class Receiver:
             answer = self._answers.popleft()
             if answer.mid and answer.connection == self._connection:
                 self._client.ack(answer.mid, 1)
+                self._unanswered.discard(answer.mid)
             if answer.topic:
                 self._client.publish(answer.topic, answer.payload, qos=0)
 
@@ -179,6 +181,7 @@ class Receiver:
 
     def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
         self._connection += 1
+        self._unanswered.clear()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(
@@ -209,5 +212,10 @@ class Receiver:
             topic = message.topic
         except UnicodeDecodeError as error:
             topic = error.object.decode(errors="replace")
-        connection = self._connection if message.qos else 0
+        connection = 0
+        if message.qos:
+            if message.mid in self._unanswered:
+                return  # sent again since its commit takes long; the one in hand is answered
+            self._unanswered.add(message.mid)
+            connection = self._connection
         self.inbox.put(Received(topic, bytes(message.payload), connection, message.mid))

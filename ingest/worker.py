@@ -142,8 +142,12 @@ class Worker:
             if self._stop.wait(RETRY_S_MIN):
                 raise Stopped
 
-    def _disconnect(self) -> None:
+    def _forget(self) -> None:
         self._states.forget()
+        self._partitions = Partitions()
+
+    def _disconnect(self) -> None:
+        self._forget()
         self._numbers.clear()
         if self._conn is not None:
             self._conn.close()
@@ -168,20 +172,26 @@ class Worker:
             self._store(conn, (), shifts=self._shifts)
             self._shifts = []
 
-    def _halving(self, conn: Connection, received: Sequence[Received]) -> list[Answer]:
-        """Store the messages; on a fault of the data, each half, down to the one at fault."""
+    def _halving(
+        self, conn: Connection, received: Sequence[Received], *, forgotten: bool = False
+    ) -> list[Answer]:
+        """Store the messages; on a fault of the data, each half, down to the one at fault.
+
+        forgotten: nothing is remembered, so the fault is no longer one of memory.
+        """
         try:
             return self._store(conn, received)
         except Exception as error:  # any fault of one message must not stop all the others
             if isinstance(error, psycopg.Error) and is_transient(error):
                 raise
             fault = error
-        self._states.forget()  # so that a fault of memory does not follow into the halves
-        if len(received) == 1:
+        self._forget()
+        if len(received) == 1 and forgotten:
             log.error("message_poisoned", topic=received[0].topic, exc_info=fault)
             return self._store(conn, received, poison=fault)
-        middle = len(received) // 2
-        return self._halving(conn, received[:middle]) + self._halving(conn, received[middle:])
+        middle = (len(received) + 1) // 2
+        parts = [part for part in (received[:middle], received[middle:]) if part]
+        return [answer for part in parts for answer in self._halving(conn, part, forgotten=True)]
 
     def _store(
         self,

@@ -294,6 +294,18 @@ def test_given_a_poisonous_message_when_in_a_batch_then_it_alone_is_kept_aside(
     assert len(events_of(telemetry, before, MessageQuarantined)) == 1
 
 
+def test_given_a_day_whose_partition_was_dropped_when_readings_come_then_it_is_made_again(
+    worker: Worker, device: str, database: Database
+) -> None:
+    day_ms = 24 * 60 * field.MINUTE_MS
+    worker.take([batch_of(device, 0, [4.0], start_ms=NOW_MS - 40 * day_ms)])
+    with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
+        owner.execute("DROP TABLE reading_20260121")
+    (ack,) = said(worker.take([batch_of(device, 1, [4.1], start_ms=NOW_MS - 40 * day_ms)]))
+    assert ack["n"] == 1
+    assert stored(database, device) == [(1, 1, 4.1)]
+
+
 def test_given_a_running_ingest_when_another_starts_then_it_is_refused(
     worker: Worker, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
