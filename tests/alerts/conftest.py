@@ -151,7 +151,15 @@ def pool(database: Database) -> Iterator[Pool]:
 
 
 @pytest.fixture(scope="module")
-def places(database: Database, ledger: Ledger) -> None:
+def following(database: Database) -> Iterator[Runner]:
+    """Give the follower of the module's database, to be run by hand."""
+    made = Runner(database.app_dsn)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def places(ledger: Ledger, following: Runner) -> None:
     """Register the site and the unit of the tests, and build the read models."""
     meta = Meta(occurred_at=START, recorded_at=START)
     site = SiteRegistered(
@@ -174,14 +182,7 @@ def places(database: Database, ledger: Ledger) -> None:
     )
     for stream, event in ((stream_id("registry.site", "s1"), site), (stream_id("u", "u1"), unit)):
         ledger.append([Envelope(stream, 1, event, meta)])
-    follow(database)
-
-
-def follow(database: Database) -> None:
-    """Bring the read models up to the ledger."""
-    runner = Runner(database.app_dsn)
-    runner.follow_once()
-    runner.close()
+    following.follow_once()
 
 
 @pytest.fixture

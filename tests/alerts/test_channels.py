@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from alerts.channels.channel import Message, Permanent, Transient
 from alerts.channels.email import Email, Smtp
@@ -100,3 +108,82 @@ def test_given_url_when_read_then_parts_of_the_mail_server_are_known() -> None:
     assert "p/" not in repr(smtp)
     with pytest.raises(ValueError, match="SMTP URL"):
         Smtp.from_url("http://mail.example")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody has signed; key and certificate in one file."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed")
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    asked = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(file), "-out", str(file.with_suffix(".crt"))]
+    subprocess.run([program, *asked.split(), *extension, *files], check=True, capture_output=True)
+    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
+    return file
+
+
+@pytest.fixture
+def secure_mailbox(certificate: Path) -> Iterator[Mailbox]:
+    """Start an SMTP server that takes nothing before STARTTLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    box = Mailbox()
+    box.port = free_port()
+    controller = Controller(
+        box,
+        hostname="127.0.0.1",
+        port=box.port,
+        tls_context=context,
+        require_starttls=True,
+        authenticator=lambda *given: AuthResult(
+            success=given[-1].password == b"right", handled=False
+        ),
+    )
+    controller.start()
+    yield box
+    controller.stop()
+
+
+def test_given_server_offers_tls_when_its_certificate_is_trusted_then_mail_goes_encrypted(
+    secure_mailbox: Mailbox, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    evidence = Email(Smtp("127.0.0.1", secure_mailbox.port)).send(message("a@x.example"))
+    assert secure_mailbox.mails[0]["Message-ID"] == evidence["message_id"]
+
+
+def test_given_server_offers_tls_when_its_certificate_is_unknown_then_nothing_is_sent(
+    secure_mailbox: Mailbox,
+) -> None:
+    with pytest.raises(Transient, match="certificate"):
+        Email(Smtp("127.0.0.1", secure_mailbox.port)).send(message("a@x.example"))
+    assert secure_mailbox.mails == []
+
+
+def test_given_server_asks_who_when_password_is_right_then_sent_and_when_wrong_then_later(
+    secure_mailbox: Mailbox, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    smtp = Smtp("127.0.0.1", secure_mailbox.port, username="u", password="right")
+    Email(smtp).send(message("a@x.example"))
+    with pytest.raises(Transient, match="sign-in refused"):
+        Email(replace(smtp, password="wrong")).send(message("a@x.example"))
+    assert len(secure_mailbox.mails) == 1
+
+
+def test_given_smtps_when_sent_then_encrypted_from_the_first_byte(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    box = Mailbox()
+    box.port = free_port()
+    controller = Controller(box, hostname="127.0.0.1", port=box.port, ssl_context=context)
+    controller.start()
+    Email(Smtp("127.0.0.1", box.port, tls=True)).send(message("a@x.example"))
+    controller.stop()
+    assert len(box.mails) == 1

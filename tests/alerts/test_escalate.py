@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -17,11 +18,13 @@ from domain.alerting.events import AlertAcknowledged, AlertEscalated
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
 from projections import alerting
+from projections.runner import Runner
+from runtime.postgres import PostgresServer
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
-from tests.alerts.conftest import eventually, follow
+from tests.alerts.conftest import eventually
 from tests.alerts.notices_of import FIRED_AT, fired, resolved
-from tests.conftest import Database
+from tests.conftest import Database, create_database, drop_database
 
 pytestmark = pytest.mark.database
 _numbers = count(1)
@@ -36,8 +39,8 @@ def escalator(database: Database, ledger: Ledger, pool: Pool) -> Iterator[Escala
 class Story:
     """One alert of a test's own, with its read model kept up."""
 
-    def __init__(self, database: Database, ledger: Ledger, severity: str) -> None:
-        self.database, self.ledger = database, ledger
+    def __init__(self, following: Runner, ledger: Ledger, severity: str) -> None:
+        self.following, self.ledger = following, ledger
         self.alert_id = str(stream_id("alerting.episode", "TH-9", "t1", "high", next(_numbers)))
         self.engine(fired(severity=severity, alert_id=self.alert_id))
 
@@ -56,18 +59,17 @@ class Story:
         version = len(self.ledger.stream(stream)) + 1
         meta = Meta(occurred_at=at, recorded_at=at, region_code="640202")
         self.ledger.append([Envelope(stream, version, event, meta)])
-        follow(self.database)
+        self.following.follow_once()
 
     def levels(self) -> list[tuple[int, datetime]]:
         """Return the levels told, with when they were due."""
-        follow(self.database)
+        self.following.follow_once()
         acts = [e.event for e in self.ledger.stream(model.alert_stream(self.alert_id))]
         return [(act.level, act.due_at) for act in acts if isinstance(act, AlertEscalated)]
 
     def row(self) -> alerting.AlertRow:
         """Return the alert in the inbox."""
-        with psycopg.connect(self.database.app_dsn) as conn:
-            found = alerting.alert(conn, self.alert_id)
+        found = alerting.alert(self.following.conn, self.alert_id)
         assert found is not None
         return found
 
@@ -77,12 +79,8 @@ def after(minutes: float) -> datetime:
 
 
 def notices_of(story: Story) -> list[tuple[str, int]]:
-    return [
-        (kind, level)
-        for kind, level in story.database.query(
-            "SELECT kind, level FROM outbox WHERE alert_id = %s ORDER BY id", story.alert_id
-        )
-    ]
+    asked = "SELECT kind, level FROM outbox WHERE alert_id = %s ORDER BY id"
+    return story.following.conn.execute(asked, (story.alert_id,)).fetchall()
 
 
 def settle(story: Story) -> None:
@@ -91,13 +89,13 @@ def settle(story: Story) -> None:
 
 
 def test_given_nobody_answers_when_ticked_often_then_each_level_is_told_once_at_its_time(
-    database: Database, ledger: Ledger, escalator: Escalator
+    following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
-    story = Story(database, ledger, "critical")
+    story = Story(following, ledger, "critical")
     for minute in (0, 9.9, 10, 10.1, 15, 20, 29, 30, 30, 44, 45):
         escalator.tick(after(minute))
         escalator.tick(after(minute))
-        follow(database)
+        following.follow_once()
     assert story.levels() == [(1, after(10)), (2, after(20)), (3, after(30)), (4, after(45))]
     assert notices_of(story) == [("escalated", level) for level in (1, 2, 3, 4)]
     assert (story.row().level, story.row().escalate_at) == (4, after(60))
@@ -106,9 +104,9 @@ def test_given_nobody_answers_when_ticked_often_then_each_level_is_told_once_at_
 
 
 def test_given_a_long_standstill_when_ticked_then_every_level_due_is_told_once(
-    database: Database, ledger: Ledger, escalator: Escalator
+    following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
-    story = Story(database, ledger, "major")
+    story = Story(following, ledger, "major")
     assert escalator.tick(after(25)) == 2
     # The inbox still shows the old due time: the streams decide.
     assert escalator.tick(after(25)) == 0
@@ -117,9 +115,9 @@ def test_given_a_long_standstill_when_ticked_then_every_level_due_is_told_once(
 
 
 def test_given_taken_on_when_levels_fall_due_then_nobody_is_told_until_it_lapses(
-    database: Database, ledger: Ledger, escalator: Escalator
+    following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
-    story = Story(database, ledger, "critical")
+    story = Story(following, ledger, "critical")
     story.acknowledge(after(5))
     assert story.row().state == "acknowledged"
     assert story.row().escalate_at == after(35)
@@ -133,9 +131,9 @@ def test_given_taken_on_when_levels_fall_due_then_nobody_is_told_until_it_lapses
 
 
 def test_given_minor_alert_when_taken_on_then_it_stays_so(
-    database: Database, ledger: Ledger, escalator: Escalator
+    following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
-    story = Story(database, ledger, "minor")
+    story = Story(following, ledger, "minor")
     story.acknowledge(after(5))
     assert story.row().escalate_at is None
     assert escalator.tick(after(10_000)) == 0
@@ -143,9 +141,9 @@ def test_given_minor_alert_when_taken_on_then_it_stays_so(
 
 
 def test_given_inbox_behind_when_person_was_quicker_then_nobody_is_told(
-    database: Database, ledger: Ledger, escalator: Escalator
+    following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
-    story = Story(database, ledger, "critical")
+    story = Story(following, ledger, "critical")
     # Written, but not yet in the inbox: it still says that level 1 is due.
     acts = model.alert_stream(story.alert_id)
     event = AlertAcknowledged(alert_id=story.alert_id, actor_id="k1", actor_role="cdc", comment="x")
@@ -167,3 +165,33 @@ def test_given_two_processes_when_both_want_to_tick_then_one_leads_until_it_goes
             assert not second.leads()
             assert first.leads()
         eventually(second.leads)  # the server ends the first's session in its own time
+
+
+def test_given_two_processes_when_both_tick_all_the_same_then_each_level_is_told_once(
+    database: Database, following: Runner, ledger: Ledger, pool: Pool
+) -> None:
+    stories = [Story(following, ledger, "critical") for _ in range(5)]
+
+    def tick() -> None:
+        with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+            Escalator(ledger, conn).tick(after(30))
+
+    threads = [threading.Thread(target=tick) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tick()
+    for story in stories:
+        assert [level for level, _ in story.levels()] == [1, 2, 3]
+        assert notices_of(story) == [("escalated", level) for level in (1, 2, 3)]
+        settle(story)
+
+
+def test_given_read_models_not_built_when_ticked_then_nothing_happens(
+    postgres: PostgresServer, ledger: Ledger
+) -> None:
+    empty = create_database(postgres)
+    with psycopg.connect(empty.app_dsn, autocommit=True) as conn:
+        assert Escalator(ledger, conn).tick(after(10)) == 0
+    drop_database(postgres, empty)
