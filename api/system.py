@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +16,13 @@ from api.auth import Principal, permission
 from api.deps import DepsOf
 from api.routing import json_answer, module_router
 from domain.shared.clock import Clock
+from domain.shared.errors import Invalid
 from domain.shared.roles import Role
 from domain.traceability.facts import STEP_OF
 from store.sql import load_queries
 
+# Beyond it arithmetic with times leaves the calendar.
+CLOCK_MAX = datetime(2200, 1, 1, tzinfo=UTC)
 # Seconds that a step of the clock waits for the timers due by then.
 TICK_WAIT_S = 5.0
 
@@ -101,6 +104,8 @@ def move_clock(
     body: ClockIn, _who: Annotated[Principal, permission(May.MOVE_CLOCK)], deps: DepsOf
 ) -> Response:
     """Move a stepped clock forward and wait until all timers due by then have been handled."""
+    if body.now > CLOCK_MAX:
+        raise Invalid("bad_time", field="now", value=body.now.isoformat())
     deps.clock.set(body.now)
     until = time.monotonic() + TICK_WAIT_S
     while deps.clock.last_tick() < body.now and time.monotonic() < until:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 import pytest
@@ -26,6 +27,15 @@ from store.logs import Ledger, Telemetry
 from tests.conftest import START, Database, ManualClock
 
 COUNTRY = "000000"
+
+
+class TickingClock(ManualClock):
+    """A clock whose timers are handled at once, as there are none here."""
+
+    def set(self, now: datetime) -> None:
+        """Move forward, and tick."""
+        super().set(now)
+        self.ticked(now)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ def api(database: Database, ledger: Ledger, telemetry: Telemetry) -> Iterator[Ap
         target=runner.run, kwargs={"app_dsn": database.app_dsn, "stop": stop}
     )
     following.start()
-    clock = ManualClock(START)
+    clock = TickingClock(START)
     with ConnectionPool(
         database.app_dsn, min_size=4, max_size=8, kwargs={"autocommit": True}
     ) as pool:

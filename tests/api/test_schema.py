@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.api.conftest import Api
 from tests.api.world import build
 
@@ -14,6 +16,7 @@ SEED = "20261122"
 EXAMPLES = "5"
 
 
+@pytest.mark.timeout(300)
 def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api) -> None:
     with api.client() as client:
         build(client)
@@ -29,6 +32,6 @@ def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api)
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
