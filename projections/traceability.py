@@ -22,6 +22,7 @@ from domain.traceability.custody import Book, State, passes_down
 from domain.traceability.events import FactWithdrawn, LotReleased, ProductRegistered
 from domain.traceability.facts import (
     BEGINNING,
+    FIELDS,
     STEP_OF,
     Fact,
     FactEvent,
@@ -40,7 +41,6 @@ from store.sql import load_queries
 queries = load_queries(Path(__file__).parent / "sql" / "traceability.sql")
 
 ALWAYS = 2**63 - 1  # t1 of a stay that has not ended
-_SCAN_COLUMNS = tuple(f.name for f in fields(Fact))
 
 Cursor = psycopg.Cursor[Any]
 Connection = psycopg.Connection[Any]
@@ -98,7 +98,7 @@ def _values(event: ProductRegistered | LotReleased) -> list[Any]:
 
 
 def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[_Kept]:
-    """Store facts not yet known by their id; return them with the codes they name."""
+    """Store facts not yet known by their id (the first holds); return them with their codes."""
     found: dict[str, tuple[Fact, FactEvent]] = {}
     for recorded in batch:
         event = recorded.envelope.event
@@ -112,12 +112,14 @@ def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[_Kept]:
     lots = _known_lots(cur, kept)
     with cur.copy(queries.copy_scan) as copy:
         for fact, _ in kept:
-            copy.write_row([getattr(fact, name) for name in _SCAN_COLUMNS])
+            copy.write_row([getattr(fact, name) for name in FIELDS])
     with cur.copy(queries.copy_fact) as copy:
         for fact, mentions in kept:
             for m in mentions:
                 narrow = (m.code, fact.t_ms, fact.position, m.parent, m.as_parent)
-                copy.write_row((*narrow, fact.step, fact.site_id, lots.get(m.code, "")))
+                own = fact.step is Step.COMMISSIONING
+                lot_id = fact.lot_id if own else lots.get(m.code, "")
+                copy.write_row((*narrow, fact.step, fact.site_id, lot_id))
     return kept
 
 
@@ -354,7 +356,7 @@ def custody_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> L
         mentions = _mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
         book = _book(cur, mentions, {lot_id}, as_of)
     codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
-    released = lot(conn, lot_id)
+    released = lot(conn, lot_id, as_of)
     if released is None and not codes:
         raise NotFound("unknown_lot", lot_id=lot_id)
     return LotCustody(lot_id, released, hops_of(book, codes), stock_of(book, codes), as_of)
@@ -387,10 +389,10 @@ def _stock_lines(rows: Iterable[Sequence[Any]], holds: Book) -> list[StockLine]:
     return [lines[key].sorted() for key in sorted(lines)]
 
 
-def lot(conn: Connection, lot_id: str) -> dict[str, Any] | None:
-    """Return a released lot, None when there is none."""
+def lot(conn: Connection, lot_id: str, as_of: int | None = None) -> dict[str, Any] | None:
+    """Return a released lot, None when there is none (by then)."""
     with conn.cursor(row_factory=dict_row) as cur:
-        return cur.execute(queries.lot, (lot_id,)).fetchone()
+        return cur.execute(queries.lot, {"lot": lot_id, "as_of": as_of}).fetchone()
 
 
 def lots(
@@ -427,7 +429,7 @@ def _book(
     found = cur.execute(queries.lot_facts, {"lots": named})
     names = [column.name for column in found.description or ()]
     holds = [_stored(names, row) for row in found]
-    doses = dict(cur.execute(queries.read_doses_per_vial).fetchall())
+    doses = dict(cur.execute(queries.read_doses_per_vial, {"as_of": as_of}).fetchall())
     texts = _texts(cur, {m.code for m in mentions})
     return Book(mentions, facts=holds, doses_per_vial=_doses(doses, texts), as_of=as_of)
 
@@ -463,7 +465,7 @@ def _view(fact: Fact) -> dict[str, Any]:
         "occurred_at": datetime.fromtimestamp(fact.t_ms / 1000, UTC),
         "recorded_at": datetime.fromtimestamp(fact.recorded_ms / 1000, UTC),
     }
-    for name in _SCAN_COLUMNS:
+    for name in FIELDS:
         value = getattr(fact, name)
         if name not in _RENAMED and value is not None and value != "":
             found[name] = value

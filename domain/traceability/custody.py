@@ -121,9 +121,12 @@ class Book:
 
     def chain(self, code: int) -> list[Entry]:
         """Return the chain of a code: every fact that happened to it or to its lot, in order."""
+        chain = self._climb(code, ())[0]
+        if not self._lot_facts:
+            return chain
         lot_id = self.progress(code).lot_id
         lot = [Entry(f, code, False, True) for f in self._lot_facts if f.lot_id == lot_id]
-        return sorted([*self._climb(code, ())[0], *lot], key=lambda entry: entry.order)
+        return sorted([*chain, *lot], key=lambda entry: entry.order)
 
     def progress(self, code: int) -> Progress:
         """Return what became of a code outside the pack it is in now (if it is in one)."""
@@ -249,7 +252,8 @@ class Book:
             whole = whole and complete
             for entry in above:
                 if passes_down(entry) and stay.covers(entry.order):
-                    entries.setdefault(entry.fact.fact_id, entry._replace(inherited=True))
+                    passed = entry if entry.inherited else entry._replace(inherited=True)
+                    entries.setdefault(entry.fact.fact_id, passed)
         chain = sorted(entries.values(), key=lambda entry: entry.order)
         if whole:
             self._entries[code] = chain

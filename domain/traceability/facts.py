@@ -7,7 +7,7 @@ shuffled captures give the same chain. A position is only ever used to answer "a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -122,10 +122,11 @@ class Fact:
     reason: str = ""
     all_contents: bool = False  # an unpacking that names no child empties the pack
 
-    @property
-    def order(self) -> Order:
-        """Return where the fact stands among all facts."""
-        return (self.t_ms, self.step, self.fact_id)
+    # Where the fact stands among all facts.
+    order: Order = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", (self.t_ms, self.step, self.fact_id))
 
     def counts(self, as_of: int | None) -> bool:
         """Tell whether the fact was known and not withdrawn at a position (None = now)."""
@@ -144,8 +145,9 @@ class Mention(NamedTuple):
     fact: Fact
 
 
-_FIELDS = frozenset(f.name for f in fields(Fact))
-_COPIED = {cls: tuple(f.name for f in fields(cls) if f.name in _FIELDS) for cls in STEP_OF}
+# The particulars of a fact, by name.
+FIELDS = tuple(f.name for f in fields(Fact) if f.init)
+_COPIED = {cls: tuple(f.name for f in fields(cls) if f.name in FIELDS) for cls in STEP_OF}
 
 
 def fact_of(

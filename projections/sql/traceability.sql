@@ -190,9 +190,10 @@ FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
 SELECT product_id, doses_per_vial FROM product
 
 -- name: relot
--- Facts that came before the commissioning of their code.
+-- Facts that came before the commissioning of their code, or a commissioning that was withdrawn.
+-- A commissioning itself keeps the lot it named: so that lot's past can still be told.
 UPDATE fact f SET lot_id = v.lot_id FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id)
-WHERE f.k = v.k AND f.lot_id <> v.lot_id
+WHERE f.k = v.k AND f.lot_id <> v.lot_id AND f.step <> 10
 
 -- name: stays
 SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%s)
@@ -229,9 +230,15 @@ JOIN rm_traceability.fact f ON f.k = up.k
 JOIN rm_traceability.scan s ON s.position = f.position
 
 -- name: facts_of_lot
--- The facts of a lot's codes, and of packs of other lots (or none) that ever held them.
+-- The facts of a lot's codes, of codes that were once taken for the lot's, and of packs of other
+-- lots (or none) that ever held them.
 WITH RECURSIVE up (k) AS (
-    SELECT DISTINCT parent FROM rm_traceability.fact WHERE lot_id = %(lot)s AND parent IS NOT NULL
+    (
+        SELECT parent FROM rm_traceability.fact WHERE lot_id = %(lot)s AND parent IS NOT NULL
+        UNION
+        SELECT f.k FROM rm_traceability.fact f JOIN rm_traceability.node n ON n.k = f.k
+        WHERE f.lot_id = %(lot)s AND f.step = 10 AND n.lot_id <> %(lot)s
+    )
     UNION
     SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
 )
@@ -275,6 +282,7 @@ SELECT k, code FROM rm_traceability.code_text WHERE k = ANY(%s)
 
 -- name: read_doses_per_vial
 SELECT product_id, doses_per_vial FROM rm_traceability.product
+WHERE %(as_of)s::int8 IS NULL OR position <= %(as_of)s
 
 -- name: stock_now
 -- From the packs that have a place down to what is inside them.
@@ -302,7 +310,8 @@ ORDER BY lot_id LIMIT %(limit)s
 
 -- name: lot
 SELECT lot_id, product_id, lot_number, produced_on, expires_on, lot_release_no, quantity
-FROM rm_traceability.lot WHERE lot_id = %s
+FROM rm_traceability.lot
+WHERE lot_id = %(lot)s AND (%(as_of)s::int8 IS NULL OR position <= %(as_of)s)
 
 -- name: products
 SELECT product_id, name, name_en, specification, holder, doses_per_vial, temperature_c_min,

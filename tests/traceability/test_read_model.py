@@ -211,9 +211,36 @@ def test_given_a_position_when_asked_again_after_more_facts_then_the_same_answer
     with projected(conn, recorded(events[:90])):
         lot = traceability.custody_of_lot(conn, "8474354.C2026946", as_of=80)
         stock = traceability.stock(conn, as_of=80)
-    with projected(conn, recorded(events)):
+    released = facts.LotReleased(
+        lot_id="8474354.C2026946",
+        product_id=PRODUCT,
+        lot_number="C2026946",
+        expires_on=date(2028, 1, 1),
+    )
+    with projected(conn, recorded([*events, told(released, 0)])):
         assert traceability.custody_of_lot(conn, "8474354.C2026946", as_of=80) == lot
+        assert traceability.custody_of_lot(conn, "8474354.C2026946").lot is not None
         assert traceability.stock(conn, as_of=80) == stock
+
+
+def test_given_a_withdrawn_commissioning_when_asked_as_of_before_then_the_lot_had_the_code(
+    conn: psycopg.Connection[Any],
+) -> None:
+    vial = CODES[0]
+    life = [
+        told(made(vial), 1),
+        told(sent("send", vial), 2),
+        told(withdrawn("made"), 3),
+        told(made(vial, lot=f"{PRODUCT}.B2", fact_id="again"), 4),
+    ]
+    with projected(conn, recorded(life[:2])):
+        before = traceability.custody_of_lot(conn, LOT, as_of=2)
+    with projected(conn, recorded(life), 1):
+        assert traceability.custody_of_lot(conn, LOT, as_of=2) == before
+        assert traceability.custody_of_lot(conn, f"{PRODUCT}.B2").stock[0].units == 1
+        assert traceability.lot_codes(conn, LOT) == []
+        with pytest.raises(NotFound):
+            traceability.custody_of_lot(conn, LOT, as_of=3)
 
 
 def test_given_gs1_codes_when_projected_then_kept_by_their_text(
