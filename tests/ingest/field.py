@@ -55,17 +55,13 @@ def register(ledger: Ledger, *devices: str) -> None:
             gateway_stream(GATEWAY),
             GatewayRegistered(site_id=SITE, region_code=REGION, gateway_id=GATEWAY),
         ),
-        (unit_stream(UNIT), _unit(UNIT)),
-        (
-            stream_id("alerting.rule_set", PROFILE),
-            RuleSetPublished(
-                profile_id=PROFILE, version=1, effective_from=PLACED, rules=(HIGH, LOW)
-            ),
-        ),
         (stream_id("traceability.product", PRODUCT), product(PRODUCT)),
     ]
     first = ledger.stream(fixed[0][0]) == []
-    append(ledger, [(stream, 1, event) for stream, event in fixed if first])
+    if first:
+        append(ledger, [(stream, 1, event) for stream, event in fixed])
+        register_unit(ledger, UNIT, PROFILE)
+        publish(ledger, PROFILE, 1, HIGH, LOW)
     for device_id in devices:
         register_device(ledger, device_id)
         append(ledger, [(device_stream(device_id), 2, placed(device_id, UNIT, PLACED))])
@@ -74,6 +70,27 @@ def register(ledger: Ledger, *devices: str) -> None:
 def register_device(ledger: Ledger, device_id: str) -> None:
     """Register a device whose probe stands nowhere yet."""
     append(ledger, [(device_stream(device_id), 1, _device(device_id))])
+
+
+def register_unit(ledger: Ledger, unit_id: str, profile_id: str) -> None:
+    """Register a refrigerator of the site."""
+    event = UnitRegistered(
+        site_id=SITE,
+        region_code=REGION,
+        unit_id=unit_id,
+        kind="refrigerator",
+        name="冰箱",
+        profile_id=profile_id,
+    )
+    append(ledger, [(unit_stream(unit_id), 1, event)])
+
+
+def publish(ledger: Ledger, profile_id: str, version: int, *rules: ThresholdRule) -> None:
+    """Publish the rules of a profile, in force from the beginning."""
+    event = RuleSetPublished(
+        profile_id=profile_id, version=version, effective_from=PLACED, rules=rules
+    )
+    append(ledger, [(stream_id("alerting.rule_set", profile_id), version, event)])
 
 
 def append(ledger: Ledger, events: Iterable[tuple[Any, int, Event]]) -> None:
@@ -108,17 +125,6 @@ def _site() -> SiteRegistered:
         site_no=1,
         name="大武口区疾控",
         kind="county_cdc",
-    )
-
-
-def _unit(unit_id: str) -> UnitRegistered:
-    return UnitRegistered(
-        site_id=SITE,
-        region_code=REGION,
-        unit_id=unit_id,
-        kind="refrigerator",
-        name="冰箱",
-        profile_id=PROFILE,
     )
 
 

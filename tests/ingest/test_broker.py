@@ -215,6 +215,26 @@ def test_given_a_flow_when_the_database_restarts_then_nothing_is_lost_or_doubled
         server.stop()
 
 
+def test_given_a_broker_restart_when_messages_follow_then_they_are_stored(
+    database: Database, ledger: Ledger, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    field.register(ledger)
+    field.register(ledger, "d-reconnected")
+    broker = BrokerServer(tmp_path_factory.mktemp("restarting"), sync="interval")
+    broker.start()
+    try:
+        client_id = f"ingest-{uuid4().hex}"
+        with running(database.app_dsn, broker.server_url, client_id):
+            wait_for_session(broker.gateway_url, client_id, database)
+            publish(broker.gateway_url, [single("d-reconnected", 0, 4.0)])
+            broker.stop()
+            broker.start()
+            publish(broker.gateway_url, [single("d-reconnected", 1, 4.0)])
+            wait_until(lambda: counted(database, "d-reconnected") == (2, 2))
+    finally:
+        broker.stop()
+
+
 def _counted_or_none(database: Database, device_id: str) -> tuple[int, int] | None:
     try:
         return counted(database, device_id)

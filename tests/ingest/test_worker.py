@@ -388,18 +388,60 @@ def test_given_readings_late_and_reversed_when_taken_then_the_same_episodes(
     assert len(episodes(database, device)) == 3
 
 
+@pytest.mark.parametrize("down", [False, True])
 def test_given_an_open_alert_when_the_probe_is_moved_then_it_is_closed_unverified(
-    worker: Worker, device: str, ledger: Ledger, database: Database
+    worker: Worker,
+    device: str,
+    ledger: Ledger,
+    database: Database,
+    clock: ManualClock,
+    down: bool,
 ) -> None:
     worker.take([batch_of(device, 0, WARM[:7])])
     ((*_, resolved),) = episodes(database, device)
     assert resolved is None
+    if down:
+        worker.close()
     moved_at = datetime.fromtimestamp(NOW_MS / 1000, UTC)
     stream = device_stream(device)
     field.append(ledger, [(stream, 3, field.placed(device, "elsewhere", moved_at))])
-    worker.settle()
+    if down:
+        field.started(database.app_dsn, clock).close()
+    else:
+        worker.settle()
     ((*_, recovered, resolved),) = episodes(database, device)
     assert (recovered, resolved) == (None, moved_at)
+
+
+def test_given_stored_readings_when_stricter_rules_are_published_then_judged_again(
+    worker: Worker, ledger: Ledger, database: Database
+) -> None:
+    field.register_device(ledger, "strict")
+    field.register_unit(ledger, "strict-unit", "strict_profile")
+    placing = field.placed("strict", "strict-unit", field.PLACED)
+    field.append(ledger, [(device_stream("strict"), 2, placing)])
+    field.publish(ledger, "strict_profile", 1, field.HIGH)
+    worker.take([batch_of("strict", 0, [5.0, 7.0, 7.0, 7.0, 7.0, 5.0, 5.0, 5.0, 5.0])])
+    assert not episodes(database, "strict")
+    field.publish(ledger, "strict_profile", 2, replace(field.HIGH, limit_c=6.0))
+    worker.settle()
+    ((*_, recovered, resolved),) = episodes(database, "strict")
+    assert recovered is not None
+    assert resolved is not None
+
+
+def test_given_a_message_put_aside_by_a_person_when_sent_again_then_it_stays_aside(
+    worker: Worker, database: Database, telemetry: Telemetry
+) -> None:
+    sent = batch_of("never", 0, [4.0])
+    (refused,) = said(worker.take([sent]))
+    state = "UPDATE quarantine SET state = 'set_aside' WHERE id = %s"
+    database.query(state, refused["id"])
+    before = telemetry.last_position()
+    worker.take([sent])
+    asked = "SELECT state, seen FROM quarantine WHERE id = %s"
+    assert database.query(asked, refused["id"]) == [("set_aside", 2)]
+    assert telemetry.last_position() == before
 
 
 def test_given_stored_readings_when_their_place_is_told_late_then_they_are_judged(
