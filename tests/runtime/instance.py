@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,9 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from runtime.cli import app
+from runtime.terminal import run_told
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,17 +32,43 @@ def environment(**extra: str) -> dict[str, str]:
     return {**env, "PYTHONPATH": str(ROOT), "VAXTRAIL_MQTT_SYNC": "interval", **extra}
 
 
-def run(data: Path, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    return subprocess.run(
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(data: Path, *command: str, **extra: str) -> Done:
+    """Run one command to its end in this process (a new one takes seconds to load)."""
+    out, err = io.StringIO(), io.StringIO()
+    with ExitStack() as changed:
+        changed.enter_context(patch.dict(os.environ, environment(**extra), clear=True))
+        # Logging stays pytest's own.
+        changed.enter_context(patch("runtime.log.configure"))
+        changed.enter_context(redirect_stdout(out))
+        changed.enter_context(redirect_stderr(err))
+        try:
+            status = run_told(lambda: app(["--data", str(data), *command]))
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def run_apart(data: Path, *command: str) -> Done:
+    """Run one command in a process of its own."""
+    done = subprocess.run(
         [sys.executable, "-m", "runtime.cli", "--data", str(data), *command],
-        env=environment(**extra),
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
         cwd=data.parent,
         timeout=100,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @contextmanager
