@@ -180,14 +180,12 @@ def _post(api: Api, found: list[Capture]) -> int:
             now = capture.at
             api.post("/clock", {"now": now.isoformat()})
         try:
-            counts[
-                "repeated" if api.post("/captures", capture.document).get("repeated") else "new"
-            ] += 1
+            counts["new" if api.create("/captures", capture.document) else "known"] += 1
         except Problem as problem:
             counts["refused"] += 1
             print(f"第 {number} 份被拒 / document {number} was refused: {problem}", file=sys.stderr)
     print(
-        f"已采集 / captured: {counts['new']}；重复 / known already: {counts['repeated']}；"
+        f"已采集 / captured: {counts['new']}；重复 / known already: {counts['known']}；"
         f"被拒 / refused: {counts['refused']}"
     )
     return counts["refused"]

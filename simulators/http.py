@@ -29,11 +29,10 @@ class Problem(RuntimeError):
 
 
 class Api:
-    """One base address and one key. `position` is the newest log position a command answered."""
+    """One base address and one key; several threads may use it."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url.rstrip("/")
-        self.position = ""
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {key}"},
@@ -69,7 +68,19 @@ class Api:
         wait_s: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
-        """Send a command; its idempotency key comes from its content, so a repeat is harmless."""
+        """Send a command and return its answer; Problem when refused."""
+        return _body(self._posted(path, body, wait_s, headers), f"POST {path}")
+
+    def create(self, path: str, body: Json) -> bool:
+        """Send a command; tell whether it made something that was not there before."""
+        answer = self._posted(path, body, None, None)
+        _body(answer, f"POST {path}")
+        return answer.status_code == httpx.codes.CREATED
+
+    def _posted(
+        self, path: str, body: Json, wait_s: float | None, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
+        """Post JSON; the idempotency key comes from the content, so a repeat is harmless."""
         content = json.dumps(body, ensure_ascii=False, sort_keys=True)
         sent = {
             "Content-Type": "application/json",
@@ -78,10 +89,7 @@ class Api:
         }
         if wait_s is not None:
             sent["Prefer"] = f"wait={wait_s:g}"
-        answer = self._client.post(path, content=content.encode(), headers=sent)
-        found = _body(answer, f"POST {path}")
-        self.position = answer.headers.get("Vaxtrail-Position", self.position)
-        return found
+        return self._client.post(path, content=content.encode(), headers=sent)
 
     def follow(self, *, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until the read models show all that the logs held at the time of this call."""

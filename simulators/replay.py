@@ -196,7 +196,7 @@ def _keep_evidence(api: Api, path: Path, file: LoggerFile) -> int:
             "kind": file.kind,
             "device_serial": file.serial,
             "note": f"{file.summary_days} daily summaries, no readings",
-            "content": base64.b64encode(path.read_bytes()).decode(),
+            "content_base64": base64.b64encode(path.read_bytes()).decode(),
         },
     )
     print(

@@ -122,7 +122,7 @@ def show(summary: Summary, console: Console | None = None) -> None:
         "数目相符：发布 − 重复 − 隔离 = 存入 / the numbers agree"
         if summary.balanced
         else "数目不符！ / THE NUMBERS DO NOT AGREE: something was lost or doubled",
-        f"接口 / API: {summary.url}/api/v1   文档 / documentation: {summary.url}/docs",
+        f"接口 / API: {summary.url}/api/v1   说明 / description: {summary.url}/api/v1/openapi.json",
         *_curl_lines(summary),
     ]
     for line in lines:
@@ -193,7 +193,8 @@ def _told_lines(told: list[Json]) -> list[str]:
 
 
 def _custody(custody: Json, path: tuple[str, ...]) -> Table:
-    hops = [hop for hop in custody["hops"] if hop["site_id"] in path]
+    shown = {"", *path}
+    hops = [h for h in custody["hops"] if {h["site_id"], h["to_site_id"]} <= shown]
     table = _table(
         f"批次流向 / custody of lot {custody['lot']} ({' → '.join(path)}; "
         f"{len(hops)}/{len(custody['hops'])})",
