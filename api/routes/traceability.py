@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import uuid4
 
 from fastapi import Path, Query, Response
@@ -20,11 +21,14 @@ from api.schemas import Body, Day, Items, Moment, Name, Note, Text
 from domain.registry import model as registry
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
+from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from domain.traceability import model
+from domain.traceability.events import FactWithdrawn
 from domain.traceability.facts import STEP_OF, FactEvent
 from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, products_of
 from projections import traceability as read
+from store.envelope import Meta
 
 router = module_router("traceability")
 
@@ -45,6 +49,9 @@ SCANNERS = (
 CLOCK_AHEAD_MAX = timedelta(minutes=5)
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
 LOT_NUMBER_PATTERN = r"^[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
+_SCANNED = re.compile(r"([A-Za-z0-9_-]{1,64})\.([0-9]{1,7})\.([0-9]{1,13})")
+# Versions of a scanner's stream: boot * 2^40 + seq, boot below 2^22.
+SEQ_COUNT, VERSION_COUNT = 2**40, 2**62
 FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
 
 
@@ -153,7 +160,7 @@ class ScanIn(Body):
 
 
 class Fact(Body):
-    """A fact as recorded by this interface."""
+    """A fact as a person or a scanner stated it."""
 
     fact_id: str
     step: str
@@ -278,23 +285,19 @@ def record_scan(
 
 @router.get("/scans/{fact_id}", response_model=Fact)
 def read_scan(fact_id: FactInPath, who: Reader, deps: DepsOf) -> Response:
-    """Return a fact that was recorded by this interface."""
-    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
-    told = [(e.event, e.meta) for e in envelopes if isinstance(e.event, FactEvent)]
-    if not told or not who.covers(told[0][1].region_code):
-        raise NotFound("unknown_fact", fact_id=fact_id)
-    fact, meta = told[0]
+    """Return a fact that a person or a scanner stated."""
+    told, withdrawn = _fact(deps, who, fact_id)
+    meta = told.meta
     return json_answer(
         {
             "fact_id": fact_id,
-            "step": STEP_OF[type(fact)].name.lower(),
-            "site_id": fact.site_id,
-            "codes": fact.codes,
+            "step": STEP_OF[type(told.event)].name.lower(),
+            "site_id": told.event.site_id,
+            "codes": told.event.codes,
             "occurred_at": meta.occurred_at,
             "recorded_at": meta.recorded_at,
-            "withdrawn": len(envelopes) > len(told),
-        },
-        headers={"ETag": f'"{envelopes[-1].originator_version}"'},
+            "withdrawn": withdrawn,
+        }
     )
 
 
@@ -307,6 +310,7 @@ def withdraw_fact(
 ) -> Response:
     """Declare an earlier fact wrong; it stays visible for any `as_of` before this."""
     region = _site_region(call.deps, who, body.site)
+    _fact(call.deps, who, fact_id)
     decision = decide(
         model.evolve_scan,
         model.Scan(),
@@ -323,6 +327,30 @@ def withdraw_fact(
         location=f"{PREFIX}/scans/{fact_id}",
         meta=call.meta(region_code=region, reason=body.reason),
     )
+
+
+class _Told(NamedTuple):
+    event: FactEvent
+    meta: Meta
+
+
+def _fact(deps: Deps, who: Principal, fact_id: str) -> tuple[_Told, bool]:
+    """Return a fact in the caller's region and whether it was withdrawn, else NotFound."""
+    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
+    withdrawn = any(isinstance(e.event, FactWithdrawn) for e in envelopes)
+    scanned = _SCANNED.fullmatch(fact_id)
+    if scanned:
+        # By MQTT: the scanner's own stream, at the version that boot and sequence make.
+        version = int(scanned[2]) * SEQ_COUNT + int(scanned[3])
+        stream = stream_id("traceability.scanner", scanned[1])
+        if version < VERSION_COUNT:
+            envelopes += deps.ledger.stream(stream, after_version=version - 1)[:1]
+    for envelope in envelopes:
+        event = envelope.event
+        if isinstance(event, FactEvent) and event.fact_id == fact_id:
+            who.require_seen(envelope.meta.region_code, "unknown_fact", fact_id=fact_id)
+            return _Told(event, envelope.meta), withdrawn
+    raise NotFound("unknown_fact", fact_id=fact_id)
 
 
 def _site_region(deps: Deps, who: Principal, site_id: str) -> str:

@@ -176,3 +176,33 @@ def test_given_a_document_when_captured_twice_then_the_same_answer(
     with api.client(Role.PLATFORM, "640205") as other:
         refused = other.post("/api/v1/captures", json=document | {"creationDate": "x"})
         assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+
+
+def test_given_a_fact_when_withdrawn_then_gone_from_the_chain_but_told(
+    api: Api, chain: httpx.Client
+) -> None:
+    body = scan(api.clock.now(), site="dwk-cdc", step="holding", reason="误扫", fact_id="wrong")
+    assert chain.post("/api/v1/scans", json=body).status_code == 201
+    why = {"site": "dwk-cdc", "reason": "误扫"}
+    with api.client(Role.CDC, "640205") as other:
+        assert other.get("/api/v1/scans/wrong").status_code == 404
+    with api.client(Role.CDC, "640202") as own:
+        assert own.get("/api/v1/scans/wrong").json()["withdrawn"] is False
+        assert own.post("/api/v1/scans/wrong/withdrawal", json=why).status_code == 200
+        assert own.get("/api/v1/scans/wrong").json()["withdrawn"] is True
+        assert own.post("/api/v1/scans/nothing/withdrawal", json=why).status_code == 404
+    found = chain.get(PATH).json()
+    assert "wrong" not in {entry["fact_id"] for entry in found["chain"]}
+    assert [fact["fact_id"] for fact in found["withdrawn"]] == ["wrong"]
+    assert found["withdrawn"][0]["withdrawal_reason"] == "误扫"
+
+
+def test_given_people_in_a_chain_when_an_administrator_asks_then_not_shown(
+    api: Api, chain: httpx.Client
+) -> None:
+    body = scan(api.clock.now(), site="dwk-cdc", step="dispensing", recipient="p-1", dose=1)
+    assert chain.post("/api/v1/scans", json=body).status_code == 201
+    assert "p-1" not in chain.get(PATH).text
+    with api.client(Role.CLINIC, "640202") as clinic:
+        seen = [entry.get("recipient") for entry in clinic.get(PATH).json()["chain"]]
+        assert "p-1" in seen
