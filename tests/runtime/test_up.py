@@ -171,6 +171,24 @@ def test_given_database_alone_when_asked_then_managed_by_up_and_open_to_psql(up:
     assert asked.stdout.strip() == "vaxtrail_owner", asked.stderr
 
 
+def test_given_addresses_of_other_servers_when_started_then_none_of_its_own(
+    database: Any, broker: Any
+) -> None:
+    with (
+        open_folder() as folder,
+        running(
+            folder / "data",
+            VAXTRAIL_DATABASE_URL=database.app_dsn,
+            VAXTRAIL_OWNER_DATABASE_URL=database.owner_dsn,
+            VAXTRAIL_MQTT_URL=broker.server_url,
+        ) as up,
+    ):
+        assert set(up.instance["pids"]) == PARTS - {"postgres", "broker"}
+        refused = run(up.data, "backup", str(folder / "backup"))
+        assert refused.returncode == 1
+        assert "内置" in refused.stderr
+
+
 def test_given_killed_supervisor_when_started_again_then_nothing_left_and_nothing_lost() -> None:
     with open_folder() as folder:
         data = folder / "data"

@@ -1,0 +1,61 @@
+"""The doctor: finds what is wrong with a machine and names the mend in both languages."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from runtime import doctor
+from runtime.doctor import Finding
+from runtime.settings import Settings, load
+from tests.runtime.instance import run
+
+
+def _found(settings: Settings, name: str) -> Finding:
+    return next(finding for finding in doctor.examine(settings) if finding.name == name)
+
+
+def test_given_sound_machine_when_examined_then_every_look_is_told_twice(tmp_path: Path) -> None:
+    findings = list(doctor.examine(load({}, data=tmp_path / "data")))
+    assert {f.name for f in findings} >= {"python", "venv", "glibc", "null device", "postgres"}
+    assert all(f.zh and f.en for f in findings)
+    assert all(f.ok for f in findings if f.name in {"python", "postgres", "broker", "null device"})
+    assert "✓ broker" in run(tmp_path / "data", "doctor").stdout
+
+
+def test_given_null_device_replaced_by_a_file_when_examined_then_the_mend_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tmp_path / "null"
+    plain.touch()
+    monkeypatch.setattr(doctor, "NULL_DEVICE", plain)
+    finding = _found(load({}), "null device")
+    assert not finding.ok
+    assert "mknod" in finding.zh
+    assert "mknod" in finding.en
+
+
+def test_given_port_in_use_when_examined_then_named_by_its_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        finding = _found(load({"VAXTRAIL_API_PORT": str(port)}), "ports")
+    assert not finding.ok
+    assert f"VAXTRAIL_API_PORT {port}" in finding.en
+
+
+def test_given_full_disk_when_examined_then_not_ok() -> None:
+    assert not _found(load({"VAXTRAIL_DISK_FREE_MIN_PCT": "99.99"}), "disk").ok
+
+
+def test_given_settings_when_shown_then_secrets_are_not(tmp_path: Path) -> None:
+    shown = run(tmp_path, "config", "show", VAXTRAIL_SMTP_URL="smtp://a:secret@b")
+    assert "secret" not in shown.stdout
+    assert "api_host" in shown.stdout
+    assert "# api_port" in run(tmp_path, "config", "template").stdout
+    assert run(tmp_path, "config", "show", VAXTRAIL_NONSENSE="1").returncode == 1
+    assert run(tmp_path, "status").returncode == 3
+    assert run(tmp_path, "db", "status").returncode == 3
