@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ingest.batch import NOWHERE, Batch, Item
+from ingest.batch import NOWHERE, Batch, Item, Report
 from ingest.scans import Scan
 from ingest.wire import Message
 
@@ -52,5 +52,7 @@ def _body(item: Item) -> tuple[str, dict[str, object]]:
             return "ack", body | ({"conflict": item.conflicting} if item.conflicting else {})
         case Scan():
             return "ack", {"boot": content.boot, "seq": content.seq}
+        case Report():
+            return "ack", {"ts": content.ts_ms}
         case _:
             return "", {}

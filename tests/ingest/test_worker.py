@@ -268,7 +268,7 @@ def test_given_reports_when_repeated_then_each_is_one_event(
     door = message(f"{BASE}/event/{device}", {"kind": "door", "ts": NOW_MS, "open": True})
     on = message(f"{BASE}/status", {"online": True, "boot": 1})
     off = message(f"{BASE}/status", {"online": False, "boot": 1})
-    worker.take([door, door, on, on])
+    assert said(worker.take([door, door, on, on])) == [{"v": 1, "ts": NOW_MS}] * 2
     worker.take([door, on, off, off])
     worker.take([on])
     reported = events_of(telemetry, before, DeviceReported)
