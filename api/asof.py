@@ -47,14 +47,12 @@ AsOf = Annotated[
 def followed(deps: Deps) -> int:
     """Return the ledger position that every read model has reached."""
     with deps.pool.connection() as conn:
-        row: Any = conn.execute(_SQL.followed).fetchone()
-    return int(row[0])
+        return shown_now(conn).ledger
 
 
-def shown_now(deps: Deps) -> Position:
+def shown_now(conn: psycopg.Connection[Any]) -> Position:
     """Return the position that answers are computed at when none is asked for."""
-    with deps.pool.connection() as conn:
-        row: Any = conn.execute(_SQL.now).fetchone()
+    row: Any = conn.execute(_SQL.now).fetchone()
     return Position(*row)
 
 
@@ -69,30 +67,29 @@ def last(deps: Deps) -> Position:
     return Position(deps.ledger.last_position(), deps.telemetry.last_position())
 
 
-def resolve(deps: Deps, as_of: str | None) -> Position:
+def resolve(deps: Deps, conn: psycopg.Connection[Any], as_of: str | None) -> Position:
     """Return the position to answer at: the one asked for, else what the read models know now.
 
     Invalid("bad_as_of") for a time that does not exist; Invalid("as_of_ahead") for a position the
     logs have not reached; Busy("read_model_behind") for one the read models have not.
     """
     if as_of is None:
-        return shown_now(deps)
+        return shown_now(conn)
     written = _POSITION.fullmatch(as_of)
-    asked = Position(int(written[1]), int(written[2])) if written else _at(deps, as_of)
+    asked = Position(int(written[1]), int(written[2])) if written else _at(deps, conn, as_of)
     if asked.ledger > deps.ledger.last_position():
         raise Invalid("as_of_ahead", field="as_of", value=as_of)
     if asked.telemetry > deps.telemetry.last_position():
         raise Invalid("as_of_ahead", field="as_of", value=as_of)
-    if asked.ledger > followed(deps):
+    if asked.ledger > shown_now(conn).ledger:
         raise Busy("read_model_behind")
     return asked
 
 
-def _at(deps: Deps, as_of: str) -> Position:
+def _at(deps: Deps, conn: psycopg.Connection[Any], as_of: str) -> Position:
     try:
         moment = datetime.fromisoformat(as_of).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Invalid("bad_as_of", field="as_of", value=as_of) from None
-    with deps.pool.connection() as conn:
-        row: Any = conn.execute(_SQL.telemetry_before, (moment,)).fetchone()
+    row: Any = conn.execute(_SQL.telemetry_before, (moment,)).fetchone()
     return Position(deps.ledger.position_at(moment), int(row[0]))

@@ -242,8 +242,8 @@ def read_code_custody(
 ) -> Response:
     """Return the chain of one code, as known at a position or time."""
     text = canonical(code)
-    at = asof.resolve(deps, as_of)
     with deps.pool.connection() as conn:
+        at = asof.resolve(deps, conn, as_of)
         found = read.custody_of_code(conn, text, at.ledger)
         sites = _sites_seen(conn, who, found.chain, found.withdrawn)
         if sites is None:
@@ -279,8 +279,8 @@ def read_lot_custody(
     temperatures: bool = True,
 ) -> Response:
     """Return the chain of a lot hop by hop with its temperatures, and its stock by place."""
-    at = asof.resolve(deps, as_of)
     with deps.pool.connection() as conn:
+        at = asof.resolve(deps, conn, as_of)
         found = read.custody_of_lot(conn, lot_id, at.ledger)
         hops = [_hop(hop) for hop in found.hops]
         sites = _sites_seen(conn, who, hops)
@@ -312,9 +312,9 @@ def list_stock(
     as_of: AsOf = None,
 ) -> Response:
     """List stock by place, lot and status; goods on their way stand at the place they go to."""
-    at = asof.resolve(deps, as_of)
     key = page.after_key(str, str, str) or ("", "", "")
     with deps.pool.connection() as conn:
+        at = asof.resolve(deps, conn, as_of)
         sites = _stock_sites(conn, who.narrowed(region), site_id)
         lines = read.stock(conn, sites, at.ledger if as_of else None)
     rows = [line for line in lines if (line.site_id, line.lot_id, line.status) > key]

@@ -168,8 +168,8 @@ def read_readings(
     if device is None or not who.covers(device.registered.region_code):
         raise NotFound("unknown_device", device_id=device_id)
     t0, t1 = _span(deps.clock.now(), since, until)
-    at = asof.resolve(deps, as_of)
     with deps.pool.connection() as conn:
+        at = asof.resolve(deps, conn, as_of)
         found = read.readings(
             conn,
             device_id=device_id,
