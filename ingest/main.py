@@ -33,18 +33,20 @@ def run(
     regions: Sequence[str],
     clock: Clock,
     stop: StopEvent,
-    metrics_port: int | None = None,
+    metrics_address: str = "",
     may_read: Callable[[], bool] = _always,
     client_id: str = CLIENT_ID,
 ) -> None:
     """Receive, store and acknowledge until `stop` is set.
 
-    regions: 6-digit codes whose messages are taken; none = all. may_read: asked about twice a
+    regions: 6-digit codes whose messages are taken; none = all. metrics_address: host:port where
+    this process shows its figures, nowhere when empty. may_read: asked about twice a
     second; while False nothing is read and the broker keeps the messages (disk nearly full).
     AlreadyRunning when another ingest has the database; SubscriptionRefused by the broker.
     """
-    if metrics_port is not None:
-        start_http_server(metrics_port, addr="127.0.0.1")
+    if metrics_address:
+        host, _, port = metrics_address.rpartition(":")
+        start_http_server(int(port), addr=host)
     worker = Worker(app_dsn, clock, stop)
     try:
         worker.start()

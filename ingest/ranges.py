@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 BOOT_SHIFT = 40
 SEQ_END = 1 << BOOT_SHIFT
-# The boot number kept for devices that send no sequence: their seq is a time (see wire.py).
-BOOT_UNSEQUENCED = (1 << 22) - 1
 
 Ranges = list[int]
 

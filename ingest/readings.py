@@ -17,10 +17,10 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.alerting.watch import to_datetime
-from domain.cold_chain.events import ReadingConflict, ReadingsRecorded
+from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingConflict, ReadingsRecorded
 from domain.shared.ids import stream_id
 from ingest.batch import Batch, Item, Row
-from ingest.ranges import BOOT_UNSEQUENCED, add, new_runs, version_of
+from ingest.ranges import add, new_runs, version_of
 from ingest.rows import envelope_of, queries
 from ingest.state import Values, values_of
 from ingest.wire import Message

@@ -22,8 +22,9 @@ from typing import Annotated
 
 import msgspec
 
+from domain.cold_chain.events import BOOT_UNSEQUENCED
 from domain.cold_chain.model import CHANNEL_ALIASES, CHANNEL_PATTERN
-from ingest.ranges import BOOT_UNSEQUENCED, SEQ_END
+from ingest.ranges import SEQ_END
 from ingest.refusals import Refused
 
 # Contract: bytes of a message (unpacked) and readings in it; more is refused whole.

@@ -55,7 +55,7 @@ def rows_of(stored: StoredEvent) -> Iterator[tuple[Any, ...]]:
     for n, ts_ms in enumerate(event.ts_ms):
         values = tuple(_value(event, name, n) for name in CHANNELS)
         extra = {k: v for k in others if (v := event.columns[k][n]) is not None}
-        identity = (event.device_id, event.boot, event.seq + n, ts_ms, event.backfill)
+        identity = (event.device_id, event.boot, event.seq_of(n), ts_ms, event.backfill)
         yield (*identity, *values, extra or None)
 
 

@@ -78,7 +78,7 @@ def run_ingest(settings: Settings) -> None:
             regions=settings.regions,
             clock=open_clock(settings.clock, settings.data),
             stop=stop_event(),
-            metrics_port=settings.metrics_port or None,
+            metrics_address=settings.ingest_metrics,
             may_read=disk_guard(settings),
         )
 

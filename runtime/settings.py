@@ -64,10 +64,10 @@ class Settings(BaseSettings):
     api_port: Port | None = Field(
         None, description="API 端口；不填则自选 | port of the API; else a free one"
     )
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        0,
-        description="独立运行的服务在此端口给出自身指标，0 为不给出"
-        " | where a service run on its own shows its metrics, 0 = nowhere",
+    ingest_metrics: Annotated[str, Field(pattern=r"^$|^[0-9A-Za-z.:_-]+:[0-9]{1,5}$")] = Field(
+        "",
+        description="接入进程自身指标的监听地址 主机:端口；不填则不给出"
+        " | host:port where ingest shows its own metrics (queue, commits); nowhere when empty",
     )
     public_url: str = Field(
         "", description="告警信息中的网址前缀 | address people reach, used in alert messages"

@@ -44,6 +44,10 @@ class Log(Application[UUID]):
         settings["POSTGRES_PORT"] = str(parts.get("port") or 5432)
         settings["POSTGRES_PASSWORD"] = str(parts.get("password") or "")
         super().__init__(env=settings)
+        # The library takes these five only; TLS, several hosts and the like go to the pool itself.
+        rest = {key: value for key, value in parts.items() if key not in {*names, "password"}}
+        pool = self.datastore.pool
+        pool.kwargs = {**cast(dict[str, Any], pool.kwargs), **rest}
 
     @property
     def datastore(self) -> PostgresDatastore:

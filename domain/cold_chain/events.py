@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 
 from domain.shared.events import Event
 
+# The boot of devices that number nothing: no real boot reaches it.
+BOOT_UNSEQUENCED = 2**22 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageProfileDefined(Event):
@@ -122,6 +125,12 @@ class ReadingsRecorded(Event):
     columns: dict[str, tuple[float | None, ...]]
     received_ms: int
     backfill: bool = False
+
+    def seq_of(self, n: int) -> int:
+        """Return the sequence number of row `n`."""
+        if self.boot == BOOT_UNSEQUENCED:
+            return self.seq + self.ts_ms[n] - self.ts_ms[0]
+        return self.seq + n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.ranges import BOOT_UNSEQUENCED
+from domain.cold_chain.events import BOOT_UNSEQUENCED
 from ingest.refusals import REASONS, Refused
 from ingest.wire import READINGS_MAX, TS_MS_MIN, Message, decode
 
