@@ -91,6 +91,12 @@ class Api:
             sent["Prefer"] = f"wait={wait_s:g}"
         return self._client.post(path, content=content.encode(), headers=sent)
 
+    def remove(self, path: str) -> None:
+        """Remove a thing if it is there."""
+        answer = self._client.delete(path)
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            _body(answer, f"DELETE {path}")
+
     def follow(self, *, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until the read models show all that the logs held at the time of this call."""
         wanted = _ledger(self.get("/position")["position"])

@@ -192,4 +192,5 @@ def register(api: Api, system: System, *, mail: bool) -> None:
         "severity_min": "minor",
     }
     for body in (*told, hook):
+        api.remove(f"/recipients/{body['recipient_id']}")  # of an earlier demonstration
         api.post("/recipients", body)
