@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 import psycopg
 import structlog
+from eventsourcing import persistence
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -55,6 +56,14 @@ CODE_OF_STATUS = {
     415: "unsupported_media_type",
 }
 RETRY_AFTER_S = 2
+# The database is away or all connections are taken, as the two drivers in use say it.
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    psycopg.OperationalError,
+    PoolTimeout,
+    TooManyRequests,
+    persistence.InterfaceError,
+    persistence.OperationalError,
+)
 
 _log = structlog.get_logger()
 
@@ -196,6 +205,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    for kind in (psycopg.OperationalError, PoolTimeout, TooManyRequests):
+    for kind in UNAVAILABLE:
         app.add_exception_handler(kind, _on_database)
     app.add_exception_handler(Exception, _on_defect)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from psycopg_pool import ConnectionPool
 
-from api.app import discover
+from api.app import create_app, discover
 from api.auth import KEYS_AGE_MAX_S
+from api.deps import Deps
 from api.errors import PROBLEM_JSON
 from api.paging import encode
 from api.routing import ModuleRoute, module_router
 from domain.shared.roles import Role
+from store.logs import Ledger, Telemetry
 from tests.api.conftest import Api
 from tests.api.world import WORLD, build
+from tests.conftest import free_port
 
 ROUTES = [r for router in discover() for r in router.routes if isinstance(r, ModuleRoute)]
 # Roles that may do exactly the same are one: the first of each stands for all.
@@ -260,3 +266,23 @@ def test_given_the_read_models_followed_when_position_asked_then_both_are_told(
 ) -> None:
     body = world.get("/api/v1/position").json()
     assert body["position"] == body["followed"]
+
+
+def test_given_no_database_when_asked_then_503_and_when_to_try_again(
+    api: Api, ledger: Ledger, telemetry: Telemetry
+) -> None:
+    nowhere = f"host=127.0.0.1 port={free_port()} dbname=none user=none"
+    pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+        nowhere, min_size=0, max_size=1, timeout=0.2, open=True
+    )
+    app = create_app(Deps(ledger, telemetry, pool, api.clock, dict))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get(SITES, headers={"Authorization": "Bearer any"})
+
+    answer = asyncio.run(ask())
+    pool.close()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "2"
