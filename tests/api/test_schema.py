@@ -10,6 +10,7 @@ import pytest
 
 from tests.api.conftest import Api
 from tests.api.world import build
+from tests.conftest import Database
 
 SEED = "20261122"
 # Examples an operation in the fuzzing phase; beside those of the other phases.
@@ -17,7 +18,9 @@ EXAMPLES = "5"
 
 
 @pytest.mark.timeout(300)
-def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api) -> None:
+def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(
+    api: Api, database: Database
+) -> None:
     with api.client() as client:
         build(client)
     program = Path(sys.executable).with_name("schemathesis")
@@ -35,3 +38,5 @@ def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(api: Api)
         timeout=280,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    # Whatever was taken in, the read models could take too.
+    assert database.query("SELECT follower, topic, error FROM dead_letter LIMIT 5") == []
