@@ -45,8 +45,14 @@ _ROOT = Path(__file__).parent.parent
 
 
 def up(settings: Settings) -> None:
-    """Run the whole tree until SIGTERM or SIGINT. Refusal, StartFailed."""
+    """Run the whole tree until SIGTERM or SIGINT. Refusal, StartFailed.
+
+    A folder that was begun keeps its kind of clock; only another one asked for is refused.
+    """
     data = settings.data
+    if "clock" not in settings.model_fields_set:
+        kind = folder.clock_kind(data, settings.clock)
+        settings = settings.model_copy(update={"clock": kind})
     folder.begin(data, settings.clock)
     with folder.owned(data):
         stop_on_signals()
@@ -121,7 +127,7 @@ class Tree:
             "OWNER_DATABASE_URL": instance.owner_dsn if owner else "",
             "MQTT_URL": instance.mqtt_server_url,
             "API_PORT": str(self._api_port),
-            "METRICS_PORT": "0",
+            "CLOCK": self._settings.clock,
         }
         env = {k: v for k, v in os.environ.items() if k not in _replaced(values)}
         env.update({PREFIX + name: value for name, value in values.items()})
