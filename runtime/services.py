@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 END_SECONDS = 15.0
 INGEST_LOCK_SECONDS = 30.0  # the time a killed predecessor may take to go
 POOL_MIN, POOL_MAX = 4, 8
+POOL_WAIT_SECONDS = 2.0  # then 503 busy, rather than keep people waiting
 
 
 def urls(settings: Settings) -> tuple[str, str]:
@@ -95,7 +96,12 @@ def run_api(settings: Settings) -> None:
     app_dsn = _session(app_dsn, "api")
     disk = disk_guard(settings)
     pool: ConnectionPool[psycopg.Connection[tuple[object, ...]]] = ConnectionPool(
-        app_dsn, min_size=POOL_MIN, max_size=POOL_MAX, kwargs={"autocommit": True}, open=True
+        app_dsn,
+        min_size=POOL_MIN,
+        max_size=POOL_MAX,
+        timeout=POOL_WAIT_SECONDS,
+        kwargs={"autocommit": True},
+        open=True,
     )
     with pool, Ledger(app_dsn) as ledger, Telemetry(app_dsn) as telemetry:
         deps = Deps(

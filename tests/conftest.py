@@ -25,6 +25,8 @@ from runtime.postgres import PostgresServer
 from store.logs import Ledger, Telemetry
 from store.migrate import migrate
 
+pytest_plugins = ["tests.served"]
+
 START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
 _numbers = count(1)
 

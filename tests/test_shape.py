@@ -48,6 +48,7 @@ def sources() -> list[Path]:
         "projections/{}.py",
         "projections/sql/{}.sql",
         "api/routes/{}.py",
+        "api/texts/{}.py",
         "tests/{}/golden_rows.jsonl",
         "docs/modules/{}.md",
     ],

@@ -17,7 +17,7 @@ from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from store.envelope import Envelope, Meta
 from tests.alerts.notices_of import FIRED_AT, fired
-from tests.api.conftest import Api
+from tests.served import Api
 
 ALERTS, RECIPIENTS, RULE_SETS = "/api/v1/alerts", "/api/v1/recipients", "/api/v1/rule-sets"
 COMMENT = {"comment": "已到现场"}

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from domain.shared.roles import Role
-from tests.api.conftest import Api
 from tests.api.world import CODE, LOT, build, scan
+from tests.served import Api
 
 PATH = f"/api/v1/codes/{CODE}/custody"
 

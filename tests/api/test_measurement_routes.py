@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from domain.shared.roles import Role
-from tests.api.conftest import Api
 from tests.api.world import build
 from tests.conftest import Database
+from tests.served import Api
 
 READINGS = "/api/v1/readings"
 SPAN = {"device_id": "dwk-log-1", "from": "2026-03-02T00:00:00Z", "to": "2026-03-02T04:00:00Z"}

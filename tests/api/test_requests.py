@@ -20,9 +20,9 @@ from api.paging import encode
 from api.routing import ModuleRoute, module_router
 from domain.shared.roles import Role
 from store.logs import Ledger, Telemetry
-from tests.api.conftest import Api
 from tests.api.world import WORLD, build
 from tests.conftest import free_port
+from tests.served import Api
 
 ROUTES = [r for router in discover() for r in router.routes if isinstance(r, ModuleRoute)]
 # Roles that may do exactly the same are one: the first of each stands for all.

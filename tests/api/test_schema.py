@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import Api
 from tests.api.world import build
 from tests.conftest import Database
+from tests.served import Api
 
 SEED = "20261122"
 # Examples an operation in the fuzzing phase; beside those of the other phases.

@@ -1,0 +1,35 @@
+"""What refusals of alerting say, in Chinese and in English, by code."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "unknown_alert": ("没有这条告警", "There is no such alert"),
+    "already_acknowledged": ("这条告警已有人处理", "Somebody has taken this alert on already"),
+    "alert_withdrawn": (
+        "这条告警已撤销，无需处理",
+        "This alert was withdrawn: nothing is to be done",
+    ),
+    "alert_closed": ("这条告警已关闭", "This alert is closed"),
+    "comment_required": ("请说明现场情况或已采取的措施", "Say what was found or done"),
+    "recipient_exists": ("接收人 {recipient_id} 已存在", "Recipient {recipient_id} exists already"),
+    "unknown_recipient": ("没有这个接收人", "There is no such recipient"),
+    "bad_address": ("接收地址不正确", "The address is not acceptable"),
+    "rules_not_later": (
+        "新规则须在现行版本（{effective_from}）之后生效",
+        "New rules must take effect after the present ones ({effective_from})",
+    ),
+    "rule_side_changed": (
+        "规则 {rule_id} 不能改变方向，请另设编号",
+        "Rule {rule_id} cannot change its side: give it another id",
+    ),
+    "bad_rule_count": ("规则数须为 1 至 {count_max} 条", "There must be 1 to {count_max} rules"),
+    "duplicate_rule_id": ("规则编号 {rule_id} 重复", "Rule id {rule_id} is given twice"),
+    "bad_side": ("方向须为 high 或 low", "The side is high or low"),
+    "bad_severity": ("没有告警级别 {value}", "There is no severity {value}"),
+    "bad_limit": ("限值 {value} ℃ 超出可测范围", "No probe measures a limit of {value} °C"),
+    "bad_hysteresis": ("回差 {value} ℃ 不正确", "A hysteresis of {value} °C is not acceptable"),
+    "bad_duration": (
+        "字段 {field} 的时长 {value} 分钟不正确",
+        "Field {field}: a duration of {value} min is not acceptable",
+    ),
+}

@@ -1,0 +1,46 @@
+"""What refusals of cold_chain say, in Chinese and in English, by code."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "bad_unit_kind": ("没有设备类型 {value}", "There is no kind of unit {value}"),
+    "bad_channel": (
+        "通道须为 1 至 16 个互不相同的小写名称：{value}",
+        "Channels are 1 to 16 distinct lower-case names: {value}",
+    ),
+    "bad_interval": (
+        "记录间隔须在 1 至 86400 秒之间",
+        "The interval lies between 1 and 86,400 seconds",
+    ),
+    "bad_limits": (
+        "温度下限须低于上限，且在 −200 至 100 ℃ 之内",
+        "The lower limit must be below the upper one, both within −200 to 100 °C",
+    ),
+    "naive_time": ("字段 {field} 的时间须带时区", "The time in field {field} needs an offset"),
+    "empty_file": ("文件是空的", "The file is empty"),
+    "unknown_profile": ("没有存储条件 {profile_id}", "There is no storage profile {profile_id}"),
+    "unknown_unit": ("没有这台设备", "There is no such unit"),
+    "unknown_gateway": ("没有这个网关", "There is no such gateway"),
+    "unknown_device": ("没有这个记录仪", "There is no such device"),
+    "unknown_channel": ("记录仪没有通道 {value}", "The device has no channel {value}"),
+    "already_placed": (
+        "记录仪 {device_id} 的通道 {channel} 在同一时刻已有另一条安放记录",
+        "Channel {channel} of device {device_id} was placed or removed at that very moment",
+    ),
+    "not_placed": (
+        "记录仪 {device_id} 的通道 {channel} 当时不在任何设备中",
+        "Channel {channel} of device {device_id} stood in no unit then",
+    ),
+    "bad_base64": ("字段 {field} 不是有效的 Base64", "Field {field} is not valid Base64"),
+    "bad_span": (
+        "起止时间须先后有序，且不超过 {days} 天",
+        "The span must run forwards and not exceed {days} days",
+    ),
+    "unknown_evidence": ("没有文件 {sha256}", "There is no file {sha256}"),
+    "unknown_message": ("隔离区没有消息 {id}", "There is no message {id} in quarantine"),
+    "already_resolved": ("消息 {id} 已处理", "Message {id} is resolved already"),
+    "bad_topic": (
+        "主题的 {field} 不符合约定",
+        "Level {field} of the topic is not of the agreed form",
+    ),
+}

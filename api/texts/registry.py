@@ -1,0 +1,22 @@
+"""What refusals of registry say, in Chinese and in English, by code."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "bad_text": (
+        "字段 {field} 须为一行文字，最多 {length_max} 个字符",
+        "Field {field} must be one line of text, at most {length_max} characters",
+    ),
+    "bad_site_kind": ("没有场所类型 {value}", "There is no kind of site {value}"),
+    "bad_site_no": ("场所序号须在 1 至 99999 之间", "A site number lies between 1 and 99999"),
+    "bad_coordinates": (
+        "坐标须成对给出：北纬 3–54 度，东经 73–136 度",
+        "Coordinates come in pairs: latitude 3 to 54, longitude 73 to 136 degrees",
+    ),
+    "unknown_organisation": ("没有这个机构", "There is no such organisation"),
+    "unknown_site": ("没有这个场所", "There is no such site"),
+    "already_registered": (
+        "已按别的内容登记过，不同的字段：{differs}",
+        "Registered already with other particulars; these differ: {differs}",
+    ),
+}

@@ -1,0 +1,61 @@
+"""What refusals of traceability say, in Chinese and in English, by code."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "bad_code": (
+        "“{value}”不是追溯码（{reason}）",
+        "{value} is no supervision code ({reason})",
+    ),
+    "bad_product": (
+        "产品标识 {value} 须为追溯码前 7 位或 GTIN-14",
+        "Product id {value} must be the first 7 digits of its codes, or a GTIN-14",
+    ),
+    "bad_lot": (
+        "失效日期 {value} 须晚于生产日期",
+        "The expiry {value} must be later than the day of production",
+    ),
+    "unknown_product": ("没有登记这个产品", "No such product is registered"),
+    "unknown_lot": ("没有批次 {lot_id}", "There is no lot {lot_id}"),
+    "unknown_code": ("没有追溯码 {code} 的记录", "Nothing is recorded of code {code}"),
+    "unregistered_code": (
+        "追溯码 {value} 的产品 {product_id} 尚未登记",
+        "Product {product_id} of code {value} is not registered",
+    ),
+    "unknown_step": ("没有步骤 {value}", "There is no step {value}"),
+    "missing_field": (
+        "步骤 {step} 须给出字段 {field}",
+        "Step {step} needs field {field}",
+    ),
+    "too_many_codes": (
+        "一次扫码最多 {max} 个追溯码",
+        "One scan holds at most {max} codes",
+    ),
+    "clock_ahead": (
+        "时间 {value} 比系统时间晚 5 分钟以上",
+        "The time {value} is more than 5 minutes ahead",
+    ),
+    "unknown_fact": ("没有记录 {fact_id}", "There is no fact {fact_id}"),
+    "already_withdrawn": ("记录 {fact_id} 已撤销", "Fact {fact_id} was withdrawn already"),
+    "unknown_capture": ("没有文档 {sha256}", "There is no document {sha256}"),
+    "epcis_not_a_document": (
+        "不是 EPCIS 2.0 文档（EPCISDocument）",
+        "This is no EPCIS 2.0 document (EPCISDocument)",
+    ),
+    "epcis_unsupported_step": (
+        "不支持的 EPCIS 事件：{type}，业务步骤 {step}",
+        "EPCIS event {type} with business step {step} is not supported",
+    ),
+    "epcis_missing_field": (
+        "EPCIS 事件缺少字段 {field} 或其格式不对",
+        "Field {field} of an EPCIS event is missing or malformed",
+    ),
+    "epcis_bad_time": (
+        "EPCIS 事件的 {field} 须为带时区的时间",
+        "{field} of an EPCIS event must be a time with its offset",
+    ),
+    "code_key_collision": (
+        "两个 GS1 码的内部键相同：{codes}",
+        "Two GS1 codes have the same key: {codes}",
+    ),
+}
