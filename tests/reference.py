@@ -1,13 +1,15 @@
-"""The reference of docs/, made from the code: events, routes, settings, commands, rules, refusals.
+"""The reference of docs/, made from the code: commands, settings, refusals, a page a module.
 
 `make docs` writes it; a test fails while a page differs from what the code says.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from typing import Any
 import click
 import typer.main
 
-from api.app import discover
+import api.routes
 from api.messages import CATALOGUE
 from api.routing import ModuleRoute
 from domain.alerting.rules import SHIPPED
 from domain.shared.events import event_class, topics
+from domain.shared.roles import Role
+from ingest.refusals import REASONS
 from runtime.cli import app
 from runtime.settings import Settings
 from store.mapper import load_event_classes
@@ -45,39 +49,69 @@ def _type_name(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
-def events() -> str:
-    """Return the page of all stored events."""
+def module(stem: str) -> str:
+    """Return the page of one module: its routes, its events, its refusals."""
+    shown = [
+        f"# {stem}\n",
+        f"{_first_line(importlib.import_module(f'domain.{stem}'))}\n",
+        "## 接口 · Routes\n",
+        _table("route | permission | roles | what it does", _routes(stem)) + "\n",
+        "## 事件 · Events\n\nStored under these TOPICs for ever; fields as stored today.\n",
+        *_events(stem),
+    ]
+    if stem == "alerting":
+        shown += ["## 随附规则 · Shipped rules\n", *_rules()]
+    shown += ["## 拒绝代码 · Codes of refusals\n", _refusals(_texts(stem))]
+    return "\n".join(shown)
+
+
+def _events(stem: str) -> Iterator[str]:
     load_event_classes()
-    parts = ["# 事件 · Events\n", "Stored under these TOPICs for ever; fields as stored today.\n"]
     for topic in topics():
-        if topic.startswith("test."):
-            continue
-        kind = event_class(topic)
-        hints = typing.get_type_hints(kind)
-        parts.append(f"## `{topic}` · v{kind.VERSION}\n\n{_first_line(kind)}\n")
-        shown = ((f"`{f.name}`", f"`{_type_name(hints[f.name])}`") for f in fields(kind))  # type: ignore[arg-type]  # every event class is a dataclass
-        parts.append(_table("field | type", shown) + "\n")
-    return "\n".join(parts)
+        if topic.partition(".")[0] == stem:
+            kind = event_class(topic)
+            hints = typing.get_type_hints(kind)
+            yield f"### `{topic}` · v{kind.VERSION}\n\n{_first_line(kind)}\n"
+            names = [f.name for f in fields(kind)]  # type: ignore[arg-type]  # all are dataclasses
+            rows = ((f"`{name}`", f"`{_type_name(hints[name])}`") for name in names)
+            yield _table("field | type", rows) + "\n"
 
 
-def routes() -> str:
-    """Return the page of all routes with their permissions."""
+def _routes(stem: str) -> Iterator[tuple[object, ...]]:
+    router = importlib.import_module(f"api.routes.{stem}").router
+    for route in router.routes:
+        if isinstance(route, ModuleRoute):
+            methods = ", ".join(sorted(route.methods or ()))
+            roles = ", ".join(sorted(role.value for role in route.allowed.roles))
+            yield (
+                f"`{methods} {route.path}`",
+                f"`{route.allowed.permission}`",
+                "everybody" if route.allowed.roles >= set(Role) else roles,
+                _first_line(route.endpoint),
+            )
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        for router in discover():
-            for route in router.routes:
-                if isinstance(route, ModuleRoute):
-                    methods = ", ".join(sorted(route.methods or ()))
-                    roles = ", ".join(sorted(role.value for role in route.allowed.roles))
-                    yield (
-                        f"`{methods} {route.path}`",
-                        f"`{route.allowed.permission}`",
-                        "everybody" if len(route.allowed.roles) > 30 else roles,
-                        _first_line(route.endpoint),
-                    )
 
-    text = "# 接口 · HTTP API\n\nThe whole of it: `/api/v1/openapi.json` of a running instance.\n\n"
-    return text + _table("route | permission | roles | what it does", rows()) + "\n"
+def _rules() -> Iterator[str]:
+    for profile in SHIPPED.values():
+        rows = (
+            (
+                f"`{r.rule_id}`",
+                f"{'>' if r.side == 'high' else '<'} {r.limit_c} °C",
+                f"{r.raise_after_min:g} min",
+                f"{r.clear_after_min:g} min",
+                f"{r.hysteresis_c:g} °C",
+                f"{r.max_gap_min:g} min",
+                r.severity,
+            )
+            for r in profile.rules
+        )
+        head = "rule | bad | raise after | clear after | hysteresis | gap | severity"
+        yield f"### `{profile.profile_id}`\n\n{profile.source}\n\n{_table(head, rows)}\n"
+
+
+def _refusals(texts: Mapping[str, tuple[str, str]]) -> str:
+    rows = ((f"`{code}`", *texts[code]) for code in sorted(texts))
+    return _table("code | 中文 | English", rows) + "\n"
 
 
 def settings() -> str:
@@ -109,56 +143,48 @@ def commands() -> str:
     return "# 命令 · Commands\n\n" + _table("command | 作用 | what it does", shown) + "\n"
 
 
-def rules() -> str:
-    """Return the page of the shipped alert rules."""
-    parts = ["# 告警规则 · Shipped alert rules\n"]
-    for profile in SHIPPED.values():
-        shown = (
-            (
-                f"`{r.rule_id}`",
-                f"{'>' if r.side == 'high' else '<'} {r.limit_c} °C",
-                f"{r.raise_after_min:g} min",
-                f"{r.clear_after_min:g} min",
-                f"{r.hysteresis_c:g} °C",
-                f"{r.max_gap_min:g} min",
-                r.severity,
-            )
-            for r in profile.rules
-        )
-        parts.append(f"## `{profile.profile_id}`\n\n{profile.source}\n")
-        parts.append(
-            _table("rule | bad | raise after | clear after | hysteresis | gap | severity", shown)
-            + "\n"
-        )
-    return "\n".join(parts)
-
-
 def refusals() -> str:
-    """Return the page of all codes of refusals."""
-    shown = ((f"`{code}`", *CATALOGUE[code]) for code in sorted(CATALOGUE))
-    return "# 拒绝代码 · Codes of refusals\n\n" + _table("code | 中文 | English", shown) + "\n"
+    """Return the page of the refusals that belong to no module."""
+    modules = {code for stem in stems() for code in _texts(stem)}
+    shared = {code: text for code, text in CATALOGUE.items() if code not in modules}
+    text = "# 拒绝代码 · Codes of refusals\n\nEach module's own are on its page.\n\n"
+    reasons = ((f"`{code}`", zh, en) for code, zh, en in sorted(REASONS.values()))
+    quarantine = "\n## 隔离原因 · Reasons of quarantine\n\n"
+    return text + _refusals(shared) + quarantine + _table("code | 中文 | English", reasons) + "\n"
 
 
 def index() -> str:
     """Return the list of the pages."""
-    names = [name for name in PAGES if name != "README.md"]
-    return "# 参考 · Reference\n\n" + "\n".join(f"- [{n[:-3]}]({n})" for n in names) + "\n"
+    return (
+        "# 参考 · Reference\n\n- [命令 commands](commands.md)\n- [设置 settings](settings.md)\n"
+        "- [拒绝代码 refusals](refusals.md)\n- [各模块 modules](modules): "
+        "routes, permissions, events, refusals, one page each\n\n"
+        "The whole HTTP interface: `/api/v1/openapi.json` of a running instance.\n"
+    )
+
+
+def stems() -> list[str]:
+    """Return the modules that have routes."""
+    return [module.name for module in pkgutil.iter_modules(api.routes.__path__)]
+
+
+def _texts(stem: str) -> dict[str, tuple[str, str]]:
+    texts: dict[str, tuple[str, str]] = importlib.import_module(f"api.texts.{stem}").TEXTS
+    return texts
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "README.md": index,
     "commands.md": commands,
-    "events.md": events,
-    "http.md": routes,
     "refusals.md": refusals,
-    "rules.md": rules,
     "settings.md": settings,
 }
 
 
 def render() -> dict[Path, str]:
     """Return what every page should hold."""
-    return {FOLDER / name: NOTE + page() for name, page in PAGES.items()}
+    pages = {FOLDER / name: NOTE + page() for name, page in PAGES.items()}
+    return pages | {FOLDER / "modules" / f"{stem}.md": NOTE + module(stem) for stem in stems()}
 
 
 if __name__ == "__main__":

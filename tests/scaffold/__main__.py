@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 from string import Template
@@ -58,9 +59,16 @@ def main(arguments: list[str]) -> None:
     """Write the module named on the command line, then its golden rows and reference."""
     if len(arguments) != 1 or not arguments[0]:
         refuse("用法：make module NAME=telemedicine", "usage: make module NAME=telemedicine")
-    for file in write(arguments[0]):
-        sys.stdout.write(f"{file.relative_to(ROOT)}\n")
+    written = write(arguments[0])
+    # The order of imports depends on the name.
+    files = [str(file) for file in written if file.suffix == ".py"]
+    for words in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *words, *files], cwd=ROOT, check=True)
     importlib.import_module("tests.store.golden").add_missing()
+    page = ROOT / "docs" / "reference" / "modules" / f"{arguments[0]}.md"
+    page.write_text(importlib.import_module("tests.reference").render()[page], encoding="utf-8")
+    for file in (*written, ROOT / "tests" / arguments[0] / "golden_rows.jsonl", page):
+        sys.stdout.write(f"{file.relative_to(ROOT)}\n")
 
 
 if __name__ == "__main__":
