@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool
 
 from alerts import messages
 from alerts.channels.channel import Channel, Message, Permanent, Undelivered
-from domain.alerting.rules import SEVERITIES
+from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from projections.shared import org_tree
 from store.sql import load_queries
 
@@ -80,7 +80,11 @@ class Sender:
     def expand(self) -> int:
         """Put down who must be told of each new notice; return how many notices it were."""
         count = 0
-        values = {"now": self._now(), "severities": list(SEVERITIES)}
+        values = {
+            "now": self._now(),
+            "severities": list(SEVERITIES),
+            "history_after": HISTORY_AFTER,
+        }
         with self._pool.connection() as conn, conn.transaction():
             conn.execute(queries.take_turn)
             while conn.execute(queries.expand_next, values).fetchone() is not None:

@@ -26,7 +26,7 @@ from domain.alerting.events import (
     RuleSetPublished,
 )
 from domain.alerting.model import AlertEvent, Status
-from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION
+from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
 from projections.projection import Projection
 from store.envelope import Envelope, Meta, Recorded
 from store.sql import load_queries
@@ -211,6 +211,8 @@ def _next_due(row: AlertRow) -> datetime | None:
     after = steps.due_after_min(row.level + 1)
     if row.state not in (Status.FIRING, ACKNOWLEDGED) or after is None:
         return None
+    if row.detected_at - row.fired_at > HISTORY_AFTER:
+        return None
     before = steps.due_after_min(row.level) or 0 if row.level else 0
     due_at = row.due_at + timedelta(minutes=after - before)
     if row.acknowledged_at is None:
@@ -249,19 +251,30 @@ def alerts(
 ) -> list[AlertRow]:
     """Return up to `limit` alerts of a region (a prefix of its code), the newest first.
 
-    `before`: (fired_at, alert_id) of the last alert of the page before.
+    The peak of an open alert is that of its readings so far. `before`: (fired_at, alert_id) of the
+    last alert of the page before.
     """
     fired_at, alert_id = before or (None, None)
     asked = {"region": region, "state": state, "site_id": site_id, "severity": severity}
     page = {"fired_at": fired_at, "alert_id": alert_id, "limit": limit}
     with conn.cursor(row_factory=class_row(AlertRow)) as cur:
-        return cur.execute(queries.alerts, {**asked, **page}).fetchall()
+        return _with_peaks(conn, cur.execute(queries.alerts, {**asked, **page}).fetchall())
 
 
 def alert(conn: psycopg.Connection[Any], alert_id: str) -> AlertRow | None:
-    """Return one alert, None when there is none."""
+    """Return one alert, None when there is none; an open one with its peak so far."""
     with conn.cursor(row_factory=class_row(AlertRow)) as cur:
-        return cur.execute(queries.alert, (alert_id,)).fetchone()
+        found = _with_peaks(conn, cur.execute(queries.alert, (alert_id,)).fetchall())
+    return found[0] if found else None
+
+
+def _with_peaks(conn: psycopg.Connection[Any], rows: list[AlertRow]) -> list[AlertRow]:
+    """Give open alerts the peak that the engine keeps with the probe: events tell it at the end."""
+    open_ids = [row.alert_id for row in rows if row.resolved_at is None]
+    if not open_ids:
+        return rows
+    peaks = dict(conn.execute(queries.peaks_so_far, (open_ids,)).fetchall())
+    return [replace(row, peak_c=peaks.get(row.alert_id, row.peak_c)) for row in rows]
 
 
 def due(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:

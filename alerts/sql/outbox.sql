@@ -5,7 +5,8 @@ SELECT pg_advisory_xact_lock(7203401)
 -- name: expand_next
 -- The oldest notice that nobody has been put down for, as one row for each recipient.
 -- Systems (webhook) get every event of their region. People get what is fired or escalated to their
--- level; what comes after, they get when they were told of the alert before.
+-- level; what comes after, they get when they were told of the alert before. What fired long
+-- before it was found rouses no people.
 WITH taken AS (
     SELECT o.*, (
         SELECT f.payload ->> 'site_id' FROM outbox f
@@ -27,6 +28,9 @@ WITH taken AS (
         AND array_position(%(severities)s::text[], r.severity_min)
             <= array_position(%(severities)s::text[], t.severity)
         AND (r.channel = 'webhook' OR CASE
+            WHEN t.kind = 'fired'
+                AND t.created_at - (t.payload ->> 'fired_at')::timestamptz > %(history_after)s
+                THEN false
             WHEN t.kind IN ('fired', 'escalated') THEN r.level <= t.level
             ELSE EXISTS (SELECT FROM delivery d
                          WHERE d.alert_id = t.alert_id AND d.recipient_id = r.recipient_id) END)

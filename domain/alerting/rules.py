@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from domain.shared.errors import Invalid
 from domain.shared.ids import checked_name
@@ -143,6 +144,12 @@ ESCALATION: Mapping[str, Escalation] = {
 # Minutes for which an acknowledgement holds escalation back; then it goes on, unless the alert is
 # over. A severity without an entry is held back for good. Source: cold-chain rules of the field.
 ACKNOWLEDGED_FOR_MIN: Mapping[str, int] = {"critical": 30, "major": 120}
+
+# An alert found later than this after it fired (in a logger's file, after a long outage) is
+# history: it stands in the inbox and goes to subscribed systems, but rouses nobody and never
+# escalates.
+# Source: cold-chain rules of the field, late data.
+HISTORY_AFTER = timedelta(hours=24)
 
 
 def checked_rules(rules: Sequence[ThresholdRule]) -> tuple[ThresholdRule, ...]:

@@ -80,6 +80,16 @@ ORDER BY fired_at DESC, alert_id DESC LIMIT %(limit)s
 -- name: alert
 SELECT * FROM rm_alerting.alert WHERE alert_id = %s
 
+-- name: peaks_so_far
+-- The engine's state of the rules that are firing, which ingest keeps with each device.
+SELECT a.alert_id, (f.state ->> 'peak_c')::float8
+FROM rm_alerting.alert a
+JOIN device_no d ON d.device_id = a.device_id
+JOIN device_state s ON s.device_no = d.device_no
+CROSS JOIN LATERAL (SELECT s.rules #> ARRAY[a.channel, 'active', a.rule_id] AS state) f
+WHERE a.alert_id = ANY (%s)
+  AND (f.state ->> 'fired_ms')::bigint = round(extract(epoch FROM a.fired_at) * 1000)
+
 -- name: due
 -- Alerts whose next level is to be told by now, the longest due first.
 SELECT alert_id FROM rm_alerting.alert

@@ -263,3 +263,15 @@ def test_given_all_of_this_when_rebuilt_then_the_same_rows(
     checked = runner.check(database.app_dsn, "alerting")
     assert checked.same
     assert checked.live["alert"][0] > 10
+
+
+def test_given_alert_found_in_old_data_when_read_then_no_level_will_ever_be_due(
+    ledger: Ledger, following: Runner
+) -> None:
+    day = 24 * 60
+    late = Alert(ledger, following).write(at=0)
+    late.write(fired(alert_id=late.alert_id, severity="critical"), at=day + 1)
+    assert late.row().escalate_at is None
+    prompt = Alert(ledger, following)
+    prompt.write(fired(alert_id=prompt.alert_id, severity="critical"), at=day)
+    assert prompt.row().escalate_at == after(day + 10)

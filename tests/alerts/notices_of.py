@@ -62,10 +62,15 @@ def escalated(level: int) -> AlertEscalated:
 
 
 def noticed(
-    event: Event, version: int, *, severity: str = "major", region_code: str = "640202"
+    event: Event,
+    version: int,
+    *,
+    severity: str = "major",
+    region_code: str = "640202",
+    at: datetime = FIRED_AT,
 ) -> Notice:
-    """Return the outbox row of an event at a version of its stream."""
-    meta = Meta(occurred_at=FIRED_AT, recorded_at=FIRED_AT)
+    """Return the outbox row of an event at a version of its stream, recorded `at`."""
+    meta = Meta(occurred_at=at, recorded_at=at)
     envelope = Envelope(EPISODE, version, event, meta)
     return notices.notice(envelope, severity=severity, region_code=region_code)
 

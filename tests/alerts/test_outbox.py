@@ -264,3 +264,15 @@ def last_error(pool: Pool) -> tuple[str, str]:
 def states(pool: Pool) -> dict[str, int]:
     with pool.connection() as conn:
         return dict(conn.execute("SELECT state, count(*) FROM delivery GROUP BY state").fetchall())
+
+
+@pytest.mark.parametrize(("hours", "told"), [(24, ["keeper", "system"]), (25, ["system"])])
+def test_given_alert_found_in_old_data_when_expanded_then_systems_learn_it_and_nobody_is_roused(
+    pool: Pool, sender: Sender, hook: Hook, clock: ManualClock, hours: int, told: list[str]
+) -> None:
+    add_recipient(pool, "keeper", "keeper@x.example")
+    add_recipient(pool, "system", hook.url)
+    found_at = clock.advance(hours=hours)
+    tell(pool, noticed(fired(), 1, at=found_at), noticed(resolved(), 2, at=found_at))
+    sender.expand()
+    assert sorted({recipient for recipient, *_ in deliveries(pool)}) == told

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from domain.alerting.events import AlertFired
 from domain.cold_chain.events import (
     DeviceReported,
     GatewayReported,
@@ -23,6 +24,8 @@ from domain.cold_chain.model import device_stream
 from domain.shared.events import Event
 from ingest.batch import Received
 from ingest.worker import AlreadyRunning, Worker
+from projections import alerting
+from projections.runner import Runner
 from runtime.postgres import PostgresServer
 from store.logs import Ledger, Telemetry
 from tests.conftest import Database, ManualClock
@@ -360,6 +363,23 @@ def test_given_a_warm_spell_when_taken_then_alert_episode_and_notice_in_one_comm
     position = ledger.last_position()
     worker.take([batch_of(device, 0, WARM)])
     assert ledger.last_position() == position, "a repetition tells nothing"
+
+
+def test_given_an_open_alert_when_it_grows_warmer_then_the_inbox_shows_its_peak_so_far(
+    worker: Worker, device: str, database: Database, ledger: Ledger
+) -> None:
+    before = ledger.last_position()
+    worker.take([batch_of(device, 0, [9.0] * 4)])
+    worker.take([batch_of(device, 4, [12.5, 11.0])])
+    (found,) = [r.envelope.event for r in ledger.read(before, 10)]
+    assert isinstance(found, AlertFired)
+    assert found.peak_c == 9.0
+    following = Runner(database.app_dsn)
+    following.follow_once()
+    shown = alerting.alert(following.conn, found.alert_id)
+    following.close()
+    assert shown is not None
+    assert shown.peak_c == 12.5
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
