@@ -143,10 +143,11 @@ def check(
     name: Annotated[str | None, typer.Argument(help="全部 | all when left out")] = None,
 ) -> None:
     """与影子重建比对摘要 | compare read models with a rebuild, by digest."""
-    from projections import runner
+    from projections import readings, runner
 
     dsn = database_url(settings_of(ctx))
-    names = [name] if name else [listed.name for listed in runner.listing(dsn)]
+    everything = [*(listed.name for listed in runner.listing(dsn)), readings.NAME]
+    names = [name] if name else everything
     checked = [runner.check(dsn, each) for each in names]
     show(
         "比对 | compared",
