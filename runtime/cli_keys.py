@@ -14,6 +14,7 @@ from domain.accounts.model import api_key_stream, evolve, issue_key
 from domain.shared.decide import decide
 from domain.shared.events import Event
 from domain.shared.roles import Role
+from runtime.refusal import Refusal
 from runtime.services import database_url
 from runtime.settings import Settings
 from runtime.terminal import clock_of, end, say, settings_of
@@ -119,7 +120,12 @@ def import_csv(ctx: typer.Context, kind: Kind, file: Path) -> None:
 
     settings = settings_of(ctx)
     with Ledger(database_url(settings)) as ledger:
-        report = import_file(kind.value, file, ledger, meta_of(settings))
+        try:
+            report = import_file(kind.value, file, ledger, meta_of(settings))
+        except OSError as error:
+            raise Refusal(
+                f"无法读取文件 {file}", f"Cannot read {file} ({error.strerror})."
+            ) from error
     say(
         f"新增 {report.created}，未变 {report.unchanged}，错误 {len(report.errors)}",
         f"{report.created} new, {report.unchanged} unchanged, {len(report.errors)} wrong",
