@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from simulators import wire
 from simulators.city import org_code
@@ -152,15 +153,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--master", type=Path, help="organisations, products, lots (JSON)")
     parser.add_argument("--readings", type=Path, help="readings of the devices (CSV)")
     given = parser.parse_args(argv)
+    if not (given.files or given.master or given.readings):
+        raise BadFile("没有给出文件 / no file was given")
     found = list(captures(given.files))
-    master = _master(given.master) if given.master else {}
+    commands = _master(given.master, found) if given.master else []
     series = read_series(given.readings) if given.readings else {}
     api, publisher = connect("capture")
     try:
-        if master:
-            commands = master_commands(master, [capture.document for capture in found])
-            for path, body in commands:
-                api.post(path, body)
+        for path, body in commands:
+            api.post(path, body)
+        if commands:
             print(f"已登记 / registered: {len(commands)}")
         refused = _post(api, found) if found else 0
         if series:
@@ -212,11 +214,13 @@ def _publish(api: Api, publisher: Publisher, found: dict[str, Series]) -> int:
     return len(publisher.tally.refusals)
 
 
-def _master(path: Path) -> Json:
-    found = _json(_text(path))
-    if not isinstance(found, dict) or not {"organisations", "products", "lots"} <= found.keys():
-        raise BadFile(f"主数据文件格式错误 / this is no master file: {path}")
-    return found
+def _master(path: Path, found: Iterable[Capture]) -> list[tuple[str, Json]]:
+    """Return the commands of a master file. BadFile when it is none."""
+    master: Any = _json(_text(path))
+    try:
+        return master_commands(master, [capture.document for capture in found])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadFile(f"主数据文件格式错误 / this is no master file: {path}: {error!r}") from error
 
 
 def _text(path: Path) -> str:
@@ -271,14 +275,18 @@ def _events(documents: Iterable[Json]) -> Iterator[Json]:
 
 
 def _lots_told(documents: Iterable[Json]) -> dict[str, tuple[str, str]]:
-    """Return lot number -> (expiry, lot release number) as first told in the documents."""
+    """Return lot number -> (expiry, lot release number) as first told, whatever came first."""
     told: dict[str, tuple[str, str]] = {}
-    for event in _events(documents):
+    for event in sorted(_events(documents), key=_happened):
         about = event.get("ilmd", {})
         if "cbvmda:itemExpirationDate" in about:
             facts = (about["cbvmda:itemExpirationDate"], about.get("vax:lotReleaseNo", ""))
             told.setdefault(str(about.get("cbvmda:lotNumber")), facts)
     return told
+
+
+def _happened(event: Json) -> tuple[str, str]:
+    return str(event.get("eventTime", "")), str(event.get("eventID", ""))
 
 
 def _default_expiry(documents: Iterable[Json]) -> str:
