@@ -12,11 +12,13 @@ import pytest
 
 from domain.cold_chain import model, rules
 from domain.cold_chain.events import (
+    BOOT_UNSEQUENCED,
     DeviceRegistered,
     EvidenceKept,
     GatewayRegistered,
     ProbePlaced,
     ProbeRemoved,
+    ReadingsRecorded,
     UnitRegistered,
 )
 from domain.shared.errors import Conflict, Invalid, NotFound
@@ -260,3 +262,22 @@ def test_given_things_when_streams_asked_then_all_differ() -> None:
         model.evidence_stream("x"),
     ]
     assert len(set(streams)) == len(streams)
+
+
+def test_given_readings_when_numbered_then_by_row_or_by_time() -> None:
+    readings = ReadingsRecorded(
+        device_id="TH-1",
+        boot=3,
+        seq=10,
+        ts_ms=(60_000, 180_000),
+        columns={"t1": (4.0, 4.1)},
+        received_ms=200_000,
+    )
+    assert [readings.seq_of(n) for n in range(2)] == [10, 11]
+    by_time = replace(readings, boot=BOOT_UNSEQUENCED)
+    assert [by_time.seq_of(n) for n in range(2)] == [10, 120_010]
+
+
+def test_given_a_version_nobody_wrote_when_upcast_then_refused() -> None:
+    with pytest.raises(TypeError, match="no upcaster"):
+        DeviceRegistered.upcast(7, {})
