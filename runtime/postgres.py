@@ -166,6 +166,10 @@ class PostgresServer:
         wait_until(lambda: not any(map(alive, workers)), SHARED_MEMORY_SECONDS)
         for pid in filter(alive, workers):
             stop_pid(pid, ((signal.SIGQUIT, 10.0),))
+        # PostgreSQL takes a dead postmaster that nobody has reaped yet (in a container perhaps
+        # nobody ever will), or a process that was given its number since, for a running one.
+        if not any(pids_working_in(self.pgdata, "postgres")):
+            (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
         return found + workers
 
     def _initdb(self) -> None:

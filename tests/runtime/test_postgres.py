@@ -66,6 +66,22 @@ def test_given_committed_rows_when_killed_and_started_then_all_there(data: Path)
         server.stop()
 
 
+def test_given_killed_server_that_nobody_reaped_when_started_then_it_starts(data: Path) -> None:
+    server, follower = PostgresServer(data), PostgresServer(data)
+    server.start()
+    pid = server.pid
+    assert pid is not None
+    try:
+        os.kill(pid, signal.SIGKILL)  # it is this process's child, and stays one until asked for
+        assert wait_until(lambda: not alive(pid), 5.0)
+        assert Path(f"/proc/{pid}").exists()
+        follower.start()
+        assert follower.running
+    finally:
+        follower.stop()
+        server.stop()
+
+
 def test_given_stale_pid_file_of_another_process_when_started_then_that_one_is_left_alone(
     data: Path,
 ) -> None:
