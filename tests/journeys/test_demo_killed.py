@@ -292,16 +292,11 @@ def identities(messages: Iterable[Message]) -> Iterator[Identity]:
 
 def watch(data: Path, pgdata: Path, most: Counter[str], over: threading.Event) -> None:
     """Note how many servers and ingests there were on a folder at the same time."""
+    before: dict[str, set[int]] = {"postgres": set(), "ingest": set()}
     while not over.wait(0.02):
-        servers = set(pids_working_in(pgdata, "postgres"))
-        masters = [pid for pid in servers if _parent(pid) not in servers]
-        intakes = [p for p in pids_with_argument(str(data)) if command_line(p)[-1:] == ["ingest"]]
-        most["postgres"] = max(most["postgres"], len(masters))
-        most["ingest"] = max(most["ingest"], len(intakes))
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+        # A server's child looks like the server until it has given itself a name: one look later.
+        servers = {pid for pid in pids_with_argument(str(pgdata)) if "-D" in command_line(pid)}
+        intakes = {p for p in pids_with_argument(str(data)) if command_line(p)[-1:] == ["ingest"]}
+        for name, seen in (("postgres", servers), ("ingest", intakes)):
+            most[name] = max(most[name], len(seen & before[name]))
+            before[name] = seen
