@@ -59,7 +59,8 @@ def test_given_the_chain_in_order_when_captured_then_every_code_has_its_facts(
     of_lot = [c["state"] for c in custody.values() if c["state"]["lot_id"] == lot]
     assert of_lot
     assert all(state["recalled"] for state in of_lot)
-    assert any(entry.get("temperatures") for entry in custody[CODES[0]]["chain"])
+    received = [e for found in custody.values() for e in found["chain"] if e["step"] == "receiving"]
+    assert any(entry.get("device_id") and "transport_c_max" in entry for entry in received)
 
 
 def test_given_the_chain_shuffled_when_captured_then_the_same_answers(in_order: Answers) -> None:
