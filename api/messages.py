@@ -44,8 +44,8 @@ _SHARED = {
         "Field {field} takes 1 to 64 letters, digits, _ and -",
     ),
     "bad_region": (
-        "字段 {field} 须为 6 位行政区划代码",
-        "Field {field} must be a 6-digit region code (GB/T 2260)",
+        "字段 {field} 须为 6 位行政区划代码，前两位为现有省份（GB/T 2260）",
+        "Field {field} must be a 6-digit region code of an existing province (GB/T 2260)",
     ),
     "bad_org_code": (
         "字段 {field} 不是有效的统一社会信用代码",

@@ -12,8 +12,9 @@ NAMESPACE = UUID("6f0c5f8e-5a0e-5d5b-9d43-2b4c1a7e9f10")
 
 # What may stand in one level of an MQTT topic (site, gateway, device, scanner, unit).
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-# GB/T 2260: province, prefecture, county, two digits each; 00 below the level meant.
-REGION_PATTERN = r"^[1-9][0-9]{5}$"
+# GB/T 2260: province, prefecture, county, two digits each; 00 below the level meant. The provinces
+# are a closed list; below them codes come and go, so any digits are taken.
+REGION_PATTERN = r"^(1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12])[0-9]{4}$"
 # The region of a grant for the whole country; nothing else lies in it.
 WHOLE_COUNTRY = "000000"
 # GB 32100-2015: 18 characters, letters without I, O, S, V, Z.
@@ -41,7 +42,7 @@ def checked_name(value: str, field: str) -> str:
 
 
 def checked_region(value: str, field: str = "region_code") -> str:
-    """Return a 6-digit GB/T 2260 code; Invalid("bad_region") otherwise."""
+    """Return a GB/T 2260 code of an existing province; Invalid("bad_region") otherwise."""
     if not _REGION.fullmatch(value):
         raise Invalid("bad_region", field=field, value=value)
     return value

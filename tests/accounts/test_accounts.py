@@ -55,6 +55,7 @@ def test_given_revoked_key_when_issued_then_conflict() -> None:
         ("digest", "A" * 64, "bad_digest"),
         ("role", "root", "unknown_role"),
         ("region_code", "0", "bad_region"),
+        ("region_code", "999999", "bad_region"),
         ("label", "a\tb", "bad_text"),
     ],
 )

@@ -81,10 +81,17 @@ def test_given_any_text_when_checked_then_storable_in_one_line(text: str) -> Non
         assert accepted.encode().decode() == text
 
 
-@pytest.mark.parametrize("value", ["640202\n", "64020２", "040202", "6402020"])
+@pytest.mark.parametrize(
+    "value", ["640202\n", "64020２", "040202", "6402020", "999999", "164000", "000000", "910000"]
+)
 def test_given_a_wrong_region_when_checked_then_refused(value: str) -> None:
     with pytest.raises(Invalid):
         checked_region(value)
+
+
+@pytest.mark.parametrize("value", ["110101", "460000", "500103", "659001", "710000", "820000"])
+def test_given_a_region_of_a_province_when_checked_then_taken(value: str) -> None:
+    assert checked_region(value) == value
 
 
 def test_given_keys_when_streams_named_then_no_two_meet() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import pytest
@@ -12,10 +11,8 @@ from stdnum.cn import uscc
 
 from domain.registry import model
 from domain.registry.events import OrganisationRegistered, SiteChanged, SiteRegistered
-from domain.shared import regions
 from domain.shared.errors import Conflict, Invalid, NotFound
-from domain.shared.ids import checked_org_code, covers, org_check_character
-from domain.shared.regions import REGIONS
+from domain.shared.ids import checked_org_code, org_check_character
 from tests.spec import spec
 
 CODE = "12640200454500015" + org_check_character("12640200454500015")
@@ -175,22 +172,3 @@ def _accepts(code: str) -> bool:
         return checked_org_code(code) == code
     except Invalid:
         return False
-
-
-def test_given_a_retired_code_when_asked_then_its_successor() -> None:
-    retired = {"640203": "640205", "640204": "640202", "532522": "532503", "532526": "532504"}
-    for code, now in retired.items():
-        assert regions.successor(code) == now
-        assert REGIONS[code].valid_to is not None
-    assert regions.successor("110101") == "110101"
-
-
-def test_given_the_regions_when_read_then_consistent() -> None:
-    for code, region in REGIONS.items():
-        assert covers(code, code)
-        assert region.zh
-        assert region.en
-        assert bool(region.successor) == (region.valid_to is not None)
-        assert (region.valid_from or date.min) < (region.valid_to or date.max)
-        if region.successor:
-            assert regions.successor(code) in REGIONS
