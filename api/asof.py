@@ -70,13 +70,14 @@ def last(deps: Deps) -> Position:
 def resolve(deps: Deps, conn: psycopg.Connection[Any], as_of: str | None) -> Position:
     """Return the position to answer at: the one asked for, else what the read models know now.
 
-    Invalid("bad_as_of") for a time that does not exist; Invalid("as_of_ahead") for a position the
-    logs have not reached; Busy("read_model_behind") for one the read models have not.
+    Invalid("bad_as_of") for a time that does not exist; Invalid("as_of_ahead") for a time to come
+    or a position the logs have not reached; Busy("read_model_behind") for one the read models have
+    not.
     """
     if as_of is None:
         return shown_now(conn)
     written = _POSITION.fullmatch(as_of)
-    asked = Position(int(written[1]), int(written[2])) if written else _at(deps, conn, as_of)
+    asked = Position(int(written[1]), int(written[2])) if written else _at(deps, as_of)
     if asked.ledger > deps.ledger.last_position():
         raise Invalid("as_of_ahead", field="as_of", value=as_of)
     if asked.telemetry > deps.telemetry.last_position():
@@ -86,10 +87,11 @@ def resolve(deps: Deps, conn: psycopg.Connection[Any], as_of: str | None) -> Pos
     return asked
 
 
-def _at(deps: Deps, conn: psycopg.Connection[Any], as_of: str) -> Position:
+def _at(deps: Deps, as_of: str) -> Position:
     try:
         moment = datetime.fromisoformat(as_of).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Invalid("bad_as_of", field="as_of", value=as_of) from None
-    row: Any = conn.execute(_SQL.telemetry_before, (moment,)).fetchone()
-    return Position(deps.ledger.position_at(moment), int(row[0]))
+    if moment > deps.clock.now():
+        raise Invalid("as_of_ahead", field="as_of", value=as_of)
+    return Position(deps.ledger.position_at(moment), deps.telemetry.position_at(moment))

@@ -1,7 +1,3 @@
--- name: telemetry_before
--- The last telemetry position recorded before a time.
-SELECT coalesce(max(telemetry_id), 0) FROM batches WHERE recorded_at < %s
-
 -- name: now
 -- What the read models show and where the telemetry log stands, in one round trip.
 SELECT (SELECT coalesce(min(coalesce(t.notification_id, 0)), 0) FROM follower f

@@ -118,6 +118,3 @@ ON CONFLICT (alert_id) DO UPDATE SET
     rule_version = excluded.rule_version, started_at = excluded.started_at,
     fired_at = excluded.fired_at, peak_c = excluded.peak_c, recovered_at = excluded.recovered_at,
     resolved_at = excluded.resolved_at, withdrawn = excluded.withdrawn, version = excluded.version
-
--- name: insert_batch
-INSERT INTO batches (batch, telemetry_id, ledger_id, recorded_at) VALUES (%s, %s, %s, %s)

@@ -19,7 +19,7 @@ from ingest.quarantine import write_quarantine
 from ingest.rows import queries
 from ingest.state import columns, to_row
 from store.mapper import to_row as event_row
-from store.recorder import copy_events
+from store.recorder import copy_events, record_batch
 
 
 class Partitions:
@@ -48,7 +48,13 @@ def write(batch: Batch, conn: psycopg.Connection[Any], partitions: Partitions) -
         telemetry_id = _copy_events(cur, "telemetry_events", batch.telemetry.values())
         ledger_id = _copy_events(cur, "ledger_events", batch.ledger.values())
         if telemetry_id or ledger_id:
-            cur.execute(queries.insert_batch, (batch.number, telemetry_id, ledger_id, batch.now))
+            record_batch(
+                cur,
+                at=batch.now,
+                batch=batch.number,
+                telemetry_id=telemetry_id,
+                ledger_id=ledger_id,
+            )
 
 
 def _copy_readings(cur: psycopg.Cursor[Any], batch: Batch) -> None:

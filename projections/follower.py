@@ -15,11 +15,12 @@ import structlog
 from eventsourcing.persistence import Notification, Tracking
 from eventsourcing.postgres import PostgresTrackingRecorder
 
-from projections.projection import Projection
+from projections.projection import Place, Projection
 from store.envelope import Recorded
 from store.logs import Ledger
 from store.mapper import from_row
 from store.sql import load_queries
+from store.transient import is_transient
 
 queries = load_queries(Path(__file__).parent / "sql" / "follower.sql")
 log = structlog.get_logger(__name__)
@@ -97,7 +98,7 @@ class Follower:
         after = self._stored_position(cur, projection)
         if after >= batch.position:
             return
-        take(cur, projection, batch, after, projection.schema)
+        take(cur, projection, batch, after, projection.live)
         # The library's tracking row, in the same transaction as the tables.
         self._tracking._insert_tracking(cur, Tracking(projection.follower, batch.position))
 
@@ -108,44 +109,40 @@ class Follower:
 
 
 def take(
-    cur: psycopg.Cursor[Any], projection: Projection, batch: Batch, after: int, schema: str
+    cur: psycopg.Cursor[Any], projection: Projection, batch: Batch, after: int, place: Place
 ) -> None:
-    """Apply a batch to the tables in `schema`; what cannot be taken becomes dead letters."""
+    """Apply a batch to the tables of a place; what they cannot take becomes dead letters."""
     events, broken = batch.events_for(projection, after)
     for row, error in broken:
-        bury(cur, projection, row.id, row.topic, error)
-    if events and not _applied(cur, projection, events, schema):
+        bury(cur, place.letters, row.id, row.topic, error)
+    if events and _failed(cur, projection, events, place.schema) is not None:
         for recorded in events:
-            _applied(cur, projection, [recorded], schema, last=True)
+            failure = _failed(cur, projection, [recorded], place.schema)
+            if failure is not None:
+                bury(cur, place.letters, recorded.position, recorded.envelope.event.TOPIC, failure)
 
 
-def _applied(
-    cur: psycopg.Cursor[Any],
-    projection: Projection,
-    events: Sequence[Recorded],
-    schema: str,
-    *,
-    last: bool = False,
-) -> bool:
+def _failed(
+    cur: psycopg.Cursor[Any], projection: Projection, events: Sequence[Recorded], schema: str
+) -> Exception | None:
+    """Apply events in a savepoint; return what was wrong with them, None when they are taken."""
     try:
         with cur.connection.transaction():
             cur.execute(queries.look_at, (f"{schema}, public",))
             projection.apply(cur, events)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
     except Exception as error:
+        if isinstance(error, psycopg.Error) and is_transient(error):
+            raise
         # Whatever one event does to one read model must not stop the others: a single event that
         # fails is kept with its error, listed, and taken again by a rebuild.
-        if last:
-            bury(cur, projection, events[0].position, events[0].envelope.event.TOPIC, error)
-        return False
-    return True
+        return error
+    return None
 
 
 def bury(
-    cur: psycopg.Cursor[Any], projection: Projection, position: int, topic: str, error: Exception
+    cur: psycopg.Cursor[Any], letters: str, position: int, topic: str, error: Exception
 ) -> None:
     """Keep an event that a read model cannot take."""
     text = f"{type(error).__name__}: {error}"
-    cur.execute(queries.keep_dead_letter, (projection.follower, position, topic, text))
-    log.error("dead_letter_kept", projection=projection.name, position=position, error=text)
+    cur.execute(queries.keep_dead_letter, (letters, position, topic, text))
+    log.error("dead_letter_kept", follower=letters, position=position, error=text)

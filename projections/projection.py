@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
 from store.envelope import Recorded
 
 Apply = Callable[["psycopg.Cursor[Any]", Sequence[Recorded]], None]
+
+
+class Place(NamedTuple):
+    """Where events go: the schema of the tables, the name for what they cannot take."""
+
+    schema: str
+    letters: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,18 @@ class Projection:
 
     @property
     def follower(self) -> str:
-        """Return the permanent name under which its progress is kept."""
+        """Return the permanent name under which its progress and dead letters are kept."""
         return f"ledger.{self.name}"
+
+    @property
+    def live(self) -> Place:
+        """Return where what is read is kept."""
+        return Place(self.schema, self.follower)
+
+    @property
+    def rehearsal(self) -> Place:
+        """Return where a rebuild is kept until it is put into use."""
+        return Place(self.shadow, f"{self.follower}.shadow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,6 @@ def rebuild(ledger: Ledger, conn: psycopg.Connection[Any], projection: Projectio
     """Make a read model anew from all events and put it into use; return its position."""
     recorder = tracking(ledger)
     with _shadow(conn, projection):
-        conn.execute(queries.forget_dead_letters, (projection.follower,))
         position = _follow(ledger, conn, projection, 0, ledger.last_position())
         with conn.transaction(), conn.cursor() as cur:
             cur.execute(queries.lock, (projection.follower,))
@@ -69,6 +68,10 @@ def rebuild(ledger: Ledger, conn: psycopg.Connection[Any], projection: Projectio
             _empty(cur, projection.schema)
             for table in _tables(cur, projection.shadow):
                 cur.execute(_named(queries.move_table, projection, table))
+            cur.execute(queries.forget_dead_letters, (projection.follower,))
+            cur.execute(
+                queries.take_over_dead_letters, (projection.follower, projection.rehearsal.letters)
+            )
             cur.execute(queries.forget_progress, (projection.follower,))
             recorder._insert_tracking(cur, Tracking(projection.follower, head))
             cur.execute(queries.keep_version, (projection.name, projection.version))
@@ -89,6 +92,7 @@ def check(ledger: Ledger, conn: psycopg.Connection[Any], projection: Projection)
             rebuilt = _digests(cur, projection, projection.shadow)
         with conn.transaction(), conn.cursor() as cur:
             _empty(cur, projection.shadow)
+            cur.execute(queries.forget_dead_letters, (projection.rehearsal.letters,))
     return Checked(projection.name, live_at, live, rebuilt)
 
 
@@ -99,6 +103,7 @@ def _shadow(conn: psycopg.Connection[Any], projection: Projection) -> Iterator[N
     try:
         with conn.transaction(), conn.cursor() as cur:
             _empty(cur, projection.shadow)
+            cur.execute(queries.forget_dead_letters, (projection.rehearsal.letters,))
             cur.execute(queries.look_at, (f"{projection.shadow}, public",))
             cur.execute(projection.ddl)
         yield
@@ -112,7 +117,7 @@ def _follow(
     while after < stop:
         batch = Batch(ledger, after, projection.topics, stop)
         with conn.transaction(), conn.cursor() as cur:
-            take(cur, projection, batch, after, projection.shadow)
+            take(cur, projection, batch, after, projection.rehearsal)
         after = batch.position
     return after
 

@@ -17,14 +17,23 @@ SELECT currval('telemetry_events_notification_id_seq')
 -- name: last_ledger_events
 SELECT currval('ledger_events_notification_id_seq')
 
--- name: before_telemetry_events
--- The newest row at or below a position: the step of the search by time.
-SELECT notification_id, originator_id, originator_version, topic, state
-FROM telemetry_events WHERE notification_id <= %s ORDER BY notification_id DESC LIMIT 1
+-- name: record_batch
+-- What a transaction reached, under the locks of the logs it appended to: times along a log are in
+-- order, whatever the clocks of the writers said.
+INSERT INTO batches (batch, telemetry_id, ledger_id, recorded_at)
+VALUES (coalesce(%(batch)s, nextval('batch_seq')), %(telemetry_id)s, %(ledger_id)s, greatest(
+    %(at)s,
+    (SELECT recorded_at FROM batches WHERE telemetry_id IS NOT NULL
+     ORDER BY telemetry_id DESC LIMIT 1),
+    (SELECT recorded_at FROM batches WHERE ledger_id IS NOT NULL ORDER BY ledger_id DESC LIMIT 1)))
 
--- name: before_ledger_events
-SELECT notification_id, originator_id, originator_version, topic, state
-FROM ledger_events WHERE notification_id <= %s ORDER BY notification_id DESC LIMIT 1
+-- name: position_at_telemetry_events
+SELECT telemetry_id AS position FROM batches WHERE telemetry_id IS NOT NULL AND recorded_at < %s
+ORDER BY recorded_at DESC, telemetry_id DESC LIMIT 1
+
+-- name: position_at_ledger_events
+SELECT ledger_id AS position FROM batches WHERE ledger_id IS NOT NULL AND recorded_at < %s
+ORDER BY recorded_at DESC, ledger_id DESC LIMIT 1
 
 -- name: find_idempotency
 SELECT request_hash, status, headers, body, position, version

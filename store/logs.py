@@ -12,14 +12,14 @@ from uuid import UUID
 
 import psycopg
 from eventsourcing.application import Application
-from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
+from eventsourcing.persistence import IntegrityError, Notification
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
 from domain.shared.errors import Conflict
 from store.envelope import Envelope, Recorded
 from store.mapper import from_row
-from store.recorder import Also, CopyRecorder, queries
+from store.recorder import Also, CopyRecorder, queries, record_batch
 
 # Followers and requests of one process; PostgreSQL's own limit is 100 for all processes.
 POOL_SIZE, POOL_OVERFLOW = 2, 8
@@ -94,8 +94,16 @@ class Log(Application[UUID]):
         position)` just before the commit. Conflict("version_conflict") when a stream already has
         one of the versions: nothing is stored then.
         """
+
+        def recorded(cur: psycopg.Cursor[Any], last: int) -> None:
+            if envelopes:
+                at = envelopes[-1].meta.recorded_at
+                record_batch(cur, at=at, **{f"{self.name}_id": last})
+            if after is not None:
+                after(cur, last)
+
         try:
-            recordings = self.events.put(cast(Any, list(envelopes)), before=before, after=after)
+            recordings = self.events.put(cast(Any, list(envelopes)), before=before, after=recorded)
         except IntegrityError as error:
             if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
                 raise Conflict("version_conflict") from error
@@ -105,32 +113,13 @@ class Log(Application[UUID]):
     def position_at(self, moment: datetime) -> int:
         """Return the last position recorded before a moment, 0 when there is none.
 
-        Recording times grow with positions (to the few ms by which writers' clocks differ), so a
-        binary search answers the same for ever.
+        Times along a log never fall, so the answer is the same for ever, once every transaction
+        that began before the moment has ended.
         """
-        low, high = 0, self.last_position()
-        while low < high:
-            middle = (low + high + 1) // 2
-            found = self._at_or_before(middle)
-            if found is None or found.position <= low:
-                low = middle  # an empty stretch of ids: nothing recorded there
-            elif found.envelope.meta.recorded_at < moment:
-                low = middle
-            else:
-                high = found.position - 1
-        found = self._at_or_before(low)
-        return found.position if found else 0
-
-    def _at_or_before(self, position: int) -> Recorded | None:
         with self.datastore.get_connection() as conn:
-            query = getattr(queries, f"before_{self.table}")
-            row: Any = conn.execute(query, (position,)).fetchone()
-        if row is None:
-            return None
-        stored = StoredEvent(
-            row["originator_id"], row["originator_version"], row["topic"], bytes(row["state"])
-        )
-        return Recorded(row["notification_id"], from_row(stored))
+            query = getattr(queries, f"position_at_{self.table}")
+            row: Any = conn.execute(query, (moment,)).fetchone()
+        return int(row["position"]) if row else 0
 
     def __enter__(self) -> Self:
         """Return itself; the pool opens with the first use."""

@@ -8,6 +8,7 @@ table's sequence under that lock: they are visible in order, and contiguous with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -37,6 +38,23 @@ def copy_events(cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent
     if found is None:
         raise psycopg.DataError("the sequence gave no value")
     return int(next(iter(found.values())) if isinstance(found, dict) else found[0])
+
+
+def record_batch(
+    cur: psycopg.Cursor[Any],
+    *,
+    at: datetime,
+    batch: int | None = None,
+    telemetry_id: int | None = None,
+    ledger_id: int | None = None,
+) -> None:
+    """Record the positions a transaction reached; the locks of these logs must be held.
+
+    `batch` is its number where rows carry one already, else the next. The time kept is `at`, or
+    that of the last transaction when `at` lies before it.
+    """
+    values = {"batch": batch, "telemetry_id": telemetry_id, "ledger_id": ledger_id, "at": at}
+    cur.execute(queries.record_batch, values)
 
 
 class CopyRecorder(PostgresApplicationRecorder):

@@ -29,6 +29,9 @@ DELETE FROM follower_tracking WHERE application_name = %s
 -- name: forget_dead_letters
 DELETE FROM dead_letter WHERE follower = %s
 
+-- name: take_over_dead_letters
+UPDATE dead_letter SET follower = %s WHERE follower = %s
+
 -- name: keep_dead_letter
 INSERT INTO dead_letter (follower, position, topic, error, failed_at)
 VALUES (%s, %s, %s, %s, now()) ON CONFLICT (follower, position) DO UPDATE SET error = excluded.error

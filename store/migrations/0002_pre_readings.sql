@@ -2,16 +2,23 @@
 -- With TimescaleDB in the database it is a hypertable instead: same name, same queries.
 CREATE SEQUENCE batch_seq;
 
--- One row an ingest transaction. Readings are cut at a telemetry position by
--- batches.telemetry_id <= T; batch numbers themselves are in no order of commit.
+-- One row a transaction that appended to a log, with the last position it reached in each.
+-- Readings are cut at a telemetry position by batches.telemetry_id <= T; batch numbers themselves
+-- are in no order of commit. `recorded_at` never falls along a log: it is written under its lock.
 CREATE TABLE batches (
     batch bigint PRIMARY KEY,
     telemetry_id bigint,
     ledger_id bigint,
     recorded_at timestamptz NOT NULL
 );
-CREATE INDEX batches_telemetry_id_idx ON batches (telemetry_id) INCLUDE (batch);
-CREATE INDEX batches_recorded_at_idx ON batches (recorded_at);
+CREATE INDEX batches_telemetry_id_idx ON batches (telemetry_id) INCLUDE (batch, recorded_at)
+    WHERE telemetry_id IS NOT NULL;
+CREATE INDEX batches_telemetry_time_idx ON batches (recorded_at, telemetry_id)
+    WHERE telemetry_id IS NOT NULL;
+CREATE INDEX batches_ledger_id_idx ON batches (ledger_id) INCLUDE (recorded_at)
+    WHERE ledger_id IS NOT NULL;
+CREATE INDEX batches_ledger_time_idx ON batches (recorded_at, ledger_id)
+    WHERE ledger_id IS NOT NULL;
 
 CREATE TABLE device_no (
     device_no integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -65,6 +72,8 @@ END $$;
 
 -- Make the daily partitions that are missing; the application role may not create tables.
 -- A hypertable makes its own chunks: then there is nothing to do. Returns how many were made.
+-- A table is made first and attached then: that waits for no reader, and no reader waits for it.
+-- Days end ten years ahead of the database's own clock; a clock that is moved stays within that.
 CREATE FUNCTION ensure_reading_partitions(first_day date, last_day date) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -72,7 +81,7 @@ DECLARE
     made integer := 0;
     name text;
 BEGIN
-    IF first_day < DATE '2015-01-01' OR last_day > first_day + 5000 OR last_day < first_day THEN
+    IF first_day < DATE '2015-01-01' OR last_day > current_date + 3660 OR last_day < first_day THEN
         RAISE EXCEPTION 'days out of range: % to %', first_day, last_day
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -83,8 +92,9 @@ BEGIN
     FOR day IN SELECT generate_series(first_day, last_day, INTERVAL '1 day')::date LOOP
         name := 'reading_' || to_char(day, 'YYYYMMDD');
         IF to_regclass('public.' || name) IS NULL THEN
+            EXECUTE format('CREATE TABLE public.%I (LIKE public.reading)', name);
             EXECUTE format(
-                'CREATE TABLE public.%I PARTITION OF public.reading FOR VALUES FROM (%L) TO (%L)',
+                'ALTER TABLE public.reading ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
                 name, day::text || ' 00:00+00', (day + 1)::text || ' 00:00+00');
             made := made + 1;
         END IF;

@@ -119,6 +119,19 @@ def test_given_moments_when_asked_then_last_position_recorded_before(ledger: Led
     assert ledger.position_at(base + timedelta(days=9)) == ledger.last_position()
 
 
+def test_given_a_writer_whose_clock_is_behind_when_asked_by_time_then_the_answer_stays(
+    ledger: Ledger,
+) -> None:
+    later, earlier = START + timedelta(days=500), START + timedelta(days=499)
+    moment = later - timedelta(hours=1)
+    before = ledger.position_at(moment)
+    ledger.append(envelopes(uuid4(), ISSUED, meta=Meta(occurred_at=later, recorded_at=later)))
+    assert ledger.position_at(moment) == before
+    ledger.append(envelopes(uuid4(), ISSUED, meta=Meta(occurred_at=earlier, recorded_at=earlier)))
+    assert ledger.position_at(moment) == before
+    assert ledger.position_at(later + timedelta(seconds=1)) == ledger.last_position()
+
+
 def test_given_library_schema_when_compared_then_columns_agree(database: Database) -> None:
     rows = database.query(
         "SELECT column_name, data_type FROM information_schema.columns "

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from threading import Thread
 
+import psycopg
 import pytest
 
 from runtime.postgres import PostgresServer
@@ -60,4 +61,29 @@ def test_given_days_when_partitions_are_ensured_then_made_once(postgres: Postgre
     ask = "SELECT ensure_reading_partitions('2022-05-02', '2022-05-11')"
     assert database.query(ask) == [(10,)]
     assert database.query(ask) == [(0,)]
+    drop_database(postgres, database)
+
+
+def test_given_a_reader_in_the_middle_when_a_day_is_added_then_nobody_waits(
+    postgres: PostgresServer,
+) -> None:
+    database = create_database(postgres)
+    database.query("SELECT ensure_reading_partitions('2026-03-01', '2026-03-01')")
+    with psycopg.connect(database.app_dsn) as reader:
+        reader.execute("SELECT count(*) FROM reading")
+        with psycopg.connect(database.app_dsn, autocommit=True) as writer:
+            writer.execute("SET lock_timeout = '2s'")
+            made = writer.execute("SELECT ensure_reading_partitions('2026-03-02', '2026-03-02')")
+            assert made.fetchall() == [(1,)]
+        reader.execute("SELECT count(*) FROM reading")
+    drop_database(postgres, database)
+
+
+@pytest.mark.parametrize("day", ["2014-12-31", "9000-01-01"])
+def test_given_a_day_that_cannot_be_when_asked_for_then_refused(
+    postgres: PostgresServer, day: str
+) -> None:
+    database = create_database(postgres)
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        database.query(f"SELECT ensure_reading_partitions('{day}', '{day}')")
     drop_database(postgres, database)
