@@ -1,4 +1,11 @@
-"""Who asks and what they may: bearer API keys, a permission a route, scope by region."""
+"""Who asks and what they may: bearer API keys, a permission a route, scope by region.
+
+The region of a key bounds what it reads and writes: its own region and what lies in it. What all
+regions share (products, lots, storage profiles, rule sets) is written with a key of the whole
+country only. Who reads: STAFF, the people and systems that work with vaccines; residents, their
+guardians and roles of other trades read nothing here. How much of a chain of custody is shown
+stands in `api/custody_scope.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +22,34 @@ from psycopg_pool import ConnectionPool
 from starlette.concurrency import run_in_threadpool
 
 from domain.shared.errors import Invalid, NotAllowed, NotFound
-from domain.shared.ids import covers, region_prefix
+from domain.shared.ids import WHOLE_COUNTRY, covers, region_prefix
 from domain.shared.roles import Role
 from projections import accounts
+
+# Who watches over others' work: sees what concerns its region in full.
+OVERSIGHT = (
+    Role.ADMIN,
+    Role.AUDITOR,
+    Role.CDC,
+    Role.PLATFORM,
+    Role.REGULATOR,
+    Role.STEWARD,
+)
+# Who handles vaccines: sees what is in its region.
+HANDLERS = (
+    Role.CLINIC,
+    Role.HOSPITAL,
+    Role.DOCTOR,
+    Role.NURSE,
+    Role.VACCINATOR,
+    Role.VILLAGE_DOCTOR,
+    Role.PHARMACIST,
+    Role.STORE_KEEPER,
+    Role.COURIER,
+    Role.SUPPLIER,
+    Role.HIS,
+)
+STAFF = (*OVERSIGHT, *HANDLERS)
 
 # Age in seconds at which the table of keys is read again: a revoked key stops within a second.
 KEYS_AGE_MAX_S = 0.5
@@ -47,6 +79,10 @@ class Principal:
         if not self.covers(region_code):
             raise NotAllowed("out_of_scope", region=region_code)
         return region_code
+
+    def require_country(self) -> None:
+        """Demand a grant for the whole country: what follows holds for every region."""
+        self.require_region(WHOLE_COUNTRY)
 
     def narrowed(self, region_code: str | None) -> str:
         """Return the region prefix of a list: the region asked for, else that of the grant.

@@ -1,7 +1,7 @@
 """Custody over HTTP: the chain of a code, the hops of a lot, stock by place; all with `as_of`.
 
-A code or lot that was ever in the caller's region is shown with its whole chain, since a chain with
-holes proves nothing; any other is 404. Names are today's, whatever `as_of` says.
+Who is shown how much of a chain stands in `api/custody_scope.py`. Names are today's, whatever
+`as_of` says.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pydantic import Field
 
 from api import asof
 from api.asof import AsOf, Position
-from api.auth import Principal, permission
+from api.auth import STAFF, Principal, permission
+from api.custody_scope import in_region, oversees, sees_code, shown_to, touches
 from api.deps import DepsOf
 from api.paging import PageOf
 from api.routing import json_answer, module_router
 from api.schemas import Body, NameAsked, RegionAsked
 from domain.shared.errors import NotFound
-from domain.shared.roles import Role
 from domain.traceability.codes import INPUT_LENGTH_MAX, canonical
 from domain.traceability.custody import MOVING
 from domain.traceability.hops import Hop
@@ -36,12 +36,10 @@ from projections.shared.placements import TemperatureSummary, temperature_summar
 
 router = module_router("traceability")
 
-EVERYBODY = tuple(Role)
-# Who may see the pseudonyms of the people in a chain.
-CLINICAL = frozenset({Role.CDC, Role.CLINIC, Role.DOCTOR, Role.NURSE, Role.VACCINATOR})
-PERSONAL = ("recipient", "vaccinator")
 LOT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})\.[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
 MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
+# After these nothing is kept in a cold unit any more: no temperatures belong to them.
+LAST_STEPS = frozenset({"dispensing", "wasting", "destroying"})
 # Sites of one region; the whole country asks without naming them.
 SITES_MAX = 100_000
 
@@ -76,7 +74,7 @@ class Temperatures(Body):
 
 
 class Fact(Body):
-    """Something that happened to the code or to a pack it was in."""
+    """Something that happened to the code or to its pack; what nobody stated is left out."""
 
     fact_id: str
     position: int
@@ -91,13 +89,13 @@ class Fact(Body):
     device_id: str = ""
     bill_no: str = ""
     lot_id: str = ""
-    level: int = 0
-    temperature_c: float = 0.0
-    transport_c_min: float = 0.0
-    transport_c_max: float = 0.0
+    level: int | None = None
+    temperature_c: float | None = None
+    transport_c_min: float | None = None
+    transport_c_max: float | None = None
     accepted: bool = True
-    doses: int = 0
-    dose_number: int = 0
+    doses: int | None = None
+    dose_number: int | None = None
     recipient: str = ""
     vaccinator: str = ""
     executed_by: str = ""
@@ -220,7 +218,7 @@ class Stock(Body):
     as_of: str = Field(pattern=asof.POSITION_PATTERN)
 
 
-Reader = Annotated[Principal, permission(May.READ, *EVERYBODY)]
+Reader = Annotated[Principal, permission(May.READ, *STAFF)]
 CodeInPath = Annotated[
     str,
     Path(
@@ -245,8 +243,9 @@ def read_code_custody(
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
         found = read.custody_of_code(conn, text, at.ledger)
-        sites = _sites_seen(conn, who, found.chain, found.withdrawn)
-        if sites is None:
+        sites = _sites_of(conn, found.chain, found.withdrawn)
+        seen = any(touches(who, sites, fact) for fact in (*found.chain, *found.withdrawn))
+        if not seen or not sees_code(who, sites, found.chain):
             raise NotFound("unknown_code", code=text)
         units = org_tree.names(conn, _named(found.chain, "unit_id", "vehicle_id"), "unit")
         summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
@@ -260,9 +259,10 @@ def read_code_custody(
         "parent": found.parent,
         "state": state,
         "chain": [
-            {**_for(who, entry), **summaries.get(n, {})} for n, entry in enumerate(found.chain)
+            {**shown_to(who, sites, entry), **summaries.get(n, {})}
+            for n, entry in enumerate(found.chain)
         ],
-        "withdrawn": [_for(who, fact) for fact in found.withdrawn],
+        "withdrawn": [shown_to(who, sites, fact) for fact in found.withdrawn],
         "sites": sites,
         "units": units,
         "as_of": str(at),
@@ -278,14 +278,18 @@ def read_lot_custody(
     as_of: AsOf = None,
     temperatures: bool = True,
 ) -> Response:
-    """Return the chain of a lot hop by hop with its temperatures, and its stock by place."""
+    """Return the chain of a lot hop by hop with its temperatures, and its stock in the region."""
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
         found = read.custody_of_lot(conn, lot_id, at.ledger)
         hops = [_hop(hop) for hop in found.hops]
-        sites = _sites_seen(conn, who, hops)
-        if sites is None:
+        sites = _sites_of(conn, hops)
+        inside = [hop for hop in hops if touches(who, sites, hop)]
+        if who.region_prefix and not inside:
             raise NotFound("unknown_lot", lot_id=lot_id)
+        if not oversees(who):
+            hops = inside
+            sites = _sites_of(conn, hops)
         units = org_tree.names(conn, _named(hops, "unit_id"), "unit")
         if temperatures:
             _add_temperatures(conn, hops, at)
@@ -293,7 +297,7 @@ def read_lot_custody(
         "lot_id": lot_id,
         "lot": found.lot,
         "hops": hops,
-        "stock": [_line(line) for line in found.stock],
+        "stock": [_line(line) for line in found.stock if in_region(who, sites, line.site_id)],
         "sites": sites,
         "units": units,
         "as_of": str(at),
@@ -304,7 +308,7 @@ def read_lot_custody(
 @router.get("/stock", response_model=Stock)
 def list_stock(
     *,
-    who: Annotated[Principal, permission(May.READ_STOCK, *EVERYBODY)],
+    who: Annotated[Principal, permission(May.READ_STOCK, *STAFF)],
     deps: DepsOf,
     page: PageOf,
     region: RegionAsked = None,
@@ -337,39 +341,33 @@ def _stock_sites(
     return [site.site_id for site in registry.sites(conn, region=prefix, limit=SITES_MAX)]
 
 
-def _sites_seen(
-    conn: psycopg.Connection[Any], who: Principal, *lists: Sequence[Mapping[str, Any]]
-) -> Mapping[str, org_tree.Name] | None:
-    """Return the names of all sites in these lists; None when none of them is in region."""
+def _sites_of(
+    conn: psycopg.Connection[Any], *lists: Sequence[Mapping[str, Any]]
+) -> Mapping[str, org_tree.Name]:
+    """Return the names of all registered sites in these lists."""
     ids: set[str] = set()
     for facts in lists:
         ids |= _named(facts, "site_id", "to_site_id", "from_site_id")
-    names = org_tree.names(conn, ids)
-    if who.region_prefix and not any(who.covers(name.region) for name in names.values()):
-        return None
-    return names
+    return org_tree.names(conn, ids)
 
 
 def _named(facts: Iterable[Mapping[str, Any]], *fields: str) -> set[str]:
     return {fact[field] for fact in facts for field in fields if fact.get(field)}
 
 
-def _for(who: Principal, fact: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a fact as this role may see it: without people where care is not its business."""
-    if who.role in CLINICAL:
-        return fact
-    return {name: value for name, value in fact.items() if name not in PERSONAL}
-
-
 def _chain_temperatures(
     conn: psycopg.Connection[Any], chain: Sequence[Mapping[str, Any]], at: Position
 ) -> dict[int, dict[str, TemperatureSummary]]:
-    """Return the summaries of the chain's stays in cold units, by place in the chain."""
+    """Return the summaries of the chain's stays in cold units, by place in the chain.
+
+    A stay lasts until the next step that moves the code; the last steps begin none.
+    """
     until = asof.known_until(conn, at)
     found: dict[int, dict[str, TemperatureSummary]] = {}
     for n in reversed(range(len(chain))):
         entry = chain[n]
-        unit_id = entry.get("vehicle_id") or entry.get("unit_id")
+        last = entry["step"] in LAST_STEPS
+        unit_id = None if last else entry.get("vehicle_id") or entry.get("unit_id")
         if unit_id and until is not None and entry["occurred_at"] < until:
             summary = _summary(conn, unit_id, entry["occurred_at"], until, at)
             found[n] = {"temperatures": summary}

@@ -398,7 +398,7 @@ def publish_rule_set(
     call: CallOf,
 ) -> Response:
     """Publish the rules of a storage profile, for all regions, from a moment on."""
-    who.require_region(WHOLE_COUNTRY)
+    who.require_country()
     if not call.deps.ledger.stream(cold_chain.profile_stream(body.profile_id)):
         raise Invalid("unknown_profile", field="profile_id", profile_id=body.profile_id)
     return call.run(

@@ -10,7 +10,7 @@ from fastapi import Response
 from pydantic import Field
 
 from api import measurements, quarantine
-from api.auth import Principal, permission
+from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, shown, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
@@ -38,7 +38,6 @@ from projections.shared import placements
 
 router = module_router("cold_chain")
 
-EVERYBODY = tuple(Role)
 REGISTRARS = (Role.CDC, Role.STEWARD)
 
 
@@ -163,7 +162,7 @@ class Placement(Body):
     temperature_c_max: float | None
 
 
-Reader = Annotated[Principal, permission(May.READ, *EVERYBODY)]
+Reader = Annotated[Principal, permission(May.READ, *STAFF, Role.VENDOR)]
 Registrar = Annotated[Principal, permission(May.REGISTER, *REGISTRARS)]
 Placer = Annotated[Principal, permission(May.PLACE, *REGISTRARS, Role.STORE_KEEPER, Role.VENDOR)]
 
@@ -171,10 +170,11 @@ Placer = Annotated[Principal, permission(May.PLACE, *REGISTRARS, Role.STORE_KEEP
 @router.post("/profiles", status_code=201, response_model=Receipt)
 def define_profile(
     body: ProfileIn,
-    _who: Annotated[Principal, permission(May.DEFINE, Role.STEWARD)],
+    who: Annotated[Principal, permission(May.DEFINE, Role.STEWARD)],
     call: CallOf,
 ) -> Response:
-    """Define a storage profile; the same limits again change nothing."""
+    """Define a storage profile, for all regions; the same limits again change nothing."""
+    who.require_country()
     return call.run(
         model.profile_stream(body.profile_id),
         decide(model.evolve_profile, None, model.define_profile, **body.model_dump()),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Response
 from pydantic import Field
 
-from api.auth import Principal, permission
+from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, VersionOf, shown, state_of, versioned
 from api.deps import DepsOf
 from api.paging import PageOf
@@ -34,7 +34,6 @@ from projections import registry as read
 
 router = module_router("registry")
 
-EVERYBODY = tuple(Role)
 REGISTRARS = (Role.CDC, Role.STEWARD)
 
 
@@ -107,7 +106,7 @@ def register_organisation(
 
 @router.get("/organisations", response_model=Items[Organisation])
 def list_organisations(
-    who: Annotated[Principal, permission(May.READ, *EVERYBODY)],
+    who: Annotated[Principal, permission(May.READ, *STAFF, Role.VENDOR)],
     deps: DepsOf,
     page: PageOf,
     region: RegionAsked = None,
@@ -124,7 +123,7 @@ def list_organisations(
 @router.get("/organisations/{org_code}", response_model=Organisation)
 def read_organisation(
     org_code: OrgCodeInPath,
-    who: Annotated[Principal, permission(May.READ, *EVERYBODY)],
+    who: Annotated[Principal, permission(May.READ, *STAFF, Role.VENDOR)],
     deps: DepsOf,
 ) -> Response:
     """Return one organisation."""
@@ -163,7 +162,7 @@ def register_site(
 
 @router.get("/sites", response_model=Items[Site])
 def list_sites(
-    who: Annotated[Principal, permission(May.READ, *EVERYBODY)],
+    who: Annotated[Principal, permission(May.READ, *STAFF, Role.VENDOR)],
     deps: DepsOf,
     page: PageOf,
     region: RegionAsked = None,
@@ -178,7 +177,7 @@ def list_sites(
 @router.get("/sites/{site_id}", response_model=Site)
 def read_site(
     site_id: NameInPath,
-    who: Annotated[Principal, permission(May.READ, *EVERYBODY)],
+    who: Annotated[Principal, permission(May.READ, *STAFF, Role.VENDOR)],
     deps: DepsOf,
 ) -> Response:
     """Return one site; its ETag is what a change must name."""

@@ -12,7 +12,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from api import captures, custody
-from api.auth import Principal, permission
+from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
@@ -32,7 +32,6 @@ from store.envelope import Meta
 
 router = module_router("traceability")
 
-EVERYBODY = tuple(Role)
 SCANNERS = (
     Role.CDC,
     Role.CLINIC,
@@ -182,17 +181,18 @@ class WithdrawalIn(Body):
     ]
 
 
-Reader = Annotated[Principal, permission(May.READ, *EVERYBODY)]
+Reader = Annotated[Principal, permission(May.READ, *STAFF, Role.GATEWAY)]
 FactInPath = Annotated[str, Path(pattern=FACT_PATTERN)]
 
 
 @router.post("/products", status_code=201, response_model=Receipt)
 def register_product(
     body: ProductIn,
-    _who: Annotated[Principal, permission(May.REGISTER, Role.STEWARD, Role.PLATFORM)],
+    who: Annotated[Principal, permission(May.REGISTER, Role.STEWARD, Role.PLATFORM)],
     call: CallOf,
 ) -> Response:
-    """Register a product; the same particulars again change nothing."""
+    """Register a product, for all regions; the same particulars again change nothing."""
+    who.require_country()
     return call.run(
         model.product_stream(body.product_id),
         decide(model.evolve_product, None, model.register_product, **body.model_dump()),
@@ -224,10 +224,11 @@ def list_products(_who: Reader, deps: DepsOf, page: PageOf) -> Response:
 @router.post("/lots", status_code=201, response_model=Receipt)
 def release_lot(
     body: LotIn,
-    _who: Annotated[Principal, permission(May.RELEASE, Role.STEWARD, Role.PLATFORM, Role.SUPPLIER)],
+    who: Annotated[Principal, permission(May.RELEASE, Role.STEWARD, Role.PLATFORM, Role.SUPPLIER)],
     call: CallOf,
 ) -> Response:
-    """Register a released lot of a product."""
+    """Register a released lot of a product, for all regions."""
+    who.require_country()
     lot_id = model.lot_id_of(body.product_id, body.lot_number)
     stream = model.product_stream(body.product_id)
     product = state_of(call.deps.ledger, stream, model.evolve_product)

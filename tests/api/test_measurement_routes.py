@@ -28,12 +28,13 @@ def measured(api: Api, database: Database) -> Iterator[httpx.Client]:
         database.query("INSERT INTO device_no (device_id) VALUES ('dwk-log-1')")
         database.query(
             "INSERT INTO batches (batch, telemetry_id, recorded_at) VALUES "
-            "(1, 0, '2026-03-02T03:00Z'), (2, 1000000, '2026-03-02T03:10Z')"
+            "(1001, 0, '2026-03-02T03:00Z'), (1002, 1000000, '2026-03-02T03:10Z')"
         )
         database.query(
             "INSERT INTO reading (device_no, ts, boot, seq, batch, backfill, t1) "
             "SELECT device_no, timestamptz '2026-03-02T00:00Z' + n * interval '1 minute', "
-            "1, n, CASE WHEN n < 180 THEN 1 ELSE 2 END, false, CASE n WHEN 60 THEN 12.5 ELSE 5 END "
+            "1, n, CASE WHEN n < 180 THEN 1001 ELSE 1002 END, false, "
+            "CASE n WHEN 60 THEN 12.5 ELSE 5 END "
             "FROM device_no, generate_series(0, 180) AS n"
         )
         database.query(
