@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from api import reasons
 from api.messages import message
 from domain.shared.errors import (
     Busy,
@@ -69,7 +70,10 @@ _log = structlog.get_logger()
 
 
 class Problem(BaseModel):
-    """A refusal: `code` is permanent, `title` follows Accept-Language (Chinese by default)."""
+    """A refusal: `code` is permanent, `title` and `detail` follow Accept-Language (else Chinese).
+
+    The detail says what is right; `facts` are the values that the texts name.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,6 +84,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     code: str = Field(examples=["bad_name"])
     detail: str
+    facts: dict[str, Any]
     field: str | None = None
     trace_id: str
 
@@ -111,27 +116,34 @@ def problem(
     code: str,
     facts: Mapping[str, object],
     *,
-    detail: str = "",
+    why: tuple[str, str] = ("", ""),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the problem answer of a code with its facts."""
+    """Return the problem answer of a code with its facts; `why` (zh, en) ends both sentences."""
     title_zh, title_en = message(code, facts)
+    if all(why):
+        title_zh, title_en = f"{title_zh}：{why[0]}", f"{title_en}: {why[1]}"
     english = wants_english(request.headers.get("accept-language", ""))
+    title = title_en if english else title_zh
     body: dict[str, object] = {
         "type": f"urn:vaxtrail:problem:{code}",
-        "title": title_en if english else title_zh,
+        "title": title,
         "title_zh": title_zh,
         "title_en": title_en,
         "status": status,
         "code": code,
-        "detail": detail or title_en,
+        "detail": why[english] or title,
+        "facts": facts,
         "trace_id": request.scope.get("trace_id", ""),
     }
     if "field" in facts:
         body["field"] = str(facts["field"])
     language = {"Content-Language": "en" if english else "zh"}
     return Response(
-        orjson.dumps(body), status, {**language, **(headers or {})}, media_type=PROBLEM_JSON
+        orjson.dumps(body, default=str),
+        status,
+        {**language, **(headers or {})},
+        media_type=PROBLEM_JSON,
     )
 
 
@@ -151,26 +163,21 @@ async def _on_domain(request: Request, raised: Exception) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return problem(request, status, error.code, error.facts, detail=str(error), headers=headers)
+    return problem(request, status, error.code, error.facts, headers=headers)
 
 
 async def _on_validation(request: Request, raised: Exception) -> Response:
     error = cast(RequestValidationError, raised)
     first: Mapping[str, Any] = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    why = reasons.why(first)
     if first["type"] == "json_invalid":
-        detail = f"{first['ctx']['error']} at {place[-1]}"
-        return problem(request, 400, "malformed_json", {}, detail=detail)
-    name = ".".join(place[1:]) or place[0]
-    facts = {"field": name, "value": _shown(first.get("input"))}
+        return problem(request, 400, "malformed_json", {}, why=why)
+    place = [str(part) for part in first["loc"]]
+    if "discriminator" in first.get("ctx", {}):
+        place.append(first["ctx"]["discriminator"].strip("'"))
+    facts = {"field": ".".join(place[1:]) or place[0]}
     code = "unknown_field" if first["type"] == "extra_forbidden" else "bad_field"
-    return problem(request, 422, code, facts, detail=f"{'.'.join(place)}: {first['msg']}")
-
-
-def _shown(value: object) -> str:
-    """Return a value short enough for a message."""
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return problem(request, 422, code, facts, why=why)
 
 
 async def _on_http(request: Request, raised: Exception) -> Response:

@@ -113,6 +113,29 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 }
 
 
+# Facts that are words of ours, by fact and value: (zh, en). Others are shown as they are.
+_WORDS: dict[tuple[str, str], tuple[str, str]] = {
+    ("reason", "empty"): ("空白", "empty"),
+    ("reason", "too_long"): ("太长", "too long"),
+    ("reason", "retail_ean"): (
+        "这是商品条码，请扫追溯码",
+        "this is a retail barcode, scan the supervision code",
+    ),
+    ("reason", "several_codes"): ("含多个码", "several codes in one"),
+    ("reason", "length"): ("不是 20 位", "not 20 digits"),
+    ("reason", "first_digit"): ("不以 8 开头", "does not begin with 8"),
+    ("reason", "characters"): ("含数字以外的字符", "characters other than digits"),
+    ("reason", "url"): ("网址中没有追溯码", "no code in the address"),
+    ("reason", "gs1_identifier"): (
+        "GS1 应用标识符不支持",
+        "a GS1 application identifier is not supported",
+    ),
+    ("reason", "gs1_check_digit"): ("GTIN 校验位不对", "the check digit of the GTIN is wrong"),
+    ("reason", "gs1_no_serial"): ("没有序列号（21）", "no serial number (21)"),
+    ("reason", "gs1_value"): ("GS1 数据内容不对", "a GS1 value is malformed"),
+}
+
+
 class _Facts(dict[str, object]):
     """Facts for str.format_map; one that is missing stays visible as its name."""
 
@@ -122,6 +145,17 @@ class _Facts(dict[str, object]):
 
 def message(code: str, facts: Mapping[str, object]) -> tuple[str, str]:
     """Return (zh, en) of a code with its facts filled in; the code itself when it is unknown."""
-    known = _Facts(facts)
     zh, en = CATALOGUE.get(code, (code, code))
-    return zh.format_map(known), en.format_map(known)
+    return zh.format_map(_worded(facts, 0)), en.format_map(_worded(facts, 1))
+
+
+def _worded(facts: Mapping[str, object], language: int) -> _Facts:
+    """Return facts as they read in a language: 0 Chinese, 1 English."""
+    shown = _Facts()
+    for name, value in facts.items():
+        if isinstance(value, list | tuple | set | frozenset):
+            shown[name] = ("、", ", ")[language].join(map(str, value))
+        else:
+            words = _WORDS.get((name, str(value)))
+            shown[name] = words[language] if words else value
+    return shown

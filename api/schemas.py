@@ -7,9 +7,10 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from domain.shared.errors import Invalid
-from domain.shared.ids import NAME_PATTERN, ORG_CODE_PATTERN, REGION_PATTERN
+from domain.shared.ids import NAME_PATTERN, ORG_CODE_PATTERN, REGION_PATTERN, WHOLE_COUNTRY
 from domain.shared.text import TEXT_LENGTH_MAX, TEXT_PATTERN
 
 T = TypeVar("T")
@@ -51,26 +52,42 @@ def moment_of(value: str, field: str) -> datetime:
         raise Invalid("bad_time", field=field, value=value) from None
 
 
+def _moment(value: object) -> datetime:
+    try:
+        return moment(value)
+    except ValueError:
+        raise PydanticCustomError("not_a_time", "not a time with its offset") from None
+
+
 def _day(value: object) -> date:
-    if not isinstance(value, str) or len(value) != 10:
-        raise ValueError("a day is written YYYY-MM-DD")
-    return date.fromisoformat(value)
+    written = value if isinstance(value, str) and len(value) == len("2028-02-28") else ""
+    try:
+        return date.fromisoformat(written)
+    except ValueError:
+        raise PydanticCustomError("not_a_day", "not a day") from None
 
 
 TIME_PATTERN = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
-Moment = Annotated[datetime, BeforeValidator(moment), Field(examples=["2026-03-02T08:00:00+08:00"])]
+NOTE_PATTERN = f"^$|{TEXT_PATTERN}"
+NAME_OR_NONE_PATTERN = f"^$|{NAME_PATTERN}"
+REGION_OR_COUNTRY_PATTERN = f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}"
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), Field(examples=["2026-03-02T08:00:00+08:00"])
+]
 Day = Annotated[date, BeforeValidator(_day), Field(examples=["2028-02-28"])]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Region = Annotated[str, Field(pattern=REGION_PATTERN, examples=["640202"])]
+# A region, or 000000 for the whole country.
+RegionOrCountry = Annotated[str, Field(pattern=REGION_OR_COUNTRY_PATTERN, examples=["640202"])]
 OrgCode = Annotated[str, Field(pattern=ORG_CODE_PATTERN, examples=["12640200454000000C"])]
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=TEXT_PATTERN)]
 # A text that may be empty.
-Note = Annotated[str, Field(max_length=TEXT_LENGTH_MAX, pattern=f"^$|{TEXT_PATTERN}")]
+Note = Annotated[str, Field(max_length=TEXT_LENGTH_MAX, pattern=NOTE_PATTERN)]
 # Nothing, or a name.
-NameOrNone = Annotated[str, Field(pattern=f"^$|{NAME_PATTERN}")]
+NameOrNone = Annotated[str, Field(pattern=NAME_OR_NONE_PATTERN)]
 
 # The version of a thing: what its ETag holds and If-Match names.
 Version = Annotated[int, Field(ge=1)]

@@ -16,11 +16,10 @@ from api.commands import Call, CallOf, Receipt, state_of
 from api.deps import DepsOf
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
-from api.schemas import Body, Items, NameInPath, Note, RegionAsked, Version
+from api.schemas import Body, Items, NameInPath, Note, RegionAsked, RegionOrCountry, Version
 from domain.accounts import model
 from domain.shared.decide import decide
 from domain.shared.errors import NotFound
-from domain.shared.ids import REGION_PATTERN, WHOLE_COUNTRY
 from domain.shared.roles import Role
 from projections import accounts as read
 
@@ -29,9 +28,6 @@ router = module_router("accounts")
 # Random bytes of a key: nothing to guess, so a plain SHA-256 of it may be kept.
 KEY_BYTES = 32
 KEY_PREFIX = "vt_"
-KeyRegion = Annotated[
-    str, Field(pattern=f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}", examples=["640202"])
-]
 
 
 class May(StrEnum):
@@ -44,7 +40,7 @@ class KeyIn(Body):
     """A key to be issued; region 000000 is the whole country."""
 
     role: Annotated[Role, Field(strict=False)]
-    region_code: KeyRegion
+    region_code: RegionOrCountry
     label: Note = ""
 
 
@@ -60,7 +56,7 @@ class Key(Body):
 
     key_id: str
     role: Role
-    region_code: KeyRegion
+    region_code: RegionOrCountry
     label: str
     revoked: bool
     version: Version

@@ -30,6 +30,7 @@ from api.schemas import (
     NameOrNone,
     Region,
     RegionAsked,
+    RegionOrCountry,
     Text,
     Version,
     moment,
@@ -40,7 +41,6 @@ from domain.cold_chain import model as cold_chain
 from domain.shared.decide import decide, fold
 from domain.shared.errors import Invalid, NotFound
 from domain.shared.events import Event
-from domain.shared.ids import REGION_PATTERN, WHOLE_COUNTRY
 from domain.shared.roles import Role
 from domain.shared.text import TEXT_PATTERN
 from projections import alerting as read
@@ -150,9 +150,7 @@ class RecipientFields(Body):
 
     recipient_id: Annotated[Name, Field(examples=["dwk-duty"])]
     name: Annotated[Text, Field(examples=["大武口区疾控值班"])]
-    region_code: Annotated[
-        str, Field(pattern=f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}", examples=["640202"])
-    ]
+    region_code: RegionOrCountry
     site_id: NameOrNone = ""
     level: Level = 0
     severity_min: Severity = "minor"
