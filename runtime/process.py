@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from runtime.account import Account
 
 LOG_SIZE_MAX = 16 * 1024 * 1024  # bytes; a larger log is set aside as NAME.1 at the next start
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# For our own addresses, which no proxy of the environment (http_proxy) can reach.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -94,6 +97,12 @@ def free_port(wanted: int | None = None, host: str = "127.0.0.1") -> int:
                 continue
             return int(probe.getsockname()[1])
     raise StartFailed("no free port")
+
+
+def ask(url: str, seconds: float) -> bytes:
+    """Return what an http address of this instance answers with 200. OSError for anything else."""
+    with _direct.open(url, timeout=seconds) as answer:
+        return bytes(answer.read())
 
 
 def alive(pid: int) -> bool:
