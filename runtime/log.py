@@ -23,7 +23,8 @@ def configure(part: str, *, style: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
     )
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer()
+        # Never local variables, as a rich traceback has them: keys and passwords are among them.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
