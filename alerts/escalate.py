@@ -55,22 +55,26 @@ class Escalator:
         return self._leads
 
     def tick(self, now: datetime) -> int:
-        """Tell every level that is due by `now`; return how many were told."""
+        """Tell levels due by `now`; 0 when none was left but what the inbox does not show yet.
+
+        Otherwise how many were told; a level that somebody came in between counts as one too.
+        """
         try:
             found = alerting.due(self._conn, now, limit=DUE_MAX)
         except psycopg.errors.UndefinedTable:  # the read models are not built yet
             return 0
         return sum(self._escalate(alert_id, now) for alert_id in found)
 
-    def wait_for_inbox(self, stop: threading.Event) -> None:
-        """Wait until the inbox shows every alert event of the ledger, at most 2 s."""
+    def wait_for_inbox(self, stop: threading.Event) -> bool:
+        """Wait until the inbox shows every alert event of the ledger; False: not within 2 s."""
         projection = alerting.PROJECTION
         asked = (list(projection.topics), projection.follower)
         until = time.monotonic() + INBOX_WAIT_S
         while time.monotonic() < until and not stop.wait(INBOX_STEP_S):
             row = self._conn.execute(queries.unseen, asked).fetchone()
             if row is None or not row[0]:
-                return
+                return True
+        return False
 
     def _escalate(self, alert_id: str, now: datetime) -> int:
         told = 0
@@ -80,6 +84,7 @@ class Escalator:
         except Conflict:
             # A person was quicker: the next tick decides on what stands then.
             log.info("escalation_raced", alert_id=alert_id)
+            told += 1
         return told
 
     def _next_level(self, alert_id: str, now: datetime) -> bool:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ queries = load_queries(Path(__file__).with_name("sql") / "main.sql")
 log = structlog.get_logger(__name__)
 
 # Threads that send, each with a connection of its own while it does.
-WORKERS = 4
+WORKERS = 8
 # Seconds of real time between two ticks, between two looks at a stepped clock, between two looks
 # at the outbox when no notice comes, and before an absent database is tried again.
 TICK_S = 1.0
@@ -121,20 +121,28 @@ class Alerting:
                 for part in parts:
                     if part.done():
                         part.result()
-                self._wake.wait(STEP_S if self._clock.stepped else TICK_S)
+                woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)
                 self._wake.clear()
-                if escalator.leads():
+                if (woken or self._clock.stepped) and escalator.leads():
                     self._tick(escalator, stop)
 
     def _tick(self, escalator: Escalator, stop: threading.Event) -> None:
         now = self._clock.now()
-        if self._clock.stepped:
-            if now <= self._clock.last_tick():
-                return
-            escalator.wait_for_inbox(stop)
-            self._ring()  # what waits for its next attempt may be due now
-        escalator.tick(now)
+        if not self._clock.stepped:
+            escalator.tick(now)
+        elif now <= self._clock.last_tick() or not self._tell_all(escalator, now, stop):
+            return
         self._clock.ticked(now)
+
+    def _tell_all(self, escalator: Escalator, now: datetime, stop: threading.Event) -> bool:
+        """Tell every level due by `now`; False when the inbox does not come up in time."""
+        self._ring()  # what waits for its next attempt may be due now
+        while escalator.wait_for_inbox(stop):
+            if not escalator.tick(now):
+                return True
+        if not stop.is_set():
+            log.warning("inbox_behind", now=now.isoformat())
+        return False
 
 
 @contextmanager

@@ -5,11 +5,15 @@ notice (outbox row) -> one `delivery` a recipient -> queued -> sending -> sent
 A delivery is stored once for its key. Delivery itself is at least once: a kill between the send and
 its record makes the next start send again, under the same key (`Message-ID`, `Idempotency-Key`), by
 which the receiver can tell.
+
+Who is being sent to is known by locks of the sending sessions, not by rows and not by a lease: a
+sender that dies lets go of them, and its row is anybody's. No transaction is open during a send.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +26,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from alerts import messages
-from alerts.channels.channel import Channel, Message, Permanent, Undelivered
+from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from projections.shared import org_tree
 from store.sql import load_queries
@@ -36,6 +40,9 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 BACKOFF_S = (1, 5, 25, 125, 625, 1800)
 # Attempts before a delivery is given up as `failed` (after about seven hours).
 ATTEMPTS_MAX = 20
+# Sends at a time to one place (a web host, or the mail server), so that one that does not answer
+# leaves senders to the others. One recipient gets one at a time.
+PLACE_MAX = 2
 # Characters of an error kept with a delivery.
 ERROR_MAX = 500
 
@@ -44,6 +51,7 @@ ERROR_MAX = 500
 class Held:
     """A delivery in the hands of this sender, with its notice and where it goes."""
 
+    delivery_id: int
     key: str
     attempts: int
     channel: str
@@ -100,14 +108,10 @@ class Sender:
 
     def send_next(self) -> bool:
         """Make one attempt at the next due delivery; False when none is due."""
-        with self._pool.connection() as conn:
-            claimed = conn.execute(queries.claim, {"now": self._now()}).fetchone()
-            if claimed is None:
+        with self._pool.connection() as conn, self._claimed(conn) as held:
+            if held is None:
                 return False
-            with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
-                row = cur.execute(queries.hold, claimed).fetchone()
-                if row is not None:  # else another sender took it over in between
-                    self._attempt(conn, claimed[0], Held(**row))
+            self._attempt(conn, held)
         return True
 
     def close(self) -> None:
@@ -115,14 +119,32 @@ class Sender:
         for channel in self._channels.values():
             channel.close()
 
-    def _attempt(self, conn: psycopg.Connection[Any], delivery_id: int, held: Held) -> None:
+    @contextmanager
+    def _claimed(self, conn: psycopg.Connection[Any]) -> Iterator[Held | None]:
+        """Keep the next due delivery, its recipient and its place for the block; None: none due."""
+        try:
+            with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
+                cur.execute(queries.take_turn_to_claim)
+                values = {"now": self._now(), "place_max": PLACE_MAX}
+                taken = cur.execute(queries.taken, values).fetchone()
+                row = cur.execute(queries.claim, values | (taken or {})).fetchone()
+            yield Held(**row) if row is not None else None
+        finally:
+            conn.execute(queries.let_go)
+
+    def _attempt(self, conn: psycopg.Connection[Any], held: Held) -> None:
         try:
             evidence = self._send(conn, held)
         except Undelivered as error:
-            self._undelivered(conn, delivery_id, held, error)
-            return
-        conn.execute(queries.record_sent, (self._now(), Jsonb(evidence), delivery_id))
-        log.info("alert_delivered", alert_id=held.alert_id, kind=held.kind, key=held.key)
+            self._undelivered(conn, held, error)
+        except psycopg.Error:  # trouble of the database, not of this delivery
+            raise
+        except Exception as error:  # any fault of one delivery must not stop all the others
+            log.exception("alert_send_failed", alert_id=held.alert_id, key=held.key)
+            self._undelivered(conn, held, Transient(f"{type(error).__name__}: {error}"))
+        else:
+            conn.execute(queries.record_sent, (self._now(), Jsonb(evidence), held.delivery_id))
+            log.info("alert_delivered", alert_id=held.alert_id, kind=held.kind, key=held.key)
 
     def _send(self, conn: psycopg.Connection[Any], held: Held) -> dict[str, str]:
         channel = self._channels.get(held.channel)
@@ -169,17 +191,17 @@ class Sender:
             sent_at=self._now(),
         )
 
-    def _undelivered(
-        self, conn: psycopg.Connection[Any], delivery_id: int, held: Held, error: Undelivered
-    ) -> None:
-        text = str(error)[:ERROR_MAX]
+    def _undelivered(self, conn: psycopg.Connection[Any], held: Held, error: Undelivered) -> None:
+        # What the other side said may hold what a text of the database cannot.
+        said = str(error).replace("\0", "?")[:ERROR_MAX]
+        text = said.encode(errors="replace").decode()
         if error.permanent or held.attempts >= ATTEMPTS_MAX:
-            conn.execute(queries.record_failed, (text, delivery_id))
+            conn.execute(queries.record_failed, (text, held.delivery_id))
             result = "failed"
         else:
             wait = BACKOFF_S[min(held.attempts, len(BACKOFF_S)) - 1]
             next_at = self._now() + timedelta(seconds=wait)
-            conn.execute(queries.record_retry, (next_at, text, delivery_id))
+            conn.execute(queries.record_retry, (next_at, text, held.delivery_id))
             result = "retried"
         log.warning("alert_undelivered", key=held.key, result=result, attempts=held.attempts)
 
@@ -188,12 +210,11 @@ def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> dict[str,
     """Return the names of the alert's site and unit by field; none while nobody knows them."""
     found = {}
     try:
-        with conn.transaction():
-            for field, kind in (("site_id", "site"), ("unit_id", "unit")):
-                key = str(alert.get(field, ""))
-                known = org_tree.names(conn, [key], kind).get(key)
-                if known is not None:
-                    found[field] = (known.zh, known.en or known.zh)
+        for field, kind in (("site_id", "site"), ("unit_id", "unit")):
+            key = str(alert.get(field, ""))
+            known = org_tree.names(conn, [key], kind).get(key)
+            if known is not None:
+                found[field] = (known.zh, known.en or known.zh)
     except psycopg.errors.UndefinedTable:  # the read models are not built yet
         return {}
     return found

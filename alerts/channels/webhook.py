@@ -7,8 +7,12 @@ every attempt at one delivery.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import ipaddress
+import re
+import threading
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -17,20 +21,29 @@ import orjson
 
 from alerts.channels.channel import Message, Permanent, Transient
 
-# Seconds for connecting, sending and the answer each; beyond it the attempt is transient.
-TIMEOUT_S = 10.0
-# Bytes of an answer's body that are read (and dropped); beyond it the connection is given up.
-ANSWER_BYTES_MAX = 65_536
+# Seconds for a whole attempt, from the look-up of the name to the status; beyond it, transient.
+TIMEOUT_S = 15.0
 SCHEMES = ("http", "https")
 # A request time-out, "too early" and "too many": the same request may succeed later (RFC 9110).
 RETRIED_4XX = frozenset({408, 425, 429})
+# A host name: labels of up to 63 characters, 253 in all (RFC 1035 §2.3.4); "_" is in use.
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+HOST_MAX = 253
 
 
 class Webhook:
-    """Posts one event a message; follows no redirect, so that an address means what it says."""
+    """Posts one event a message; follows no redirect, so that an address means what it says.
+
+    Requests run in an event loop of their own thread: only there does a deadline hold for a whole
+    attempt, whatever the other side makes of it.
+    """
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._client = httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False)
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)  # noqa: S113 -- the deadline of _post is for all of it
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="webhook", daemon=True)
+        self._thread.start()
 
     def send(self, message: Message) -> dict[str, str]:
         """Post the event; the evidence is the status answered."""
@@ -42,10 +55,13 @@ class Webhook:
         }
         if not allowed(message.address):
             raise Permanent("only http and https addresses without a password are called")
+        posting = self._post(message.address, body, headers)
         try:
-            status = self._post(message.address, body, headers)
+            status = asyncio.run_coroutine_threadsafe(posting, self._loop).result()
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Permanent(str(error)) from error
+        except TimeoutError as error:
+            raise Transient(f"no answer within {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
         if 200 <= status < 300:
@@ -54,28 +70,40 @@ class Webhook:
             raise Permanent(f"HTTP {status}")
         raise Transient(f"HTTP {status}")
 
-    def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
-        with self._client.stream("POST", address, content=body, headers=headers) as answer:
-            taken = 0
-            for chunk in answer.iter_raw():  # read to the end, so that the connection is kept
-                taken += len(chunk)
-                if taken > ANSWER_BYTES_MAX:
-                    break
+    async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
+        async with (
+            asyncio.timeout(self._timeout_s),
+            self._client.stream("POST", address, content=body, headers=headers) as answer,
+        ):
+            # The status says all. A body is not read, whoever sends one has the connection closed.
+            if answer.headers.get("Content-Length") == "0" or answer.status_code == 204:
+                await answer.aread()
             return answer.status_code
 
     def close(self) -> None:
         """Close kept connections."""
-        self._client.close()
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def allowed(address: str) -> bool:
     """Tell whether an address may be called: http(s) to a named host, no credentials in it."""
     try:
         parts = urlsplit(address)
-        named = bool(parts.hostname) and parts.port != 0
+        named = _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         return False
     return parts.scheme in SCHEMES and named and parts.username is None
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether a host is an IPv6 address or labels as names have. ValueError: neither."""
+    if ":" in host:
+        return bool(ipaddress.IPv6Address(host))
+    name = host.encode("idna").decode().removesuffix(".")
+    return len(name) <= HOST_MAX and all(LABEL.fullmatch(label) for label in name.split("."))
 
 
 def signature(secret: str, at: datetime, body: bytes) -> str:

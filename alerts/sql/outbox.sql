@@ -40,30 +40,57 @@ WITH taken AS (
 UPDATE outbox SET expanded = true FROM taken WHERE outbox.id = taken.id
 RETURNING outbox.id
 
+-- name: take_turn_to_claim
+-- One claim at a time, over in a moment: nobody else's claims come between `taken` and `claim`.
+SELECT pg_advisory_xact_lock(7203403)
+
+-- name: taken
+-- Whom somebody is sending to, and the places that enough are sending to (by hash). To be read
+-- before `claim` in a statement of its own: what is let go of here is recorded there.
+SELECT
+    array(SELECT l.objid FROM pg_locks l JOIN pg_database b ON b.oid = l.database
+          WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 2
+              AND l.classid = 7203404) AS recipients,
+    array(SELECT l.objid FROM pg_locks l JOIN pg_database b ON b.oid = l.database
+          WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 2
+              AND l.classid = 7203405
+          GROUP BY l.objid HAVING count(*) >= %(place_max)s) AS places
+
 -- name: claim
--- The next due delivery, or one whose sender died ('sending', yet nobody holds its row). What one
+-- The next due delivery, or one whose sender died ('sending', yet nobody has its recipient), of a
+-- recipient and a place that are free; the session that claims keeps both until `let_go`. What one
 -- recipient gets about one alert goes in order.
-UPDATE delivery SET state = 'sending', attempts = attempts + 1
-WHERE id = (
-    SELECT d.id FROM delivery d
+WITH next AS (
+    SELECT d.id, r.address, r.secret, p.place
+    FROM delivery d
+    LEFT JOIN recipient r ON r.recipient_id = d.recipient_id AND r.active
+    CROSS JOIN LATERAL (SELECT CASE d.channel
+        WHEN 'webhook' THEN lower(split_part(coalesce(r.address, ''), '/', 3))
+        ELSE d.channel END AS place) p
     WHERE (d.state = 'sending' OR (d.state = 'queued' AND d.next_at <= %(now)s))
+        AND hashtext(d.recipient_id)::oid <> ALL (%(recipients)s::oid[])
+        AND hashtext(p.place)::oid <> ALL (%(places)s::oid[])
         AND NOT EXISTS (
             SELECT FROM delivery e
             WHERE e.alert_id = d.alert_id AND e.recipient_id = d.recipient_id AND e.id < d.id
                 AND e.state IN ('queued', 'sending'))
-    ORDER BY d.next_at, d.id LIMIT 1 FOR UPDATE OF d SKIP LOCKED)
-RETURNING id, attempts
-
--- name: hold
--- The claimed row, held while it is sent: a sender that dies lets go of it.
-SELECT d.key, d.attempts, d.channel, r.address, r.secret,
+    ORDER BY d.next_at, d.id LIMIT 1
+), claimed AS (
+    UPDATE delivery d SET state = 'sending', attempts = attempts + 1 FROM next
+    WHERE d.id = next.id
+    RETURNING d.*, next.address, next.secret, next.place
+), kept AS MATERIALIZED (
+    SELECT pg_advisory_lock(7203404, hashtext(recipient_id)),
+        pg_advisory_lock_shared(7203405, hashtext(place))
+    FROM claimed
+)
+SELECT c.id AS delivery_id, c.key, c.attempts, c.channel, c.address, c.secret,
     o.id AS outbox_id, o.key AS notice, o.alert_id::text AS alert_id, o.kind, o.level, o.severity,
     o.created_at
-FROM delivery d
-JOIN outbox o ON o.id = d.outbox_id
-LEFT JOIN recipient r ON r.recipient_id = d.recipient_id AND r.active
-WHERE d.id = %s AND d.attempts = %s AND d.state = 'sending'
-FOR UPDATE OF d SKIP LOCKED
+FROM claimed c JOIN outbox o ON o.id = c.outbox_id, kept
+
+-- name: let_go
+SELECT pg_advisory_unlock_all()
 
 -- name: payloads
 -- All that was told of an alert up to a notice; later fields replace earlier ones.

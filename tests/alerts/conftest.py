@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
@@ -95,6 +96,8 @@ class Hook:
     # Set by a test that wants the next request to stop half way.
     hold: threading.Event | None = None
     reached: threading.Event = field(default_factory=threading.Event)
+    # What it sends byte by byte, 20 ms apart, in place of an answer as it should be.
+    drip: bytes = b""
 
 
 @pytest.fixture
@@ -111,6 +114,20 @@ def mailbox() -> Iterator[Mailbox]:
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     """Start an HTTP server in a thread."""
+    with serving() as state:
+        yield state
+
+
+@pytest.fixture
+def other_hook() -> Iterator[Hook]:
+    """Start a second one."""
+    with serving() as state:
+        yield state
+
+
+@contextmanager
+def serving() -> Iterator[Hook]:
+    """Start an HTTP server in a thread until the block ends."""
     state = Hook()
 
     class Handler(BaseHTTPRequestHandler):
@@ -120,9 +137,19 @@ def hook() -> Iterator[Hook]:
             state.reached.set()
             if state.hold is not None:
                 state.hold.wait(10)
+            if state.drip:
+                self.dripped()
+                return
             self.send_response(state.answers.pop(0) if state.answers else 204)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def dripped(self) -> None:
+            self.close_connection = True
+            with suppress(OSError):
+                for byte in state.drip:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.02)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

@@ -7,6 +7,7 @@ import hmac
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,6 +50,14 @@ def message(address: str) -> Message:
         "gopher://h",
         "//h/x",
         "http://[",
+        "http://[::1",
+        "http://[nonsense]/x",
+        "http://hooks..example/x",
+        "http://.example/x",
+        f"http://{'a' * 64}.example/x",
+        f"http://{'a.' * 127}example/x",
+        "http://two words/x",
+        "http://半..例/x",
         "",
     ],
 )
@@ -60,6 +69,46 @@ def test_given_address_that_is_no_plain_http_when_called_then_refused_for_good(
     with pytest.raises(Permanent):
         hook.send(message(address))
     hook.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://hooks.example/x?y=1",
+        "http://hook_1.example.:8080",
+        "http://127.0.0.1:80",
+        "http://[::1]:80/",
+        "http://疾控.例子/x",
+    ],
+)
+def test_given_address_of_a_named_host_when_asked_then_allowed(address: str) -> None:
+    assert allowed(address)
+
+
+def test_given_answer_whose_body_never_ends_when_sent_then_its_status_is_enough(
+    hook: Hook,
+) -> None:
+    hook.drip = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 500
+    channel = Webhook()
+    started = time.monotonic()
+    assert channel.send(message(hook.url)) == {"status": "200"}
+    assert time.monotonic() - started < 4
+    channel.close()
+
+
+@pytest.mark.parametrize(
+    "drip", [b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200, b"HTTP/1.1 200 " + b"x" * 200]
+)
+def test_given_answer_that_comes_byte_by_byte_when_time_is_up_then_tried_again_later(
+    hook: Hook, drip: bytes
+) -> None:
+    hook.drip = drip
+    channel = Webhook(timeout_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(Transient, match="no answer within"):
+        channel.send(message(hook.url))
+    assert time.monotonic() - started < 2
+    channel.close()
 
 
 @pytest.mark.parametrize("status", [301, 408, 425, 429, 500, 503])

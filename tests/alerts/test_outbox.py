@@ -5,12 +5,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
-from alerts.outbox import ATTEMPTS_MAX, BACKOFF_S, Pool, Sender
-from tests.alerts.conftest import Hook, Mailbox, add_recipient, deliveries, make_sender
+from alerts.channels.channel import Channel, Message
+from alerts.channels.webhook import Webhook
+from alerts.main import WORKERS
+from alerts.outbox import ATTEMPTS_MAX, BACKOFF_S, PLACE_MAX, Pool, Sender
+from tests.alerts.conftest import (
+    Hook,
+    Mailbox,
+    add_recipient,
+    deliveries,
+    eventually,
+    make_sender,
+)
 from tests.alerts.notices_of import (
     ALERT,
     FIRED_AT,
@@ -24,6 +37,9 @@ from tests.alerts.notices_of import (
 from tests.conftest import ManualClock
 
 pytestmark = pytest.mark.database
+
+# Alerts of other probes.
+ALERTS = [str(UUID(int=number)) for number in range(1, 4)]
 
 
 def send_all(sender: Sender) -> None:
@@ -216,6 +232,98 @@ def test_given_one_sender_in_the_middle_when_another_looks_then_it_leaves_the_ro
     assert states(pool) == {"sent": 1}
 
 
+def test_given_one_recipient_in_flight_when_others_look_then_only_other_recipients_are_served(
+    pool: Pool, sender: Sender, hook: Hook, other_hook: Hook
+) -> None:
+    hook.hold = threading.Event()
+    add_recipient(pool, "slow", hook.url)
+    add_recipient(pool, "swift", other_hook.url)
+    tell(pool, *(noticed(fired(alert_id=alert_id), 1) for alert_id in ALERTS))
+    sender.expand()
+    with at_work(sender, hook):
+        while sender.send_next():
+            pass
+        assert told(pool, "sent") == ["swift"] * len(ALERTS)
+        assert told(pool, "sending") == ["slow"]
+        assert transactions(pool) == 0
+    assert told(pool, "queued") == ["slow"] * (len(ALERTS) - 1)
+
+
+def test_given_one_place_answers_nobody_when_many_live_there_then_others_are_served(
+    pool: Pool, hook: Hook, other_hook: Hook, clock: ManualClock
+) -> None:
+    hook.hold = threading.Event()
+    for number in range(WORKERS):
+        add_recipient(pool, f"slow_{number}", hook.url)
+    add_recipient(pool, "swift", other_hook.url)
+    tell(pool, noticed(fired(), 1))
+    senders = [make_sender(pool, clock, None) for _ in range(2)]
+    senders[0].expand()
+    threads = [threading.Thread(target=one.send_due) for one in senders * (WORKERS // 2)]
+    for thread in threads:
+        thread.start()
+    assert other_hook.reached.wait(4)
+    eventually(lambda: len(told(pool, "sending")) == PLACE_MAX)
+    assert len(hook.hits) == PLACE_MAX
+    hook.hold.set()
+    for thread in threads:
+        thread.join()
+    for one in senders:
+        one.send_due()
+        one.close()
+    assert states(pool) == {"sent": WORKERS + 1}
+
+
+def test_given_many_senders_at_once_when_an_attempt_fails_then_it_counts_once(
+    pool: Pool, sender: Sender, hook: Hook
+) -> None:
+    add_recipient(pool, "city_system", hook.url)
+    rounds = 10
+    hook.answers = [503] * rounds
+    for number in range(rounds):
+        tell(pool, noticed(fired(alert_id=str(UUID(int=number))), 1))
+        sender.expand()
+        ready = threading.Barrier(4)
+
+        def look(ready: threading.Barrier = ready) -> None:
+            ready.wait()
+            sender.send_next()
+
+        threads = [threading.Thread(target=look) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [attempts for _, _, attempts, _ in deliveries(pool)] == [1] * rounds
+    assert len(hook.hits) == rounds
+
+
+@pytest.mark.parametrize("error", [UnicodeError("label\0empty"), ZeroDivisionError("\ud800")])
+def test_given_channel_fails_in_a_way_nobody_thought_of_when_sent_then_only_that_delivery_waits(
+    pool: Pool, clock: ManualClock, hook: Hook, error: Exception
+) -> None:
+    class Broken:
+        def send(self, message: Message) -> dict[str, str]:
+            raise error
+
+        def close(self) -> None:
+            """Have nothing to close."""
+
+    channels: dict[str, Channel] = {"email": Broken(), "webhook": Webhook()}
+    sender = Sender(pool, channels, now=clock.now, public_url="")
+    add_recipient(pool, "a_keeper", "keeper@x.example")
+    add_recipient(pool, "b_system", hook.url)
+    tell(pool, noticed(fired(), 1))
+    send_all(sender)
+    assert told(pool, "sent") == ["b_system"]
+    assert deliveries(pool)[0][:3] == ("a_keeper", "queued", 1)
+    with pool.connection() as conn:
+        row = conn.execute("SELECT last_error FROM delivery WHERE state = 'queued'").fetchone()
+    assert row is not None
+    assert type(error).__name__ in row[0]
+    sender.close()
+
+
 def test_given_two_senders_at_once_when_many_notices_then_one_message_a_key(
     pool: Pool, hook: Hook, clock: ManualClock
 ) -> None:
@@ -252,6 +360,36 @@ def test_given_alert_withdrawn_when_expanded_then_those_who_were_told_are_told(
     assert "撤销" in mailbox.read()[1][1]
     assert mailbox.mails[1]["References"] == mailbox.mails[0]["References"]
     assert clock.now() - FIRED_AT == timedelta(minutes=1)
+
+
+@contextmanager
+def at_work(sender: Sender, hook: Hook) -> Iterator[None]:
+    """Have a second thread send what the hook holds until the block ends."""
+    assert hook.hold is not None
+    busy = threading.Thread(target=sender.send_next)
+    busy.start()
+    assert hook.reached.wait(5)
+    try:
+        yield
+    finally:
+        hook.hold.set()
+        busy.join()
+
+
+def told(pool: Pool, state: str) -> list[str]:
+    return [row[0] for row in deliveries(pool) if row[1] == state]
+
+
+def transactions(pool: Pool) -> int:
+    """Return how many other sessions of the database have one open."""
+    with pool.connection() as conn:
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+            " AND backend_type = 'client backend'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def last_error(pool: Pool) -> tuple[str, str]:

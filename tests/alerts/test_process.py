@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts import main
+from alerts import escalate, main
 from alerts.channels.email import Smtp
 from alerts.outbox import Pool
 from domain.alerting import model
@@ -113,6 +113,54 @@ def test_given_stepped_clock_when_moved_then_levels_due_are_told_before_it_is_do
         eventually(lambda: len(mailbox.mails) == 1)
         assert "第2级" in str(mailbox.mails[0]["Subject"])
         end(ledger, alert_id)
+
+
+def test_given_more_levels_due_than_one_tick_tells_when_moved_then_all_are_told_before_it_is_done(
+    database: Database,
+    ledger: Ledger,
+    pool: Pool,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(escalate, "DUE_MAX", 1)
+    monkeypatch.setattr(escalate, "LEVELS_MAX", 1)
+    with thread(runner.run, app_dsn=database.app_dsn), alerting(database, clock):
+        alerts = [fire(ledger, number, "critical") for number in (11, 12)]
+        moment = clock.advance(minutes=45)
+        eventually(partial(ticked, clock, moment))
+        levels = [len(ledger.stream(model.alert_stream(alert_id))) for alert_id in alerts]
+        for alert_id in alerts:
+            end(ledger, alert_id)
+    assert levels == [4, 4]
+
+
+def test_given_inbox_behind_when_clock_is_moved_then_it_is_not_done_before_the_inbox_is(
+    database: Database,
+    ledger: Ledger,
+    pool: Pool,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(escalate, "INBOX_WAIT_S", 0.1)
+    alert_id = fire(ledger, 13, "critical")
+    with alerting(database, clock):
+        moment = clock.advance(minutes=10)
+        time.sleep(0.8)
+        assert not ticked(clock, moment)
+        with thread(runner.run, app_dsn=database.app_dsn):
+            eventually(partial(ticked, clock, moment))
+    assert len(ledger.stream(model.alert_stream(alert_id))) == 1
+    end(ledger, alert_id)
+
+
+def test_given_nobody_wakes_it_when_a_level_is_due_then_only_the_scheduler_ticks(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "TICK_S", 60.0)
+    real = RealClock()
+    with alerting(database, real):
+        time.sleep(1.5)
+    assert real.last_tick() == RealClock().last_tick()
 
 
 def test_given_real_clock_when_a_level_is_long_due_then_the_next_second_tells_it(
