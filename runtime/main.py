@@ -10,8 +10,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import structlog
 from runtime import folder
 from runtime.broker import BrokerServer
 from runtime.postgres import PostgresServer
-from runtime.process import command_line, free_port, pids_with_argument, stop_pid
+from runtime.process import ask, command_line, free_port, pids_with_argument, stop_pid
 from runtime.refusal import Refusal
 from runtime.settings import PREFIX, Settings, dsn
 from runtime.supervisor import (
@@ -95,7 +93,7 @@ class Tree:
                 f"端口 {settings.api_port} 已被占用（VAXTRAIL_API_PORT）",
                 f"Port {settings.api_port} is in use (VAXTRAIL_API_PORT).",
             )
-        self._supervisor = Supervisor(self._parts(), self._record)
+        self._supervisor = Supervisor(self._servers(), self._services(), self._record)
 
     def run(self) -> None:
         """Start everything and watch over it for ever. StartFailed."""
@@ -109,14 +107,16 @@ class Tree:
         """Stop everything that runs."""
         self._supervisor.stop()
 
-    def _parts(self) -> list[tuple[str, Part]]:
+    def _servers(self) -> list[tuple[str, Part]]:
         servers: list[tuple[str, Part | None]] = [
             ("postgres", self._postgres),
             ("broker", self._broker),
             ("migrate", Once(self._command("migrate"), lambda: self._environment(owner=True))),
         ]
-        services = [(name, Service(self._command(name), self._environment)) for name in SERVICES]
-        return [(name, part) for name, part in [*servers, *services] if part is not None]
+        return [(name, part) for name, part in servers if part is not None]
+
+    def _services(self) -> list[tuple[str, Part]]:
+        return [(name, Service(self._command(name), self._environment)) for name in SERVICES]
 
     def _environment(self, *, owner: bool = False) -> dict[str, str]:
         """Return the environment of a service: the settings as given, and where the parts are."""
@@ -185,10 +185,10 @@ def left_services(data: Path) -> list[int]:
 def answers(url: str) -> bool:
     """Tell whether an address answers 200 within a second."""
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http address
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        ask(url, 1.0)
+    except OSError:
         return False
+    return True
 
 
 def reached(host: str) -> str:

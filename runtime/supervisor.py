@@ -1,4 +1,7 @@
-"""Keep a list of parts running: start in order, restart with back-off, stop in reverse order.
+"""Keep parts running: start in order, restart with back-off, stop in reverse order.
+
+Servers, and steps such as migrations, are there before whatever follows them, at a restart as well;
+services come and go without each other.
 
 It runs in the main thread: the kernel tells the parts when that thread ends, however it ends.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
+import psycopg
 import structlog
 
 from runtime.process import StartFailed, spawn, stop_child
@@ -106,6 +110,7 @@ class Once(Service):
 class _Watched:
     name: str
     part: Part
+    needed: bool  # by all that follow
     started: float = 0.0
     due: float = 0.0
     failures: int = 0
@@ -114,13 +119,22 @@ class _Watched:
 
 
 class Supervisor:
-    """Runs named parts until SIGTERM or SIGINT; `on_change` is told after every start or end."""
+    """Runs named parts until SIGTERM or SIGINT; `on_change` is told after every start or end.
+
+    Each of `servers` waits for those before it, and `services` for all servers only. An `on_change`
+    that fails with OSError (a full disk) is told again at every look until it succeeds.
+    """
 
     def __init__(
-        self, parts: Sequence[tuple[str, Part]], on_change: Callable[[], None] = lambda: None
+        self,
+        servers: Sequence[tuple[str, Part]],
+        services: Sequence[tuple[str, Part]] = (),
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._watched = [_Watched(name, part) for name, part in parts]
+        self._watched = [_Watched(name, part, needed=True) for name, part in servers]
+        self._watched += [_Watched(name, part, needed=False) for name, part in services]
         self._on_change = on_change
+        self._untold = False
 
     @property
     def pids(self) -> dict[str, int]:
@@ -145,11 +159,13 @@ class Supervisor:
             time.sleep(TICK_SECONDS)
 
     def look(self) -> None:
-        """Look once: note ends, start again what is due. A part waits for those before it."""
+        """Look once: note ends, start again what is due and has the servers it needs."""
+        if self._untold:
+            self._tell()
         for watched in self._watched:
             if watched.up and not watched.part.running:
                 self._ended(watched)
-            if not watched.up and not self._restarted(watched):
+            if not watched.up and not self._restarted(watched) and watched.needed:
                 return
 
     def stop(self) -> None:
@@ -161,11 +177,25 @@ class Supervisor:
             watched.up = False
 
     def _start(self, watched: _Watched) -> None:
-        watched.part.start()
+        try:
+            watched.part.start()
+        except (OSError, psycopg.Error) as error:
+            watched.part.stop()  # or the next start would find it half begun and believe it whole
+            raise StartFailed(f"{watched.name}: {error}") from error
         watched.up = True
         watched.started = time.monotonic()
         log.info("part_started", name=watched.name, pid=watched.part.pid)
-        self._on_change()
+        self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._on_change()
+        except OSError as error:
+            if not self._untold:
+                log.warning("change_not_recorded", error=str(error))
+            self._untold = True
+        else:
+            self._untold = False
 
     def _restarted(self, watched: _Watched) -> bool:
         if time.monotonic() < watched.due:
@@ -187,7 +217,7 @@ class Supervisor:
             watched.failures = 0
         seconds = self._postpone(watched)
         log.error("part_ended", name=watched.name, restart_in_s=seconds)
-        self._on_change()
+        self._tell()
 
     def _postpone(self, watched: _Watched) -> float:
         seconds: float = min(

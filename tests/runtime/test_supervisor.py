@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from runtime.process import StartFailed, alive, wait_until
@@ -59,7 +61,7 @@ def test_given_part_that_always_ends_when_watched_then_each_wait_is_longer() -> 
 
 
 def test_given_part_before_is_down_when_a_later_one_ends_then_it_waits() -> None:
-    supervisor = Supervisor([("server", _service("false")), ("client", _service("sleep", "60"))])
+    supervisor = Supervisor([("server", _service("false"))], [("client", _service("sleep", "60"))])
     supervisor.start()
     try:
         time.sleep(0.1)
@@ -71,6 +73,85 @@ def test_given_part_before_is_down_when_a_later_one_ends_then_it_waits() -> None
         assert supervisor.restarts["client"] == 0
     finally:
         supervisor.stop()
+
+
+def test_given_sibling_that_always_ends_when_another_is_killed_then_back_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.supervisor.BACKOFF_FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("runtime.supervisor.BACKOFF_MAX_SECONDS", 60.0)
+    bad, good = ("bad", _service("false")), ("good", _service("sleep", "60"))
+    supervisor = Supervisor([], [bad, good])
+    supervisor.start()
+    try:
+        assert _looking(supervisor, lambda: supervisor.restarts["bad"] == 4)  # next in 1.6 s
+        killed = time.monotonic()
+        os.kill(supervisor.pids["good"], signal.SIGKILL)
+        assert _looking(supervisor, lambda: supervisor.restarts["good"] == 1)
+        assert time.monotonic() - killed < 1.0
+        assert supervisor.restarts["bad"] == 4
+    finally:
+        supervisor.stop()
+
+
+def test_given_full_disk_when_a_part_ends_then_it_starts_again_and_the_change_is_told_later() -> (
+    None
+):
+    told: list[dict[str, int]] = []
+    full = False
+
+    def record() -> None:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        told.append(supervisor.pids)
+
+    supervisor = Supervisor([("a", _service("sleep", "60"))], on_change=record)
+    supervisor.start()
+    try:
+        full = True
+        os.kill(supervisor.pids["a"], signal.SIGKILL)
+        assert _looking(supervisor, lambda: supervisor.restarts["a"] == 1)
+        before = len(told)
+        full = False
+        supervisor.look()
+        assert told[before:] == [supervisor.pids]
+        supervisor.look()
+        assert len(told) == before + 1, "told once"
+    finally:
+        supervisor.stop()
+
+
+class _Sick(Service):
+    """A part whose start fails half way, as often as it is told."""
+
+    def __init__(self, *failures: Exception) -> None:
+        super().__init__(["sleep", "60"], lambda: os.environ)
+        self.failures = list(failures)
+        self.begun: list[int] = []
+
+    def start(self) -> None:
+        super().start()
+        self.begun.append(self.pid or 0)
+        if self.failures:
+            raise self.failures.pop()
+
+
+def test_given_start_that_fails_by_disk_or_database_when_watched_then_tried_again_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.supervisor.BACKOFF_FIRST_SECONDS", 0.05)
+    part = _Sick()
+    supervisor = Supervisor([("a", part)])
+    supervisor.start()
+    try:
+        part.failures = [psycopg.OperationalError("starting up"), OSError(errno.ENOSPC, "full")]
+        os.kill(supervisor.pids["a"], signal.SIGKILL)
+        assert _looking(supervisor, lambda: supervisor.restarts["a"] == 3)
+        assert list(filter(alive, part.begun)) == [supervisor.pids["a"]] == part.begun[-1:]
+    finally:
+        supervisor.stop()
+    with pytest.raises(StartFailed, match="full"):
+        Supervisor([("a", _Sick(OSError(errno.ENOSPC, "full")))]).start()
 
 
 def test_given_step_that_fails_when_started_then_start_failed() -> None:
