@@ -1,7 +1,9 @@
 """Import CSV files through the same commands as the HTTP routes: good lines in, bad lines named.
 
-The first line names the columns, in English or in Chinese, in any order. UTF-8 (with or without
-BOM) and GB18030 are read. The same file twice changes nothing.
+The first line names the columns, in English or in Chinese, in any order; kinds are in English or in
+Chinese as well. UTF-8 (with or without BOM) and GB18030 are read. The same file twice changes
+nothing. A line with more cells than the header or with a quotation mark that is not closed is
+wrong: nothing of it is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import msgspec
 from api.commands import state_of
 from api.messages import message
 from api.schemas import moment
+from api.texts.cold_chain import UNIT_KINDS
+from api.texts.registry import SITE_KINDS
 from domain.cold_chain import model as cold_chain
 from domain.registry import model as registry
 from domain.shared.decide import decide
@@ -71,26 +75,62 @@ def import_file(kind: str, path: Path, ledger: Ledger, meta: Meta) -> Report:
     columns, take = KINDS[kind]
     created = unchanged = 0
     errors: list[Wrong] = []
-    for line, cells in _lines(path, columns):
+    sheet = _Sheet(_text(path), columns)
+    for line, cells in sheet.lines():
         try:
-            if take(ledger, meta, _read(columns, cells)):
+            if take(ledger, meta, _read(columns, sheet.row(cells))):
                 created += 1
             else:
                 unchanged += 1
         except DomainError as error:
-            errors.append(Wrong(line, error.code, *message(error.code, error.facts)))
+            errors.append(Wrong(line, error.code, *message(error.code, sheet.facts(error))))
     return Report(created, unchanged, errors)
 
 
-def _lines(path: Path, columns: Sequence[Column]) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(_text(path).splitlines(keepends=True))
-    header = [_named(title.strip(), columns) for title in next(reader, [])]
-    missing = [c.zh for c in columns if not c.optional and c.name not in header]
-    if missing:
-        raise Invalid("bad_columns", columns=", ".join(missing))
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, dict(zip(header, map(str.strip, cells), strict=False))
+class _Sheet:
+    """The cells of a file, and what its header calls the columns."""
+
+    def __init__(self, text: str, columns: Sequence[Column]) -> None:
+        self._reader = csv.reader(text.splitlines(keepends=True), strict=True)
+        try:
+            titles = [title.strip() for title in next(self._reader, [])]
+        except csv.Error:
+            raise Invalid("bad_quote") from None
+        self._names = [_named(title, columns) for title in titles]
+        self._titles = dict(zip(self._names, titles, strict=True))
+        missing = [c for c in columns if not c.optional and c.name not in self._titles]
+        if missing or len(self._titles) < len(titles):
+            twice = [title for title in titles if titles.count(title) > 1]
+            names = [f"{c.name} ({c.zh})" for c in missing]
+            raise Invalid("bad_columns", columns=names or sorted(set(twice)) or titles)
+
+    def lines(self) -> Iterator[tuple[int, list[str] | None]]:
+        """Yield (number of its first line, cells) of every row that is not blank; None: broken."""
+        while True:
+            line = self._reader.line_num + 1
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield line, None
+                continue
+            if any(cell.strip() for cell in cells):
+                yield line, [cell.strip() for cell in cells]
+
+    def row(self, cells: list[str] | None) -> dict[str, str]:
+        """Return the cells of a row by column; Invalid for a broken row or one that is too long."""
+        if cells is None:
+            raise Invalid("bad_quote")
+        if any(cells[len(self._names) :]):
+            raise Invalid("surplus_cells", count=len(cells), columns=len(self._names))
+        return dict(zip(self._names, cells, strict=False))
+
+    def facts(self, error: DomainError) -> dict[str, object]:
+        """Return the facts of an error, its column called as the file calls it."""
+        field = error.facts.get("field")
+        title = self._titles.get(field) if isinstance(field, str) else None
+        return {**error.facts, "field": title} if title else dict(error.facts)
 
 
 def _text(path: Path) -> str:
@@ -121,7 +161,10 @@ def _read(columns: Sequence[Column], cells: Mapping[str, str]) -> dict[str, Any]
             try:
                 row[column.name] = column.read(cell)
             except ValueError:
-                raise Invalid("bad_field", field=column.name, value=cell) from None
+                expected = _EXPECTED[column.read]
+                raise Invalid(
+                    "bad_cell", field=column.name, value=cell, expected=expected
+                ) from None
     return row
 
 
@@ -131,6 +174,12 @@ def _flag(cell: str) -> bool:
     if cell.lower() in {"0", "false", "no", "否"}:
         return False
     raise ValueError(cell)
+
+
+def _kind(names: Mapping[Any, str]) -> Callable[[str], str]:
+    """Return how a kind is read: its code, or its Chinese name out of these."""
+    codes = {zh: str(code) for code, zh in names.items()}
+    return lambda cell: codes.get(cell, cell)
 
 
 def _channels(cell: str) -> list[str]:
@@ -242,33 +291,40 @@ def _region_of(ledger: Ledger, site_id: str) -> str | None:
     return site.region_code if site else None
 
 
+# What a cell must be that cannot be read: a word of the catalogue.
+_EXPECTED: Mapping[Callable[[str], Any], str] = {
+    int: "whole_number",
+    float: "number",
+    _flag: "yes_or_no",
+    moment: "time",
+}
 _SITES = (
-    Column("site_id", "场所编号"),
+    Column("site_id", "站点编号"),
     Column("org_code", "统一社会信用代码"),
     Column("org_name", "机构名称", optional=True),
     Column("org_name_en", "机构英文名称", optional=True),
     Column("org_region_code", "机构行政区划", optional=True),
-    Column("site_no", "场所序号", int),
-    Column("name", "场所名称"),
-    Column("name_en", "场所英文名称", optional=True),
-    Column("kind", "场所类型"),
+    Column("site_no", "站点序号", int),
+    Column("name", "站点名称"),
+    Column("name_en", "站点英文名称", optional=True),
+    Column("kind", "站点类型", _kind(SITE_KINDS)),
     Column("region_code", "行政区划"),
     Column("latitude", "纬度", float, optional=True),
     Column("longitude", "经度", float, optional=True),
 )
 _UNITS = (
     Column("unit_id", "设备编号"),
-    Column("site_id", "场所编号"),
-    Column("kind", "设备类型"),
+    Column("site_id", "站点编号"),
+    Column("kind", "设备类型", _kind(UNIT_KINDS)),
     Column("name", "设备名称"),
     Column("name_en", "设备英文名称", optional=True),
-    Column("profile_id", "存储条件"),
+    Column("profile_id", "储存条件"),
     Column("plate", "车牌", optional=True),
 )
 _DEVICES = (
     Column("device_id", "记录仪编号"),
     Column("gateway_id", "网关编号"),
-    Column("site_id", "场所编号", optional=True),
+    Column("site_id", "站点编号", optional=True),
     Column("channels", "通道", _channels),
     Column("interval_s", "记录间隔秒", int),
     Column("simulated", "模拟", _flag, optional=True),

@@ -58,6 +58,18 @@ _IMPORTS = {
     "bad_encoding": ("文件须为 UTF-8 或 GB18030", "The file must be UTF-8 or GB18030"),
     "bad_columns": ("列缺失或多余：{columns}", "Missing or unknown columns: {columns}"),
     "empty_cell": ("列 {field} 不能为空", "Column {field} must not be empty"),
+    "bad_cell": (
+        "列 {field} 的“{value}”不正确：{expected}",
+        "Column {field}: {value} is not acceptable, {expected}",
+    ),
+    "surplus_cells": (
+        "这一行有 {count} 格，表头只有 {columns} 列",
+        "The line has {count} cells, the header {columns} columns",
+    ),
+    "bad_quote": (
+        "引号不成对，从这一行起无法读取",
+        "A quotation mark is not closed; nothing can be read from this line on",
+    ),
 }
 
 _POSITIONS = {
@@ -115,6 +127,13 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 
 # Facts that are words of ours, by fact and value: (zh, en). Others are shown as they are.
 _WORDS: dict[tuple[str, str], tuple[str, str]] = {
+    ("expected", "number"): ("须为数字", "it must be a number"),
+    ("expected", "time"): (
+        "须为带时区的时间，例如 2026-03-02T08:00:00+08:00",
+        "it must be a time with its offset, for example 2026-03-02T08:00:00+08:00",
+    ),
+    ("expected", "whole_number"): ("须为整数", "it must be a whole number"),
+    ("expected", "yes_or_no"): ("须为“是”或“否”", "it must be yes or no"),
     ("reason", "empty"): ("空白", "empty"),
     ("reason", "too_long"): ("太长", "too long"),
     ("reason", "retail_ean"): (

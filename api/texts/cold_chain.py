@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from domain.cold_chain.model import UnitKind
+
+# Kinds of units as files may name them in Chinese.
+UNIT_KINDS = {
+    UnitKind.COLD_ROOM: "冷库",
+    UnitKind.FREEZER_ROOM: "冷冻库",
+    UnitKind.REFRIGERATOR: "冰箱",
+    UnitKind.FREEZER: "低温冰箱",
+    UnitKind.REFRIGERATED_VEHICLE: "冷藏车",
+    UnitKind.COLD_BOX: "冷藏箱",
+}
+_KINDS_ZH = "、".join(f"{zh} {kind.value}" for kind, zh in UNIT_KINDS.items())
+_KINDS_EN = ", ".join(UNIT_KINDS)
+
 TEXTS = {
-    "bad_unit_kind": ("没有设备类型 {value}", "There is no kind of unit {value}"),
+    "bad_unit_kind": (
+        f"没有设备类型 {{value}}，可选：{_KINDS_ZH}",
+        f"There is no kind of unit {{value}}; one of {_KINDS_EN}",
+    ),
     "bad_channel": (
         "通道须为 1 至 16 个互不相同的小写名称：{value}",
         "Channels are 1 to 16 distinct lower-case names: {value}",
@@ -18,7 +35,7 @@ TEXTS = {
     ),
     "naive_time": ("字段 {field} 的时间须带时区", "The time in field {field} needs an offset"),
     "empty_file": ("文件是空的", "The file is empty"),
-    "unknown_profile": ("没有存储条件 {profile_id}", "There is no storage profile {profile_id}"),
+    "unknown_profile": ("没有储存条件 {profile_id}", "There is no storage profile {profile_id}"),
     "unknown_unit": ("没有这台设备", "There is no such unit"),
     "unknown_gateway": ("没有这个网关", "There is no such gateway"),
     "unknown_device": ("没有这个记录仪", "There is no such device"),
