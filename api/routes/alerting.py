@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import psycopg
+import structlog
 from fastapi import Path, Query, Response
 from pydantic import Field
 
@@ -48,6 +49,7 @@ from store.commands import Answer, Command, Outcome, execute
 from store.envelope import Envelope
 
 router = module_router("alerting")
+_log = structlog.get_logger()
 
 ON_SITE = (Role.STORE_KEEPER, Role.CLINIC, Role.HOSPITAL, Role.VACCINATOR, Role.COURIER)
 READERS = (Role.CDC, Role.REGULATOR, Role.AUDITOR, Role.PLATFORM, *ON_SITE)
@@ -338,12 +340,13 @@ def add_recipient(
     who.require_region(body.region_code)
     secret = ""
     if isinstance(body, WebhookRecipient):
-        if not webhook.allowed(body.address):
+        if not webhook.allowed(body.address) or recipients.is_link_local(body.address):
             raise Invalid("bad_address", field="address")
         secret = body.secret or secrets.token_urlsafe(SECRET_BYTES)
     fields = body.model_dump(exclude={"secret"})
     with deps.pool.connection() as conn:
         recipients.add(conn, recipients.Recipient(**fields), secret=secret)
+    _log_change("added", who, body.recipient_id, body.region_code)
     headers = {
         "Location": f"{PREFIX}/recipients/{body.recipient_id}",
         "Cache-Control": "no-store",
@@ -384,8 +387,9 @@ def remove_recipient(
 ) -> Response:
     """Forget a recipient, name and address with it; what is still queued is not sent."""
     with deps.pool.connection() as conn:
-        _recipient(conn, who, recipient_id)
+        found = _recipient(conn, who, recipient_id)
         recipients.remove(conn, recipient_id)
+    _log_change("removed", who, recipient_id, found.region_code)
     return Response(status_code=204)
 
 
@@ -408,6 +412,7 @@ def publish_rule_set(
             profile_id=body.profile_id,
             effective_from=body.effective_from,
             rules=[rules.ThresholdRule(**rule.model_dump()) for rule in body.rules],
+            now=call.deps.clock.now(),
         ),
         location=f"{PREFIX}/rule-sets/{body.profile_id}",
         meta=call.meta(),
@@ -466,3 +471,14 @@ def _recipient(
     if found is None or not who.covers(found.region_code):
         raise NotFound("unknown_recipient")
     return found
+
+
+def _log_change(change: str, who: Principal, recipient_id: str, region_code: str) -> None:
+    """Tell the log who changed the list; recipients are no events, and their addresses no log."""
+    _log.info(
+        "recipient_changed",
+        change=change,
+        recipient_id=recipient_id,
+        region_code=region_code,
+        key_id=who.key_id,
+    )

@@ -13,10 +13,17 @@ TEXTS = {
     "comment_required": ("请说明现场情况或已采取的措施", "Say what was found or done"),
     "recipient_exists": ("接收人 {recipient_id} 已存在", "Recipient {recipient_id} exists already"),
     "unknown_recipient": ("没有这个接收人", "There is no such recipient"),
-    "bad_address": ("接收地址不正确", "The address is not acceptable"),
+    "bad_address": (
+        "接收地址须为不含密码的 http(s) 网址，且不得为链路本地地址（169.254.x.x、fe80::）",
+        "The address must be http(s) without a password, and not link-local (169.254.x.x, fe80::)",
+    ),
     "rules_not_later": (
         "新规则须在现行版本（{effective_from}）之后生效",
         "New rules must take effect after the present ones ({effective_from})",
+    ),
+    "rules_backdated": (
+        "新规则不能从过去的时间起生效",
+        "New rules cannot take effect from a time that is past",
     ),
     "rule_side_changed": (
         "规则 {rule_id} 不能改变方向，请另设编号",

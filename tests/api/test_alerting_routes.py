@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
+from alerts import recipients
 from domain.alerting import model
 from domain.alerting.events import AlertResolved
 from domain.shared.events import Event
@@ -188,6 +190,9 @@ def test_given_webhook_when_put_down_then_secret_is_shown_once(admin: httpx.Clie
         ("webhook", "file:///etc/passwd"),
         ("webhook", "https://user:secret@city.example/"),
         ("webhook", "http://city.example:99999/"),
+        ("webhook", "http://169.254.169.254/latest/meta-data"),
+        ("webhook", "http://2852039166/latest/meta-data"),
+        ("webhook", "http://[fe80::1]/"),
         ("email", "not-an-address"),
         ("email", "a@x.example\r\nBcc: b@x.example"),
         ("pigeon", "roof"),
@@ -204,6 +209,45 @@ def test_given_address_that_cannot_be_when_put_down_then_refused(
         "address": address,
     }
     assert admin.post(RECIPIENTS, json=wanted).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("address", "link_local"),
+    [
+        ("http://0xa9fea9fe/x", True),
+        ("http://169.254.1/x", True),
+        ("http://[fe80::1]:8080/x", True),
+        ("http://[::ffff:169.254.169.254]/x", True),
+        ("http://127.0.0.1:8080/x", False),
+        ("http://10.1.2.3/x", False),
+        ("http://[fd00::1]/x", False),
+        ("https://city.example/x", False),
+    ],
+)
+def test_given_an_address_in_any_form_when_looked_at_then_link_local_is_known(
+    address: str, link_local: bool
+) -> None:
+    assert recipients.is_link_local(address) is link_local
+
+
+def test_given_a_recipient_when_added_or_removed_then_the_log_says_by_whom(
+    admin: httpx.Client,
+) -> None:
+    wanted = {
+        "recipient_id": "on-premise",
+        "name": "县级平台",
+        "region_code": "640202",
+        "channel": "webhook",
+        "address": "http://127.0.0.1:9/alerts",
+    }
+    with structlog.testing.capture_logs() as logs:
+        assert admin.post(RECIPIENTS, json=wanted).status_code == 201
+        assert admin.delete(f"{RECIPIENTS}/on-premise").status_code == 204
+    told = [entry for entry in logs if entry["event"] == "recipient_changed"]
+    assert [entry["change"] for entry in told] == ["added", "removed"]
+    assert {(entry["recipient_id"], entry["key_id"]) for entry in told} == {
+        ("on-premise", "admin-000000")
+    }
 
 
 def test_given_county_cdc_when_recipients_are_managed_then_only_its_own(api: Api) -> None:
