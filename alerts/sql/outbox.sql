@@ -59,7 +59,8 @@ SELECT
 -- name: claim
 -- The next due delivery, or one whose sender died ('sending', yet nobody has its recipient), of a
 -- recipient and a place that are free; the session that claims keeps both until `let_go`. What one
--- recipient gets about one alert goes in order.
+-- recipient gets about one alert goes in order. By `next_at` alone, and with OFFSET 0 (which keeps
+-- the check from becoming a join), so that the index is walked to the first row, however many wait.
 WITH next AS (
     SELECT d.id, r.address, r.secret, p.place
     FROM delivery d
@@ -73,8 +74,8 @@ WITH next AS (
         AND NOT EXISTS (
             SELECT FROM delivery e
             WHERE e.alert_id = d.alert_id AND e.recipient_id = d.recipient_id AND e.id < d.id
-                AND e.state IN ('queued', 'sending'))
-    ORDER BY d.next_at, d.id LIMIT 1
+                AND e.state IN ('queued', 'sending') OFFSET 0)
+    ORDER BY d.next_at LIMIT 1
 ), claimed AS (
     UPDATE delivery d SET state = 'sending', attempts = attempts + 1 FROM next
     WHERE d.id = next.id

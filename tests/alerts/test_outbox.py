@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from alerts.channels.channel import Channel, Message
@@ -322,6 +323,35 @@ def test_given_channel_fails_in_a_way_nobody_thought_of_when_sent_then_only_that
     assert row is not None
     assert type(error).__name__ in row[0]
     sender.close()
+
+
+def test_given_session_of_a_sender_ends_in_the_middle_when_another_looks_then_it_takes_over(
+    pool: Pool, sender: Sender, hook: Hook
+) -> None:
+    hook.hold = threading.Event()
+    add_recipient(pool, "city_system", hook.url)
+    tell(pool, noticed(fired(), 1))
+    sender.expand()
+
+    def cut_off() -> None:
+        with pytest.raises(psycopg.OperationalError):
+            sender.send_next()
+
+    busy = threading.Thread(target=cut_off)
+    busy.start()
+    assert hook.reached.wait(5)
+    with pool.connection() as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks l JOIN pg_database b"
+            " ON b.oid = l.database WHERE b.datname = current_database()"
+            " AND l.locktype = 'advisory'"
+        )
+    hook.hold.set()
+    busy.join()
+    assert states(pool) == {"sending": 1}
+    assert sender.send_next()
+    assert [row[1:3] for row in deliveries(pool)] == [("sent", 2)]
+    assert len({hit.headers["idempotency-key"] for hit in hook.hits}) == 1
 
 
 def test_given_two_senders_at_once_when_many_notices_then_one_message_a_key(
