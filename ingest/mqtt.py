@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 import structlog
@@ -106,9 +106,8 @@ class Receiver:
             self._sleep(self._delay_s)
         self._delay_s = min(max(2 * self._delay_s, RETRY_S_MIN), RETRY_S_MAX)
         host = self._parts.hostname or "127.0.0.1"
-        port = self._parts.port or PORTS[self._parts.scheme]
         try:
-            self._client.connect(host, port, KEEPALIVE_S)
+            self._client.connect(host, _port(self._parts), KEEPALIVE_S)
         except OSError as error:
             log.warning("broker_away", error=str(error), retry_s=self._delay_s)
 
@@ -166,12 +165,7 @@ class Receiver:
             manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        if self._parts.username:
-            client.username_pw_set(
-                unquote(self._parts.username), unquote(self._parts.password or "")
-            )
-        if self._parts.scheme == "mqtts":
-            client.tls_set()
+        _identify(client, self._parts)
         client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -219,3 +213,40 @@ class Receiver:
             self._unanswered.add(message.mid)
             connection = self._connection
         self.inbox.put(Received(topic, bytes(message.payload), connection, message.mid))
+
+
+def login_refused(url: str, seconds: float) -> str:
+    """Log in at the broker and leave; return its reason to refuse, empty when it let us in.
+
+    Nothing is left there (no name, no session). OSError when it cannot be reached or stays silent
+    for `seconds`, ValueError for an address that is none.
+    """
+    parts = urlsplit(url)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=mqtt.MQTTv311)
+    client.connect_timeout = seconds
+    _identify(client, parts)
+    reasons: list[ReasonCode] = []
+    client.on_connect = lambda _client, _userdata, _flags, reason, _props: reasons.append(reason)
+    client.connect(parts.hostname or "", _port(parts))
+    deadline = time.monotonic() + seconds
+    while not reasons and time.monotonic() < deadline:
+        if client.loop(0.1) != mqtt.MQTT_ERR_SUCCESS and not reasons:
+            raise ConnectionError("连接中断 / the connection broke")
+    client.disconnect()
+    if not reasons:
+        raise TimeoutError(f"{seconds:g} 秒无应答 / silent for {seconds:g} s")
+    return str(reasons[0]) if reasons[0].is_failure else ""
+
+
+def _identify(client: mqtt.Client, parts: SplitResult) -> None:
+    """Give a client the user, password and encryption that an address names."""
+    if parts.username:
+        client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+    if parts.scheme == "mqtts":
+        client.tls_set()
+
+
+def _port(parts: SplitResult) -> int:
+    if parts.port is None and parts.scheme not in PORTS:
+        raise ValueError(f"not mqtt[s]://: {parts.scheme}")
+    return parts.port or PORTS[parts.scheme]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import psycopg
 
+from domain.shared.clock import Clock
+from ingest.mqtt import login_refused
 from runtime.disk import DiskGuard
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parent / "sql" / "runtime.sql")
 
 CONNECT_SECONDS = 2
-INGEST_SESSION = "vaxtrail ingest"
+INGEST = "ingest"
+# Those whose stop nobody would notice by the API alone.
+SERVICES = (INGEST, "project", "alert")
+BEHIND_SECONDS_MAX = 30.0  # the read models normally follow within a second
 
 
 class Check(NamedTuple):
@@ -25,49 +30,96 @@ class Check(NamedTuple):
     detail: str = ""
 
 
-class Health:
-    """Looks at the database, the broker, ingest and the disk."""
+class _Seen(NamedTuple):
+    """What one look at the database tells."""
 
-    def __init__(self, app_dsn: str, mqtt_url: str, disk: DiskGuard) -> None:
+    database: Check
+    sessions: Collection[str] = ()
+    oldest_to_follow: datetime | None = None
+
+    def service(self, name: str) -> Check:
+        """Tell whether a service has the database open."""
+        if not self.database.ok:
+            return Check(False, f"无法确认 {name} 进程 / {name} cannot be seen")
+        if f"vaxtrail {name}" not in self.sessions:
+            return Check(False, f"{name} 进程未运行 / {name} is not running")
+        return Check(True)
+
+
+class Health:
+    """Looks at the database, the services in it, what they have done, the broker and the disk."""
+
+    def __init__(self, app_dsn: str, mqtt_url: str, disk: DiskGuard, clock: Clock) -> None:
         self._app_dsn = app_dsn
         self._mqtt_url = mqtt_url
         self._disk = disk
+        self._clock = clock
 
     def check(self) -> dict[str, Check]:
         """Return every check by name; takes at most some seconds."""
-        database, ingest = self._database_and_ingest()
+        seen = self._look(anywhere=True)
         return {
-            "database": database,
+            "database": seen.database,
             "broker": self._broker(),
-            "ingest": ingest,
+            **{service: seen.service(service) for service in SERVICES},
+            "read_models": self._read_models(seen),
             "disk": self._room(),
         }
+
+    def service_problems(self, service: str) -> dict[str, str]:
+        """Return what keeps one service of this machine from its work; empty = nothing.
+
+        Not how far it has come: starting it again, as a container may be, would not help.
+        """
+        seen = self._look(anywhere=False)
+        found = {"database": seen.database, service: seen.service(service)}
+        if service == INGEST:
+            found["broker"] = self._broker()
+        return {name: check.detail for name, check in found.items() if not check.ok}
 
     def problems(self) -> dict[str, str]:
         """Return what is not ready with its reason; empty = ready."""
         return {name: check.detail for name, check in self.check().items() if not check.ok}
 
-    def _database_and_ingest(self) -> tuple[Check, Check]:
-        unknown = Check(False, "无法确认接收进程 / ingest cannot be seen")
+    def _look(self, *, anywhere: bool) -> _Seen:
+        """Look at the database once: the sessions of services from here, or from anywhere."""
         try:
             with psycopg.connect(
                 self._app_dsn, connect_timeout=CONNECT_SECONDS, autocommit=True
             ) as conn:
-                sessions = {row[0] for row in conn.execute(queries.sessions)}
-        except psycopg.OperationalError as error:
+                sessions = {
+                    name for name, here in conn.execute(queries.sessions) if here or anywhere
+                }
+                (oldest,) = conn.execute(queries.oldest_to_follow).fetchone() or (None,)
+        except psycopg.Error as error:  # away, or without our tables yet
             reason = str(error).strip().splitlines()[0]
-            return Check(False, f"数据库无法连接 / database unreachable: {reason}"), unknown
-        if INGEST_SESSION not in sessions:
-            return Check(True), Check(False, "接收进程未运行 / ingest is not running")
-        return Check(True), Check(True)
+            return _Seen(Check(False, f"数据库不可用 / database unusable: {reason}"))
+        return _Seen(Check(True), sessions, oldest)
+
+    def _read_models(self, seen: _Seen) -> Check:
+        """Look whether an event has waited long for the read models.
+
+        A stepped clock stands still while they follow and then jumps, so it cannot tell.
+        """
+        if not seen.database.ok:
+            return Check(False, "无法确认读模型 / read models cannot be seen")
+        if seen.oldest_to_follow is None or self._clock.stepped:
+            return Check(True)
+        behind = (self._clock.now() - seen.oldest_to_follow).total_seconds()
+        if behind <= BEHIND_SECONDS_MAX:
+            return Check(True)
+        return Check(
+            False, f"读模型落后 {behind:.0f} 秒 / read models are {behind:.0f} s behind the ledger"
+        )
 
     def _broker(self) -> Check:
-        parts = urlsplit(self._mqtt_url)
+        """Look whether the broker lets us in, with the account that ingest has."""
         try:
-            address = (parts.hostname or "", parts.port or 1883)
-            socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-        except OSError as error:
+            refusal = login_refused(self._mqtt_url, CONNECT_SECONDS)
+        except (OSError, ValueError) as error:  # ValueError: an address that is none
             return Check(False, f"MQTT 代理无法连接 / broker unreachable: {error}")
+        if refusal:
+            return Check(False, f"MQTT 代理拒绝登录 / broker refuses the login: {refusal}")
         return Check(True)
 
     def _room(self) -> Check:

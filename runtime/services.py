@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from enum import StrEnum
 from types import FrameType
 
 import psycopg
@@ -31,6 +32,15 @@ END_SECONDS = 15.0
 INGEST_LOCK_SECONDS = 30.0  # the time a killed predecessor may take to go
 POOL_MIN, POOL_MAX = 4, 8
 POOL_WAIT_SECONDS = 2.0  # then 503 busy, rather than keep people waiting
+
+
+class Service(StrEnum):
+    """The services, each a command and a process of its own."""
+
+    PROJECT = "project"
+    ALERT = "alert"
+    INGEST = "ingest"
+    API = "api"
 
 
 def urls(settings: Settings) -> tuple[str, str]:
@@ -104,12 +114,13 @@ def run_api(settings: Settings) -> None:
         open=True,
     )
     with pool, Ledger(app_dsn) as ledger, Telemetry(app_dsn) as telemetry:
+        clock = open_clock(settings.clock, settings.data)
         deps = Deps(
             ledger=ledger,
             telemetry=telemetry,
             pool=pool,
-            clock=open_clock(settings.clock, settings.data),
-            readiness=Health(app_dsn, mqtt_url, disk).problems,
+            clock=clock,
+            readiness=Health(app_dsn, mqtt_url, disk, clock).problems,
             collectors=(DatabaseCollector(pool, disk),),
         )
         uvicorn.run(

@@ -24,7 +24,7 @@ def gather(settings: Settings) -> dict[str, Any]:
     if instance is None or not running:
         return found
     clock = clock_of(settings)
-    health = Health(instance.app_dsn, instance.mqtt_server_url, disk_guard(settings)).check()
+    health = Health(instance.app_dsn, instance.mqtt_server_url, disk_guard(settings), clock).check()
     found |= {
         "pid": instance.pid,
         "parts": {
@@ -77,7 +77,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["pgdata"] and not Path(found["pgdata"]).is_relative_to(found["data"]):
         lines.append(("数据库目录 database folder", found["pgdata"]))
     if "position" in found:
-        behind = ", ".join(f"{n} -{f['behind']}" for n, f in found["followers"].items())
+        behind = ", ".join(f"{n} {f['behind']}" for n, f in found["followers"].items())
         refused = ", ".join(f"{state} {n}" for state, n in found["quarantine"].items()) or "0"
         lines += [
             ("日志位置 position", found["position"]),

@@ -1,6 +1,7 @@
 -- name: sessions
--- Which of our processes have the database open: seen from any machine.
-SELECT application_name, count(*) FROM pg_stat_activity
+-- Which of our processes have the database open, and whether from the machine that asks.
+SELECT application_name, bool_or(client_addr IS NOT DISTINCT FROM inet_client_addr())
+FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'vaxtrail %'
 GROUP BY application_name
 
@@ -13,6 +14,13 @@ SELECT (SELECT coalesce(max(notification_id), 0) FROM ledger_events),
 SELECT application_name, notification_id,
        greatest((SELECT coalesce(max(notification_id), 0) FROM ledger_events) - notification_id, 0)
 FROM follower_tracking ORDER BY application_name
+
+-- name: oldest_to_follow
+-- When the oldest event was recorded that some read model has not taken yet; none = all up to date.
+SELECT recorded_at FROM batches WHERE ledger_id > (
+    SELECT coalesce(min(coalesce(t.notification_id, 0)), 0)
+    FROM follower f LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || f.name)
+ORDER BY ledger_id LIMIT 1
 
 -- name: quarantine_by_state
 SELECT state, count(*) FROM quarantine GROUP BY state ORDER BY state
