@@ -51,10 +51,7 @@ def backup(data: Path, target: Path) -> Manifest:
     """Write a backup of the instance that runs on `data` into the empty folder `target`."""
     instance = folder.running_instance(data)
     if not instance.pgdata:
-        raise Refusal(
-            "数据库不是内置的：请用该数据库自己的备份工具",
-            "The database is not the embedded one: back it up with its own tools.",
-        )
+        raise not_embedded()
     if target.exists() and any(target.iterdir()):
         raise Refusal(f"{target} 不是空目录", f"{target} is not empty.")
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -82,6 +79,15 @@ def backup(data: Path, target: Path) -> Manifest:
     # Last: a backup without it was cut short.
     folder.write_private(target / MANIFEST, json.dumps(asdict(manifest), indent=2))
     return manifest
+
+
+def not_embedded() -> Refusal:
+    """Return the refusal to back up a database that belongs to somebody else."""
+    return Refusal(
+        "数据库不是内置的：请用 pg_basebackup（整库，可恢复到任意时刻）或 pg_dump -Fc 备份",
+        "The database is not the embedded one: back it up with pg_basebackup (whole, and with its "
+        "write-ahead log to any moment) or pg_dump -Fc.",
+    )
 
 
 def restore(source: Path, data: Path) -> Manifest:
@@ -147,7 +153,10 @@ def _run(*argv: str | Path, password: str = "") -> None:
 
 @contextlib.contextmanager
 def _standing_still(pid: int) -> Iterator[None]:
-    """Stop a process for a moment, so that its files are those of one moment (as after a kill)."""
+    """Stop a process for a moment, so that its files are those of one moment (as after a kill).
+
+    Refusal when the moment was too short for what was done in it.
+    """
     waker = subprocess.Popen(
         ["/bin/sh", "-c", f"sleep {BROKER_STILL_SECONDS_MAX}; kill -CONT {pid}"],
         start_new_session=True,
@@ -156,6 +165,15 @@ def _standing_still(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
+        too_long = waker.poll() is not None
         os.kill(pid, signal.SIGCONT)
-        os.killpg(waker.pid, signal.SIGTERM)
-        waker.wait()
+        if not too_long:
+            os.killpg(waker.pid, signal.SIGTERM)
+            waker.wait()
+    if too_long:
+        seconds = BROKER_STILL_SECONDS_MAX
+        raise Refusal(
+            f"复制代理文件超过 {seconds} 秒，代理已继续运行，此备份无效；请换更快的磁盘再试",
+            f"Copying the broker's files took more than {seconds} s and the broker went on: this "
+            "backup is of no use; try again on a faster disk.",
+        )
