@@ -27,6 +27,7 @@ from runtime import (
 from runtime import (
     main as tree,
 )
+from runtime.health import Health
 from runtime.postgres import APP
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn, shown, template
@@ -110,6 +111,22 @@ def show_status(
     end(0 if found["running"] else 3)
 
 
+@app.command("health")
+def examine_health(
+    ctx: typer.Context,
+    service: Annotated[
+        services.Service | None, typer.Argument(help="只看这一服务 | this service only")
+    ] = None,
+) -> None:
+    """能否工作，供容器检查：正常 0，异常 1 | whether it can work, for containers: 0 or 1."""
+    settings = settings_of(ctx)
+    health = Health(*services.urls(settings), services.disk_guard(settings), clock_of(settings))
+    problems = health.service_problems(service.value) if service else health.problems()
+    for name, problem in problems.items():
+        typer.echo(f"{name}: {problem}", err=True)
+    end(1 if problems else 0)
+
+
 @app.command("doctor")
 def examine(ctx: typer.Context) -> None:
     """检查本机环境并给出修复办法 | examine this machine and name the mends."""
@@ -134,9 +151,14 @@ def show_template() -> None:
     typer.echo(template(), nl=False)
 
 
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line (this process's own when None) and return its exit status."""
+    return run_told(lambda: app(arguments, standalone_mode=False))
+
+
 def main() -> None:
     """Run the command line; wrong usage ends with status 2, a refusal with 1."""
-    sys.exit(run_told(app))
+    sys.exit(run())
 
 
 if __name__ == "__main__":

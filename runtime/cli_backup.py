@@ -19,7 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 def backup(ctx: typer.Context, folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """运行中备份到空目录（含密码，请妥善保管） | back up while running; it holds secrets."""
-    made = copying.backup(settings_of(ctx).data, folder.absolute())
+    settings = settings_of(ctx)
+    if settings.database_url:
+        raise copying.not_embedded()
+    made = copying.backup(settings.data, folder.absolute())
     say(f"已备份，位置 {made.position}", f"backed up at position {made.position}")
 
 

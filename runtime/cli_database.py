@@ -11,7 +11,7 @@ import typer
 
 from runtime import folder
 from runtime.account import secret
-from runtime.postgres import DATABASE, HOST, OWNER, PostgresServer
+from runtime.postgres import APP, DATABASE, HOST, OWNER, PostgresServer
 from runtime.process import command_line, stop_pid
 from runtime.refusal import Refusal
 from runtime.services import database_url
@@ -105,13 +105,19 @@ def db_status(ctx: typer.Context) -> None:
 
 
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(ctx: typer.Context) -> None:
-    """打开 psql（属主角色），其余参数照传 | open psql as the owner; arguments go through."""
+def psql(
+    ctx: typer.Context,
+    owner: Annotated[
+        bool, typer.Option("--owner", help="以表的属主 | as the owner of the event tables")
+    ] = False,
+) -> None:
+    """打开 psql（应用角色），其余参数照传 | open psql as the services' role; arguments go on."""
+    role = OWNER if owner else APP  # read models belong to the services' role
     settings = settings_of(ctx)
     instance = folder.running_instance(settings.data)
     program = PostgresServer(settings.data).bin / "psql"
-    arguments = ["-h", HOST, "-p", str(instance.ports["postgres"]), "-U", OWNER, "-d", DATABASE]
-    env = {**os.environ, "PGPASSWORD": secret(settings.data, OWNER)}
+    arguments = ["-h", HOST, "-p", str(instance.ports["postgres"]), "-U", role, "-d", DATABASE]
+    env = {**os.environ, "PGPASSWORD": secret(settings.data, role)}
     os.execve(program, [str(program), *arguments, *ctx.args], env)  # noqa: S606 - own program, no shell
 
 

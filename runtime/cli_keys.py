@@ -1,4 +1,4 @@
-"""`vaxtrail key create` and `vaxtrail import`: what an operator puts in by hand."""
+"""`vaxtrail key create|list|revoke` and `vaxtrail import`: what an operator puts in by hand."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import psycopg
 import typer
 
-from domain.accounts.model import api_key_stream, evolve, issue_key
+from domain.accounts.model import api_key_stream, evolve, issue_key, revoke_key
 from domain.shared.decide import decide
+from domain.shared.errors import NotFound
 from domain.shared.events import Event
 from domain.shared.roles import Role
+from projections import accounts as keys
 from runtime.refusal import Refusal
 from runtime.services import database_url
 from runtime.settings import Settings
@@ -25,6 +28,7 @@ from store.logs import Ledger
 KEY_PREFIX = "vt_"
 KEY_BYTES = 32  # 256 random bits, written as 43 characters
 ACTOR = "cli"
+PAGE = 500
 
 key = typer.Typer(no_args_is_help=True, help="API 密钥 | API keys")
 
@@ -111,7 +115,35 @@ def create_key(
     settings = settings_of(ctx)
     made = issue(settings, database_url(settings), role, region, label)
     typer.echo(made.key)
+    typer.echo(f"编号 id {made.key_id}", err=True)
     typer.echo("请妥善保存：密钥不会再次显示 | keep it: it is not shown again", err=True)
+
+
+@key.command("list")
+def list_keys(ctx: typer.Context) -> None:
+    """列出全部密钥（不含密钥本身） | list the keys, without the secrets, which nobody has."""
+    found: list[keys.ApiKey] = []
+    with psycopg.connect(database_url(settings_of(ctx)), autocommit=True) as conn:
+        while page := keys.key_list(conn, after=found[-1].key_id if found else "", limit=PAGE):
+            found += page
+    for each in found:
+        state = "已吊销 revoked" if each.revoked else "有效 valid"
+        shown = (each.key_id, each.role, each.region_code, state, each.label)
+        typer.echo("  ".join(shown).rstrip())
+    say(f"共 {len(found)} 个", f"{len(found)} keys")
+
+
+@key.command("revoke")
+def revoke(ctx: typer.Context, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """吊销密钥，不可恢复 | revoke a key for ever; it opens nothing within a second."""
+    settings = settings_of(ctx)
+    dsn = database_url(settings)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        found = keys.key(conn, identifier)
+    if found is None:
+        raise NotFound("unknown_key")
+    change(settings, dsn, identifier, found.region_code, revoke_key, reason=ACTOR)
+    say(f"已吊销 {identifier}", f"{identifier} is revoked")
 
 
 def import_csv(ctx: typer.Context, kind: Kind, file: Path) -> None:

@@ -26,9 +26,10 @@ from runtime.main import answers
 from runtime.process import StartFailed, free_port, log_tail, spawn, stop_child
 from runtime.settings import PREFIX, Settings
 from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
-from runtime.terminal import console, end, say, settings_of
+from runtime.terminal import console, end, program, say, say_where, settings_of
 
 READY_SECONDS = 180.0
+DEMO_REGION = "640200"  # of the city that the demonstration registers
 DEMO_FOLDER = Path(".vaxtrail")
 UP_STOP_STEPS = ((signal.SIGTERM, 120.0), (signal.SIGKILL, 5.0))
 DRIVER_STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
@@ -89,12 +90,14 @@ def demo(
             env["VAXTRAIL_SIM_SMTP_PORT"] = str(mail_port)
             status = _run_driver("demo", arguments, env)
             if status == 0 and not leave:
-                _serve(child, settings, env)
+                _serve(child, settings)
     except Stopped:
         status = 0 if not leave else 130
     finally:
         ignore_signals()
         stop_child(child, UP_STOP_STEPS)
+    again = f"{program()} --data {settings.data} up"
+    say(f"已停止；要再看这些数据，请运行：{again}", f"Stopped. To look at it again: {again}")
     end(status)
 
 
@@ -115,12 +118,8 @@ def _wait_ready(child: subprocess.Popen[bytes], settings: Settings, log: Path) -
                 raise StartFailed(log_tail(log))
             time.sleep(0.1)
     instance = folder.running_instance(settings.data)
-    if not Path(instance.pgdata).is_relative_to(settings.data):
-        say(
-            f"数据目录对数据库账户不可见，数据库存放在 {instance.pgdata}",
-            f"the data folder is closed to the database's account: its data are in "
-            f"{instance.pgdata}",
-        )
+    if instance.pgdata:
+        say_where(settings.data, Path(instance.pgdata))
 
 
 def _ready(data: Path, pid: int) -> bool:
@@ -128,11 +127,18 @@ def _ready(data: Path, pid: int) -> bool:
     return instance is not None and instance.pid == pid and answers(instance.api_url + "/readyz")
 
 
-def _serve(child: subprocess.Popen[bytes], settings: Settings, env: Mapping[str, str]) -> None:
-    """Keep the instance open to questions until Ctrl-C."""
-    api = env["VAXTRAIL_SIM_API_URL"]
-    say(f"接口 {api}/api/v1（Ctrl-C 结束）", f"API {api}/api/v1 (Ctrl-C to end)")
-    say(f"密钥 {env['VAXTRAIL_SIM_API_KEY']}", f"status: vaxtrail --data {settings.data} status")
+def _serve(child: subprocess.Popen[bytes], settings: Settings) -> None:
+    """Keep the instance open to questions until Ctrl-C; tell how to get a key and ask."""
+    api = folder.running_instance(settings.data).api_url + "/api/v1"
+    command = f"{program()} --data {settings.data}"
+    say(
+        f"接口仍在运行，Ctrl-C 结束：{api}（说明 {api}/openapi.json）",
+        f"The API goes on until Ctrl-C: {api} (described in {api}/openapi.json)",
+    )
+    say("在另一终端试一试：", "Try it from another terminal:")
+    typer.echo(f"  KEY=$({command} key create --role cdc --region {DEMO_REGION})")
+    typer.echo(f"  curl -H \"Authorization: Bearer $KEY\" '{api}/alerts?limit=3'")
+    typer.echo(f"  {command} status")
     while child.poll() is None:
         time.sleep(0.2)
 

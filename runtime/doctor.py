@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime.account import (
+    SHARED_HOME,
     NoAccount,
     broker_program,
     left_behind,
@@ -31,6 +32,11 @@ PYTHON_MIN = (3, 11)
 GLIBC_MIN = (2, 27)  # what the wheel of PostgreSQL was built for
 FREE_MIN_BYTES = 2 * 1024**3  # an empty instance with its write-ahead log takes about 0.3 GB
 CLOCK_EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a machine behind this has lost its time
+LEFT_SHOWN = 2
+LEFT_REMOVED_BY = (
+    f'for f in {SHARED_HOME}/*/data-folder; do [ -L "$(cat "$f")/elsewhere" ]'
+    ' || rm -rf "${f%/*}"; done'
+)
 NULL_DEVICE = Path(os.devnull)
 
 
@@ -226,15 +232,16 @@ def _ports(settings: Settings) -> Finding:
 
 
 def _left_behind(_: Settings) -> Finding:
-    left = " ".join(map(str, left_behind()))
-    if left:
-        return Finding(
-            "left behind",
-            True,
-            f"数据目录已删除而遗留，可删：{left}",
-            f"left by data folders that are gone, may be removed: {left}",
-        )
-    return Finding("left behind", True, "无遗留目录", "nothing left behind")
+    found = left_behind()
+    if not found:
+        return Finding("left behind", True, "无遗留目录", "nothing left behind")
+    shown = " ".join(map(str, found[:LEFT_SHOWN])) + (" …" if len(found) > LEFT_SHOWN else "")
+    return Finding(
+        "left behind",
+        True,
+        f"{len(found)} 个数据目录已删除而遗留的目录（{shown}），清理命令见下行",
+        f"{len(found)} left by data folders that are gone; to remove them: {LEFT_REMOVED_BY}",
+    )
 
 
 def _taken(host: str, port: int) -> bool:

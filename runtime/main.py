@@ -30,6 +30,7 @@ from runtime.supervisor import (
     ignore_signals,
     stop_on_signals,
 )
+from runtime.terminal import say_where
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +98,8 @@ class Tree:
 
     def run(self) -> None:
         """Start everything and watch over it for ever. StartFailed."""
+        if self._postgres:
+            say_where(self._data, self._postgres.pgdata)
         for pid in left_services(self._data):
             log.warning("leftover_stopped", pid=pid)
             stop_pid(pid, LEFTOVER_STOP_STEPS)

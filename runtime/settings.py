@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from domain.shared.errors import Invalid
@@ -140,6 +141,18 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
+# What pydantic says of a value, in Chinese; {…} are its own facts.
+_SENTENCES = {
+    "greater_than_equal": "须不小于 {ge}",
+    "less_than": "须小于 {lt}",
+    "less_than_equal": "须不大于 {le}",
+    "int_parsing": "须为整数",
+    "float_parsing": "须为数字",
+    "literal_error": "只能是 {expected}",
+    "string_pattern_mismatch": "格式须为 {pattern}",
+}
+
+
 def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings. Refusal lists every wrong key in both languages, with where it stands."""
     environ = os.environ if environ is None else environ
@@ -149,11 +162,19 @@ def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Setti
     try:
         return Settings(**values)
     except ValidationError as error:
-        listed = "\n".join(
-            f"  {PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" if e["loc"] else f"  {e['msg']}"
-            for e in error.errors()
-        )
-        raise Refusal(f"设置有误：\n{listed}", "The settings above are not acceptable.") from error
+        zh = "\n".join(_wrong(e, _in_chinese(e)) for e in error.errors())
+        en = "\n".join(_wrong(e, e["msg"]) for e in error.errors())
+        raise Refusal(f"设置有误：\n{zh}", f"These settings are not acceptable:\n{en}") from error
+
+
+def _wrong(error: ErrorDetails, sentence: str) -> str:
+    name = f"{PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
+    return f"  {name}{sentence}"
+
+
+def _in_chinese(error: ErrorDetails) -> str:
+    sentence = _SENTENCES.get(error["type"])
+    return sentence.format(**error.get("ctx", {})) if sentence else error["msg"]
 
 
 def secret_names() -> list[str]:

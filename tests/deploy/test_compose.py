@@ -10,7 +10,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer.main
 import yaml
+
+from runtime.cli import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -67,6 +70,24 @@ def test_given_passwords_when_read_then_none_has_a_default() -> None:
             if "PASSWORD" in key:
                 assert str(value).startswith("${"), f"{name}: {key}"
             assert not re.search(r"://\w+:[^$@]+@", str(value)), f"{name}: {key}"
+
+
+def test_given_our_commands_and_health_checks_when_parsed_then_the_program_knows_them() -> None:
+    program = typer.main.get_command(app)
+    ours = [name for name, service in SERVICES.items() if "vaxtrail" in service["image"]]
+    asked = [SERVICES[name]["command"] for name in ours]
+    for name in ours:
+        _, *test = SERVICES[name]["healthcheck"].get("test", ["CMD"])
+        if test[:3] == ["python", "-m", "runtime.cli"]:
+            assert test[3:] == ["health", name]
+            asked.append(test[3:])
+        elif test:
+            assert test[:2] == ["python", "-c"]
+            compile(test[2], name, "exec")
+    assert len(asked) > len(ours)
+    for words in asked:
+        command = program.commands[words[0]]  # type: ignore[attr-defined]  # a group has them
+        assert command.make_context(words[0], words[1:])
 
 
 def test_given_mounted_files_when_looked_up_then_all_are_in_the_project() -> None:

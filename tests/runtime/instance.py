@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from runtime.cli import app
-from runtime.terminal import run_told
+from runtime import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +50,7 @@ def run(data: Path, *command: str, **extra: str) -> Done:
         changed.enter_context(redirect_stdout(out))
         changed.enter_context(redirect_stderr(err))
         try:
-            status = run_told(lambda: app(["--data", str(data), *command]))
+            status = cli.run(["--data", str(data), *command])
         except SystemExit as ended:
             status = int(ended.code or 0)
     return Done(status, out.getvalue(), err.getvalue())

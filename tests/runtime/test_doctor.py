@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from runtime import doctor
+from runtime.account import SHARED_HOME
 from runtime.doctor import Finding
 from runtime.settings import Settings, load
 from tests.runtime.instance import run
@@ -45,6 +47,24 @@ def test_given_port_in_use_when_examined_then_named_by_its_setting() -> None:
         finding = _found(load({"VAXTRAIL_API_PORT": str(port)}), "ports")
     assert not finding.ok
     assert f"VAXTRAIL_API_PORT {port}" in finding.en
+
+
+def test_given_many_folders_left_behind_when_examined_then_counted_and_removed_by_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "left_behind", lambda: [tmp_path / str(n) for n in range(100)])
+    finding = _found(load({}), "left behind")
+    assert "100" in finding.zh
+    assert len(finding.zh + finding.en) < 500
+    for name in ("kept", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data-folder").write_text(str(tmp_path / f"data-{name}"))
+    (tmp_path / "data-kept").mkdir()
+    (tmp_path / "data-kept" / "elsewhere").symlink_to(tmp_path / "kept")
+    command = doctor.LEFT_REMOVED_BY.replace(str(SHARED_HOME), str(tmp_path))
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert (tmp_path / "kept").exists()
+    assert not (tmp_path / "gone").exists()
 
 
 def test_given_full_disk_when_examined_then_not_ok() -> None:

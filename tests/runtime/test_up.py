@@ -15,6 +15,9 @@ import psycopg
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from runtime.clock import RealClock
+from runtime.disk import DiskGuard
+from runtime.health import Health
 from runtime.process import alive, pids_with_argument, wait_until
 from tests.runtime.instance import Up, fetch, open_folder, run, run_apart, running
 
@@ -85,6 +88,46 @@ def test_given_instance_when_second_one_starts_on_its_folder_then_told_who_has_i
     assert second.returncode == 1
     assert str(up.process.pid) in second.stderr
     assert "使用" in second.stderr
+
+
+@pytest.mark.parametrize("service", [None, "ingest", "project", "alert", "api"])
+def test_given_instance_when_its_health_is_asked_then_well_and_ill_without_it(
+    up: Up, service: str | None
+) -> None:
+    asked = ["health", *([service] if service else [])]
+    well = run(up.data, *asked)
+    assert well.returncode == 0, well.stderr
+    ill = run(up.data, *asked, VAXTRAIL_DATABASE_URL=up.instance["app_dsn"].replace("@", "x@"))
+    assert ill.returncode == 1
+    assert "数据库" in ill.stderr
+
+
+def test_given_a_service_that_is_away_when_its_health_is_asked_then_only_it_is_ill(
+    database: Any,
+) -> None:
+    health = Health(
+        database.app_dsn, "mqtt://127.0.0.1:1", DiskGuard([Path("/")], 0.0), RealClock()
+    )
+    assert set(health.service_problems("ingest")) == {"ingest", "broker"}
+    with psycopg.connect(database.app_dsn, application_name="vaxtrail project"):
+        assert health.service_problems("project") == {}
+        assert set(health.service_problems("alert")) == {"alert"}
+
+
+def test_given_keys_when_listed_and_revoked_then_told_and_no_longer_accepted(up: Up) -> None:
+    made = run(up.data, "key", "create", "--role", "cdc", "--region", "640205", "--label", "test")
+    url = up.instance["api_url"] + "/api/v1/position"
+    assert wait_until(lambda: _accepted(url, made.stdout.strip()), 10.0)
+    (line,) = [one for one in run(up.data, "key", "list").stdout.splitlines() if "640205" in one]
+    identifier = line.split()[0]
+    assert "有效 valid" in line
+    assert run(up.data, "key", "revoke", identifier).returncode == 0
+    assert wait_until(lambda: not _accepted(url, made.stdout.strip()), 10.0)
+    (line,) = [one for one in run(up.data, "key", "list").stdout.splitlines() if "640205" in one]
+    assert "已吊销 revoked" in line
+    unknown = run(up.data, "key", "revoke", "nobody")
+    assert unknown.returncode == 1
+    assert len(unknown.stderr.splitlines()) == 2
 
 
 def test_given_key_when_asking_the_api_then_answered_and_without_it_refused(
@@ -168,7 +211,11 @@ def test_given_database_alone_when_asked_then_managed_by_up_and_open_to_psql(up:
     assert run(up.data, "db", "status").returncode == 0
     assert run(up.data, "db", "stop").returncode == 1
     asked = run_apart(up.data, "db", "psql", "-tAc", "SELECT current_user")
+    assert asked.stdout.strip() == "vaxtrail_app", asked.stderr
+    asked = run_apart(up.data, "db", "psql", "--owner", "-tAc", "SELECT current_user")
     assert asked.stdout.strip() == "vaxtrail_owner", asked.stderr
+    read = run_apart(up.data, "db", "psql", "-tAc", "SELECT count(*) FROM rm_accounts.api_key")
+    assert int(read.stdout) > 0, read.stderr
 
 
 def test_given_addresses_of_other_servers_when_started_then_none_of_its_own(
