@@ -7,7 +7,6 @@ documents name, `--readings` plays the temperatures of the stores and vehicles t
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 from simulators import wire
 from simulators.city import org_code
 from simulators.http import Api, Json, Problem
-from simulators.instance import connect, milliseconds, moment, rfc3339, run
+from simulators.instance import Parser, connect, milliseconds, moment, rfc3339, run
 from simulators.logger_files import BadFile
 from simulators.wire import Message, Publisher
 
@@ -148,10 +147,22 @@ def series_messages(device_id: str, region: str, series: Series) -> list[Message
 
 def main(argv: list[str] | None = None) -> int:
     """Register, capture, publish; exit code 1 when anything was refused."""
-    parser = argparse.ArgumentParser(prog="vaxtrail capture", description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--master", type=Path, help="organisations, products, lots (JSON)")
-    parser.add_argument("--readings", type=Path, help="readings of the devices (CSV)")
+    parser = Parser(
+        "capture",
+        "采集 EPCIS 2.0 文件；步进时钟上按各自的 captureTime 记录",
+        "capture EPCIS 2.0 files; on a stepped clock each is recorded at its captureTime",
+    )
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE",
+        help="EPCIS 文档，或每行一个 | a document, or a file with one a line",
+    )  # fmt: skip
+    parser.add_argument(
+        "--master", type=Path,
+        help="机构、疫苗、批号（JSON） | organisations, products, lots (JSON)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--readings", type=Path, help="设备读数（CSV） | readings of the devices (CSV)"
+    )
     given = parser.parse_args(argv)
     if not (given.files or given.master or given.readings):
         raise BadFile("没有给出文件 / no file was given")

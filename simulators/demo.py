@@ -23,10 +23,10 @@ from simulators.city import City, Unit
 from simulators.cold_store import MINUTE_MS, Trouble
 from simulators.goods import DAY_MS, at_local, local_day, unit_for
 from simulators.http import Api, Json
-from simulators.instance import NoInstance, connect, milliseconds, moment, rfc3339, run
+from simulators.instance import NoInstance, Parser, connect, milliseconds, moment, rfc3339, run
 from simulators.people import Mailbox, System
 from simulators.screen import Screen
-from simulators.summary import Summary, clock_time
+from simulators.summary import Summary, clock_time, severity
 from simulators.wire import Publisher
 from simulators.world import World
 
@@ -41,7 +41,7 @@ SEVERITY_ACTED_ON = "critical"
 DOOR_OPEN_MIN = 28
 ANSWERED_AFTER_MIN = 12  # after the critical alert; its first escalation comes at 10
 SITE_IN_TROUBLE = "dwk-c1"
-COMMENT = "门已关好，疫苗暂存备用冰箱并隔离待判 / door closed, vaccines moved and held"
+COMMENT = "门已关好，疫苗暂存备用冰箱并封存待判 / door closed, vaccines moved and held"
 REASON = "超温待判 / excursion under review"
 SETTLE_S = 15.0  # for the last notices to be delivered
 
@@ -51,6 +51,7 @@ class Demo:
     """One run against one instance."""
 
     api: Api
+    duty: Api  # as the officer who answers the alert
     publisher: Publisher
     screen: Screen
     world: World
@@ -106,7 +107,7 @@ class Demo:
             begun = milliseconds(moment(alert["started_at"])) >= self.live_ms
             if alert["unit_id"] != unit.unit_id or not begun:
                 continue
-            self._announce(alert, "fired", "报警 / alert")
+            self._announce(alert, "fired", "告警 / alert")
             if alert["level"] >= 1:
                 self._announce(alert, "escalated", "无人确认，已升级 / nobody answered: escalated")
             if self._somebody_answers(alert):
@@ -129,16 +130,18 @@ class Demo:
     def _announce(self, alert: Json, what: str, text: str) -> None:
         if (key := f"{alert['alert_id']}:{what}") not in self.seen:
             self.seen.add(key)
+            unit = next(u for u in self.world.city.units if u.unit_id == alert["unit_id"])
             self.screen.say(
-                f"{clock_time(self.world.now_ms)} {text}: {alert['unit_id']} {alert['rule_id']} "
-                f"[{alert['severity']}] {alert['peak_c']} ℃"
+                f"{clock_time(self.world.now_ms)} {text}: {unit.site.name} {unit.name} "
+                f"{unit.unit_id} {alert['rule_id']} "
+                f"[{severity(alert)}] {alert['peak_c']} ℃"
             )
 
     def _acknowledge(self, alert: Json, unit: Unit) -> None:
         path = f"/alerts/{alert['alert_id']}"
         etag = self.api.etag(path)
         body: Json = {"comment": COMMENT}
-        self.api.post(f"{path}/acknowledgements", body, headers={"If-Match": etag})
+        self.duty.post(f"{path}/acknowledgements", body, headers={"If-Match": etag})
         self._announce(alert, "acknowledged", "已确认 / acknowledged")
         if not self.held:
             self.held = True
@@ -166,11 +169,14 @@ def fridge_in_trouble(world: World) -> Unit:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demonstration; exit code 1 when what is stored is not what was sent."""
-    parser = argparse.ArgumentParser(prog="vaxtrail demo", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the summary here")
-    parser.add_argument("--days", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=LIVE_SPEED, help="of the last hour")
+    parser = Parser("demo", "三天疫苗流通演示", "three days of vaccines")
+    parser.add_argument("--json", type=Path, help="摘要写入此文件 | write the summary here")
+    parser.add_argument("--days", type=int, default=3, help="天数 | days (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="随机种子 | seed (%(default)s)")
+    parser.add_argument(
+        "--speed", type=float, default=LIVE_SPEED,
+        help="最后一小时的倍速 | how fast the last hour goes (%(default)s)",
+    )  # fmt: skip
     given = parser.parse_args(argv)
     api, publisher = connect("demo")
     system = System(secrets.token_hex(16))
@@ -203,22 +209,25 @@ def _run(
     live_end_ms = end_ms + LIVE_MIN * MINUTE_MS
     began = time.monotonic()
     world = World(cities.shizuishan(), start_ms=start_ms, end_ms=live_end_ms, seed=given.seed)
-    demo = Demo(api, publisher, Screen(), world)
+    unit = fridge_in_trouble(world)
     before = api.get("/statistics")
     api.post("/clock", {"now": rfc3339(start_ms)})
-    demo.register()
-    people.register(api, system, mail=mailbox is not None)
-    demo.days(end_ms)
-    took_s = time.monotonic() - began
-    demo.screen.say(f"{given.days} 天用时 {took_s:.0f} 秒 / {given.days} days took {took_s:.0f} s")
-    demo.live_hour(given.speed)
-    demo.settle()
-    unit = fridge_in_trouble(world)
+    with people.on_duty(api, unit.site.region) as duty:
+        demo = Demo(api, duty, publisher, Screen(), world)
+        demo.register()
+        people.register(api, system, mail=mailbox is not None)
+        demo.days(end_ms)
+        took_s = time.monotonic() - began
+        took = f"{given.days} 天用时 {took_s:.0f} 秒 / {given.days} days took {took_s:.0f} s"
+        demo.screen.say(took)
+        demo.live_hour(given.speed)
+        demo.settle()
     return summary.gather(
         api,
         publisher.tally,
         before=before,
         lot_id=_lot_in(world, unit),
+        city=world.city,
         path=_path_to(world.city, unit),
         system=system,
         mailbox=mailbox,

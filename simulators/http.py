@@ -22,10 +22,17 @@ class Problem(RuntimeError):
     """The API refused a request: RFC 9457, with its text in both languages."""
 
     def __init__(self, request: str, status: int, body: Json) -> None:
-        super().__init__(f"{request}: {status} {json.dumps(body, ensure_ascii=False)}")
+        super().__init__(f"{request}: {status} {told(body)}")
         self.status = status
         self.code = str(body.get("code", ""))
         self.body = body
+
+
+def told(body: Json) -> str:
+    """Return what a problem says, Chinese first, with its detail where it has one."""
+    titles = [str(body[name]) for name in ("title_zh", "title_en") if body.get(name)]
+    detail = body.get("detail") or (not titles and body.get("code"))
+    return " / ".join(titles) + (f" ({detail})" if detail else "")
 
 
 class Api:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import httpx
 
@@ -14,7 +16,7 @@ from simulators.logger_files import BadFile
 from simulators.wire import Publisher, Unanswered
 
 MQTT_URL, API_URL, API_KEY = "VAXTRAIL_SIM_MQTT_URL", "VAXTRAIL_SIM_API_URL", "VAXTRAIL_SIM_API_KEY"
-EXIT_FAILED = 1
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 class NoInstance(Exception):
@@ -46,6 +48,17 @@ def rfc3339(ms: int) -> str:
 def milliseconds(when: datetime) -> int:
     """Return an aware time as UTC milliseconds."""
     return round(when.timestamp() * 1000)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line that tells wrong usage in both languages."""
+
+    def __init__(self, command: str, zh: str, en: str) -> None:
+        super().__init__(prog=f"vaxtrail {command}", description=f"{zh} | {en}")
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and what is wrong."""
+        self.exit(EXIT_USAGE, f"用法有误（加 --help 可查看用法） / wrong usage: {message}\n")
 
 
 def run(main: Callable[[], int]) -> int:

@@ -12,14 +12,17 @@ import hmac
 import json
 import socketserver
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from simulators.city import COUNTIES
 from simulators.http import Api, Json
 
 HOST = "127.0.0.1"
-CITY_REGION, COUNTY_REGION = "640200", "640202"
+CITY_REGION = "640200"
 SYSTEM_ID = "demo-city-system"
 MAIL_BYTES_MAX = 1_000_000
 
@@ -40,12 +43,17 @@ class Person:
         return f"{self.recipient_id}@demo.invalid"
 
 
-PEOPLE = (
-    Person("demo-duty", "接种门诊值班员", COUNTY_REGION, 0, "minor"),
-    Person("demo-keeper", "冷链管理员", COUNTY_REGION, 0, "major"),
-    Person("demo-head", "门诊负责人", COUNTY_REGION, 0, "critical"),
-    Person("demo-deputy", "区疾控中心副主任", COUNTY_REGION, 1, "major"),
-    Person("demo-county", "区疾控中心主任", COUNTY_REGION, 2, "major"),
+ROLES = (  # id, name, told from this step on, and of this severity or worse
+    ("duty", "值班员", 0, "minor"),
+    ("keeper", "冷链管理员", 0, "major"),
+    ("head", "门诊负责人", 0, "critical"),
+    ("deputy", "疾控中心副主任", 1, "major"),
+    ("director", "疾控中心主任", 2, "major"),
+)
+PEOPLE = tuple(
+    Person(f"demo-{stem}-{role}", f"{county}{name}", region, level, severity)
+    for region, stem, county, _, _ in COUNTIES
+    for role, name, level, severity in ROLES
 )
 
 
@@ -194,3 +202,17 @@ def register(api: Api, system: System, *, mail: bool) -> None:
     for body in (*told, hook):
         api.remove(f"/recipients/{body['recipient_id']}")  # of an earlier demonstration
         api.post("/recipients", body)
+
+
+@contextmanager
+def on_duty(api: Api, region: str) -> Iterator[Api]:
+    """Give a client as a county's officer, whose key ends with the demonstration."""
+    county = next(name for code, _, name, _, _ in COUNTIES if code == region)
+    label = f"{county}疾控中心值班员 / officer on duty"
+    made = api.post("/api-keys", {"role": "cdc", "region_code": region, "label": label})
+    duty = Api(api.url, made["key"])
+    try:
+        yield duty
+    finally:
+        duty.close()
+        api.post(f"/api-keys/{made['key_id']}/revocation", {"reason": "ended"})

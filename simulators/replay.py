@@ -8,7 +8,6 @@ no readings: it is kept as evidence.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import sys
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from simulators import logger_files, wire
 from simulators.city import org_code
 from simulators.http import Api, Json
-from simulators.instance import connect, milliseconds, moment, rfc3339, run
+from simulators.instance import Parser, connect, milliseconds, moment, rfc3339, run
 from simulators.logger_files import BadFile, LoggerFile
 from simulators.wire import Message, Publisher
 
@@ -115,11 +114,21 @@ def utc_ms(file: LoggerFile, tz: str) -> list[int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Replay one file; exit code 1 when it could not be taken whole."""
-    parser = argparse.ArgumentParser(prog="vaxtrail replay", description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--tz", default=DEFAULT_TZ, help="zone of the file's times")
-    parser.add_argument("--profile", default=DEFAULT_PROFILE, help="storage profile (limits)")
-    parser.add_argument("--region", default=DEFAULT_REGION, help="county, GB/T 2260")
+    parser = Parser(
+        "replay",
+        "把真实记录仪文件按设备回放，再次回放不产生变化",
+        "play a real logger's file as a device; again it changes nothing",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="记录仪文件 | the logger's file")
+    parser.add_argument(
+        "--tz", default=DEFAULT_TZ, help="文件时间的时区 | zone of the file's times (%(default)s)"
+    )
+    parser.add_argument(
+        "--profile", default=DEFAULT_PROFILE, help="储存条件 | storage profile (%(default)s)"
+    )
+    parser.add_argument(
+        "--region", default=DEFAULT_REGION, help="县级区划代码 | county, GB/T 2260 (%(default)s)"
+    )
     given = parser.parse_args(argv)
     file = logger_files.read(given.file)
     if not file.times and not file.summary_days:
@@ -179,7 +188,7 @@ def _show_alerts(api: Api, place: Place) -> None:
     found = [
         a for a in api.pages("/alerts", region=place.region) if a["device_id"] == place.device_id
     ]
-    print(f"  报警 / alerts: {len(found)}")
+    print(f"  告警 / alerts: {len(found)}")
     for alert in sorted(found, key=lambda a: str(a["started_at"])):
         print(
             f"    {alert['rule_id']} {alert['severity']}: {alert['started_at']} … "

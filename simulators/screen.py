@@ -27,7 +27,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def task(self, title: str, steps: int) -> Iterator[Task]:

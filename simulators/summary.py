@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from simulators.city import City
 from simulators.http import Api, Json
 from simulators.people import Mailbox, System
 from simulators.wire import Refusal, Tally
@@ -24,15 +25,15 @@ ALERTS_SHOWN, QUARANTINE_SHOWN = 8, 8
 FILE_WIDTH = 150  # characters, when the output is no terminal
 STEPS = {
     "commissioning": "赋码 / commissioned",
-    "shipping": "发货 / shipped",
-    "receiving": "收货 / received",
-    "storing": "入库 / put away",
+    "shipping": "出库 / shipped",
+    "receiving": "入库验收 / received",
+    "storing": "上架 / put away",
     "dispensing": "接种 / given",
     "wasting": "报废 / wasted",
-    "holding": "隔离 / held",
+    "holding": "封存 / held",
 }
 KINDS = {
-    "fired": "报警 / fired",
+    "fired": "告警 / fired",
     "escalated": "升级 / escalated",
     "acknowledged": "确认 / acknowledged",
     "resolved": "恢复 / resolved",
@@ -40,16 +41,28 @@ KINDS = {
     "withdrawn": "撤销 / withdrawn",
     "closed": "关闭 / closed",
 }
+NO_DATA = "缺测 / no data"
+SEVERITIES = {"info": "提示", "minor": "一般", "major": "重要", "critical": "紧急"}
+ENDED = {"dispensing", "wasting", "destroying"}  # no longer kept anywhere
+MOVED = {"shipping", "receiving"}  # whoever does this writes a temperature down
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary as JSON, and whether its numbers agree; `path` are the sites shown of the lot."""
+    """The summary as JSON, and whether its numbers agree.
+
+    `path`: the sites shown of the lot. `names`: of the city's sites and units, by id.
+    """
 
     body: Json
     balanced: bool
     path: tuple[str, ...]
-    url: str
+    names: dict[str, str]
+
+    def named(self, thing_id: str) -> str:
+        """Return a site or unit with its name and its id."""
+        name = self.names.get(thing_id)
+        return f"{name} {thing_id}" if name else thing_id
 
 
 def gather(
@@ -58,6 +71,7 @@ def gather(
     *,
     before: Json,
     lot_id: str,
+    city: City,
     path: tuple[str, ...],
     system: System,
     mailbox: Mailbox | None,
@@ -90,7 +104,9 @@ def gather(
         "api": f"{api.url}/api/v1",
     }
     balanced = not unlisted and all(left(body, what) == 0 for what in ("readings", "scans"))
-    return Summary(body, balanced, path, api.url)
+    names = {site.site_id: site.name for site in city.sites}
+    names |= {unit.unit_id: unit.name for unit in city.units}
+    return Summary(body, balanced, path, names)
 
 
 def left(body: Json, what: str) -> int:
@@ -113,8 +129,8 @@ def show(summary: Summary, console: Console | None = None) -> None:
     out = console or Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     body = summary.body
     out.print(_counts(body))
-    out.print("\n".join(_alert_lines(body["alerts"])), markup=False, soft_wrap=True)
-    out.print(_custody(body["custody"], summary.path))
+    out.print("\n".join(_alert_lines(summary)), markup=False, soft_wrap=True)
+    out.print(_custody(summary))
     out.print(_quarantine(body["quarantined"]))
     mails, hooks = body["mails_received"], body["webhooks_received"]
     lines = [
@@ -122,8 +138,6 @@ def show(summary: Summary, console: Console | None = None) -> None:
         "数目相符：发布 − 重复 − 隔离 = 存入 / the numbers agree"
         if summary.balanced
         else "数目不符！ / THE NUMBERS DO NOT AGREE: something was lost or doubled",
-        f"接口 / API: {summary.url}/api/v1   说明 / description: {summary.url}/api/v1/openapi.json",
-        *_curl_lines(summary),
     ]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
@@ -164,17 +178,25 @@ def _counts(body: Json) -> Table:
     return table
 
 
-def _alert_lines(alerts: list[Json]) -> list[str]:
-    lines = [f"报警 / alerts ({len(alerts)})"]
+def severity(alert: Json) -> str:
+    """Return how serious an alert is, in both languages."""
+    return f"{SEVERITIES.get(alert['severity'], '')} {alert['severity']}".strip()
+
+
+def _alert_lines(summary: Summary) -> list[str]:
+    alerts = summary.body["alerts"]
+    lines = [f"告警 / alerts ({len(alerts)})"]
     for alert in alerts[:ALERTS_SHOWN]:
         lines.append(
             f"  {_local(alert['started_at'])} → {_local(alert['resolved_at'])}  "
-            f"{alert['unit_id']}  {alert['rule_id']} [{alert['severity']}]  "
+            f"{summary.names.get(alert['site_id'], '')} {summary.named(alert['unit_id'])}  "
+            f"{alert['rule_id']} [{severity(alert)}]  "
             f"峰值 / peak {alert['peak_c']} ℃"
         )
         lines += [f"      {line}" for line in _told_lines(alert["told"])]
         if alert["comment"]:
-            lines.append(f"      {_local(alert['acknowledged_at'])} “{alert['comment']}”")
+            who = f"{_local(alert['acknowledged_at'])} {alert['acknowledged_role']}"
+            lines.append(f"      {who}: “{alert['comment']}”")
     return lines
 
 
@@ -192,22 +214,24 @@ def _told_lines(told: list[Json]) -> list[str]:
     return lines
 
 
-def _custody(custody: Json, path: tuple[str, ...]) -> Table:
-    shown = {"", *path}
+def _custody(summary: Summary) -> Table:
+    custody = summary.body["custody"]
+    shown = {"", *summary.path}
     hops = [h for h in custody["hops"] if {h["site_id"], h["to_site_id"]} <= shown]
     table = _table(
-        f"批次流向 / custody of lot {custody['lot']} ({' → '.join(path)}; "
-        f"{len(hops)}/{len(custody['hops'])})",
-        "时间 / when", "环节 / step", "地点 / place", "设备、车辆 / unit", "单号 / bill",
+        f"批号 {custody['lot']} 的流向 / custody of this lot: {' → '.join(summary.path)}\n"
+        f"（全部 {len(custody['hops'])} 步中此路线的 {len(hops)} 步 / {len(hops)} of its "
+        f"{len(custody['hops'])} hops are on this way）",
+        "时间 / when", "环节 / step", "站点 / site", "设备、车辆 / unit", "单号 / bill",
         "支 / units", "温度 / temperature",
     )  # fmt: skip
     for hop in hops:
-        to_site = f" → {hop['to_site_id']}" if hop["to_site_id"] else ""
+        to_site = f"\n→ {summary.named(hop['to_site_id'])}" if hop["to_site_id"] else ""
         table.add_row(
             _local(hop["first"]),
             STEPS.get(hop["step"], hop["step"]),
-            f"{hop['site_id']}{to_site}",
-            hop["unit_id"] or "",
+            f"{summary.named(hop['site_id'])}{to_site}",
+            summary.named(hop["unit_id"] or ""),
             hop["bill_no"] or "",
             str(hop["units"]),
             _temperatures(hop),
@@ -226,6 +250,9 @@ def _temperatures(hop: Json) -> str:
         parts.append(f"{measured['temperature_c_min']} … {measured['temperature_c_max']} ℃")
         if out_min := measured["above_min"] + measured["below_min"]:
             parts.append(f"超限 / out of range {out_min:.0f} min")
+    measured = hop["unit_id"] and hop["step"] not in ENDED
+    if not parts and (measured or hop["step"] in MOVED):
+        parts.append(NO_DATA)
     return "\n".join(parts)
 
 
@@ -247,14 +274,3 @@ def _local(text: str | None) -> str:
     if text is None:
         return "—"
     return datetime.fromisoformat(text).astimezone(CHINA).strftime("%m-%d %H:%M")
-
-
-def _curl_lines(summary: Summary) -> list[str]:
-    curl = f'curl -H "Authorization: Bearer $KEY" \'{summary.url}/api/v1'
-    lot = summary.body["custody"]["lot"]
-    return [
-        "试一试（KEY 为密钥） / try (KEY is your key):",
-        f"  {curl}/alerts?limit=3'",
-        f"  {curl}/lots/{lot}/custody'",
-        f"  {curl}/latest?region=640202'",
-    ]
