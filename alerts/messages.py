@@ -37,7 +37,7 @@ TO_DO = {
         "Check the equipment, its power and its door now; move the vaccine if needed.",
     ),
     "low": (
-        "请立即查看设备，疑似受冻的疫苗先隔离，不得使用。",
+        "请立即查看设备，疑似受冻的疫苗先封存，不得使用。",
         "Check the equipment now; set aside vaccine that may have frozen and do not use it.",
     ),
     "amended": (
@@ -155,7 +155,7 @@ def _lines(facts: Facts, language: int) -> list[str]:
     if language == 0:
         lines = [
             f"【{severity}】{_what(facts, 0)}",
-            f"地点：{site}",
+            f"站点：{site}",
             f"设备：{unit}（探头 {probe}）",
             f"极值：{peak} ℃，限值：{side} {limit} ℃",
             f"开始：{started}（北京时间），持续 {minutes} 分钟",
