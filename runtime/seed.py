@@ -44,5 +44,6 @@ def seed(dsn: str, now: datetime) -> None:
                     profile_id=profile_id,
                     effective_from=EFFECTIVE_FROM,
                     rules=shipped.rules,
+                    now=now,
                 )
                 execute(ledger, Command(stream, publishing, meta))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 from uuid import UUID
@@ -37,6 +37,8 @@ from domain.shared.text import checked_text
 
 # Characters of an acknowledgement's comment.
 COMMENT_LENGTH_MAX = 1_000
+# Minutes by which the clock of whoever publishes rules may be behind.
+BACKDATED_MIN_MAX = 5
 
 AlertEvent: TypeAlias = (
     AlertFired
@@ -201,11 +203,13 @@ def publish_rules(
     profile_id: str,
     effective_from: datetime,
     rules: Sequence[ThresholdRule],
+    now: datetime,
 ) -> list[Event]:
     """Publish a storage profile's rules as the next version, in force from `effective_from`.
 
     The same rules again change nothing. A version takes effect after the one before it; a rule that
-    keeps its id keeps its side.
+    keeps its id keeps its side. Only the first version may begin in the past: what was judged under
+    rules in force stays so.
     """
     if effective_from.tzinfo is None:
         raise Invalid("naive_time", field="effective_from")
@@ -215,6 +219,8 @@ def publish_rules(
             return []
         if effective_from <= state.effective_from:
             raise Conflict("rules_not_later", effective_from=state.effective_from.isoformat())
+        if effective_from < now - timedelta(minutes=BACKDATED_MIN_MAX):
+            raise Invalid("rules_backdated", field="effective_from")
         _check_sides(state.rules, checked)
     return [
         RuleSetPublished(

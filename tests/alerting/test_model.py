@@ -167,21 +167,21 @@ def test_given_no_alert_when_escalated_then_not_found() -> None:
 
 
 def test_given_no_rules_when_published_then_the_first_version() -> None:
-    rule_set.when(publish_rules, profile_id="vaccine_2_8", effective_from=AT, rules=[RULE]).then(
-        PUBLISHED
-    )
+    rule_set.when(
+        publish_rules, profile_id="vaccine_2_8", effective_from=AT, rules=[RULE], now=LATER
+    ).then(PUBLISHED)
 
 
 def test_given_rules_when_other_ones_are_published_then_the_next_version() -> None:
     other = replace(RULE, raise_after_min=20)
     rule_set.given(PUBLISHED).when(
-        publish_rules, profile_id="vaccine_2_8", effective_from=LATER, rules=[other]
+        publish_rules, profile_id="vaccine_2_8", effective_from=LATER, rules=[other], now=AT
     ).then(replace(PUBLISHED, version=2, effective_from=LATER, rules=(other,)))
 
 
 def test_given_rules_when_the_same_are_published_again_then_nothing() -> None:
     rule_set.given(PUBLISHED).when(
-        publish_rules, profile_id="vaccine_2_8", effective_from=LATER, rules=[RULE]
+        publish_rules, profile_id="vaccine_2_8", effective_from=LATER, rules=[RULE], now=AT
     ).then()
 
 
@@ -191,7 +191,26 @@ def test_given_rules_when_a_version_would_not_be_later_then_conflict() -> None:
         profile_id="vaccine_2_8",
         effective_from=AT,
         rules=[replace(RULE, raise_after_min=20)],
+        now=AT,
     ).refused(Conflict, "rules_not_later")
+
+
+@pytest.mark.parametrize(("late_min", "taken"), [(5, True), (6, False)])
+def test_given_rules_when_a_version_would_begin_in_the_past_then_invalid(
+    late_min: int, taken: bool
+) -> None:
+    other = replace(RULE, raise_after_min=20)
+    told = rule_set.given(PUBLISHED).when(
+        publish_rules,
+        profile_id="vaccine_2_8",
+        effective_from=LATER,
+        rules=[other],
+        now=LATER + timedelta(minutes=late_min),
+    )
+    if taken:
+        told.then(replace(PUBLISHED, version=2, effective_from=LATER, rules=(other,)))
+    else:
+        told.refused(Invalid, "rules_backdated")
 
 
 def test_given_rules_when_one_would_change_sides_then_invalid() -> None:
@@ -200,6 +219,7 @@ def test_given_rules_when_one_would_change_sides_then_invalid() -> None:
         profile_id="vaccine_2_8",
         effective_from=LATER,
         rules=[replace(RULE, side="low")],
+        now=AT,
     ).refused(Invalid, "rule_side_changed")
 
 
@@ -209,6 +229,7 @@ def test_given_a_naive_time_when_published_then_invalid() -> None:
         profile_id="vaccine_2_8",
         effective_from=AT.replace(tzinfo=None),
         rules=[RULE],
+        now=AT,
     ).refused(Invalid, "naive_time")
 
 
