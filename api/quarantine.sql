@@ -12,12 +12,9 @@ SELECT id, topic, payload, code, detail, received_at, seen, state, resolved_at F
 WHERE id = %s
 
 -- name: replay
--- Ask ingest to play it again; it is told at once.
-WITH asked AS (
-    UPDATE quarantine SET state = 'replay', actor_id = %(actor_id)s
-    WHERE id = %(id)s AND state IN ('open', 'set_aside') RETURNING id
-)
-SELECT pg_notify('quarantine_replay', id::text) FROM asked
+-- Ask ingest to play it again; it looks every second.
+UPDATE quarantine SET state = 'replay', actor_id = %(actor_id)s
+WHERE id = %(id)s AND state IN ('open', 'set_aside')
 
 -- name: set_aside
 UPDATE quarantine SET state = 'set_aside', actor_id = %s, resolved_at = %s WHERE id = %s
