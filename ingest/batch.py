@@ -18,7 +18,7 @@ from alerts.notices import Notice
 from domain.alerting.episodes import Episode
 from domain.alerting.watch import to_ms
 from domain.shared.events import Event
-from ingest.directory import Directory, Shift
+from ingest.directory import Directory
 from ingest.refusals import Refused
 from ingest.scans import Scan
 from ingest.state import DeviceState, DeviceStates, Values
@@ -89,14 +89,17 @@ class EpisodeRow:
 
 @dataclass(slots=True)
 class Batch:
-    """The messages of one transaction, and all that it will write."""
+    """The messages of one transaction, and all that it will write.
+
+    `shifted`: a device whose probes moved or whose rules changed, judged again though it is silent.
+    """
 
     number: int
     now: datetime
     items: list[Item]
     directory: Directory
     memory: DeviceStates
-    shifts: list[Shift] = field(default_factory=list)
+    shifted: str = ""
     states: dict[str, DeviceState] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     telemetry: dict[tuple[UUID, int], Envelope] = field(default_factory=dict)

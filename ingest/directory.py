@@ -55,9 +55,15 @@ class Shift:
 
 @dataclass(slots=True)
 class Directory:
-    """The fold, and the ledger position it stands at."""
+    """The fold, and the ledger position it stands at.
+
+    `waiting`: by device, what the events after position `settled` changed for probes; whoever acts
+    on it takes it out.
+    """
 
     position: int = 0
+    settled: int = 0
+    waiting: dict[str, list[Shift]] = field(default_factory=dict)
     sites: dict[str, str] = field(default_factory=dict)  # site -> region
     gateways: dict[str, GatewayRegistered] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
@@ -66,19 +72,19 @@ class Directory:
     products: set[str] = field(default_factory=set)
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
 
-    def refresh(self, conn: psycopg.Connection[Any]) -> list[Shift]:
-        """Take in what the ledger has gained; return what it changed for probes, in order."""
+    def refresh(self, conn: psycopg.Connection[Any]) -> None:
+        """Take in what the ledger has gained; what it changed for probes is added to `waiting`."""
         ((top,),) = conn.execute(queries.ledger_position).fetchall()
-        shifts: list[Shift] = []
         while self.position < top:
             window = (self.position, top, list(TOPICS), READ_LIMIT)
             found = conn.execute(queries.ledger_after, window).fetchall()
             for row in found:
-                shifts += self._take(envelope_of(row).event)
+                shifts = self._take(envelope_of(row).event)
+                for shift in shifts if row[4] > self.settled else ():
+                    self.waiting.setdefault(shift.device_id, []).append(shift)
             self.position = found[-1][4] if len(found) == READ_LIMIT else top
             if found:
                 self._watches.clear()
-        return shifts
 
     def check_device(self, topic: Topic) -> Device:
         """Return the topic's device, registered under that gateway, site and region, or refuse."""
@@ -109,11 +115,6 @@ class Directory:
         if key not in self._watches:
             self._watches[key] = self._find_watches(device_id, channel)
         return self._watches[key]
-
-    def channels(self, device_id: str) -> list[str]:
-        """Return the channels of a device that have ever been placed."""
-        device = self.devices.get(device_id)
-        return list(device.stands) if device else []
 
     def _find_watches(self, device_id: str, channel: str) -> tuple[Watch, ...]:
         device = self.devices.get(device_id)

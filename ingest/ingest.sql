@@ -13,9 +13,6 @@ ORDER BY notification_id LIMIT %s
 -- name: take_batch_numbers
 SELECT nextval('batch_seq') FROM generate_series(1, %s)
 
--- name: batch_stored
-SELECT EXISTS (SELECT FROM batches WHERE batch = %s)
-
 -- name: ensure_partitions
 SELECT ensure_reading_partitions(%s, %s)
 
@@ -24,14 +21,15 @@ INSERT INTO device_no (device_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHI
 
 -- name: load_devices
 SELECT d.device_id, d.device_no, s.ts, s.boot, s.seq, s.t1, s.t2, s.t3, s.t4, s.rh,
-       s.door, s.mains, s.bat, s.extra, s.ranges, s.rules
+       s.door, s.mains, s.bat, s.extra, s.older, s.ranges, s.rules
 FROM device_no d LEFT JOIN device_state s USING (device_no)
 WHERE d.device_id = ANY(%s)
 
--- name: devices_with_active_rules
--- Devices with a rule pending or firing: what changed for them while nobody ran must be settled.
-SELECT d.device_id FROM device_state s JOIN device_no d USING (device_no)
-WHERE jsonb_path_exists(s.rules, '$.*.active.*')
+-- name: settled_position
+SELECT ledger_id FROM settled
+
+-- name: set_settled_position
+UPDATE settled SET ledger_id = %s
 
 -- name: readings_at
 -- Rows of devices that number nothing, found by their time: the identity they have. OFFSET 0
@@ -58,9 +56,13 @@ CROSS JOIN LATERAL (
 ) e
 
 -- name: last_of_streams
-SELECT DISTINCT ON (originator_id) originator_id, originator_version, topic, state
-FROM telemetry_events WHERE originator_id = ANY(%s)
-ORDER BY originator_id, originator_version DESC
+-- One look-up a stream, however long it is.
+SELECT e.originator_id, e.originator_version, e.topic, e.state
+FROM unnest(%s::uuid[]) AS asked (stream)
+CROSS JOIN LATERAL (
+    SELECT * FROM telemetry_events t WHERE t.originator_id = asked.stream
+    ORDER BY t.originator_version DESC LIMIT 1
+) e
 
 -- name: scans_stored
 SELECT e.originator_id, e.originator_version, e.topic, e.state
@@ -83,13 +85,13 @@ COPY reading (device_no, ts, boot, seq, batch, backfill,
 
 -- name: upsert_states
 INSERT INTO device_state (device_no, region_code, ts, boot, seq, t1, t2, t3, t4, rh, door, mains,
-                          bat, extra, received_at, ranges, rules)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                          bat, extra, older, received_at, ranges, rules)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (device_no) DO UPDATE SET
     region_code = excluded.region_code, ts = excluded.ts, boot = excluded.boot, seq = excluded.seq,
     t1 = excluded.t1, t2 = excluded.t2, t3 = excluded.t3, t4 = excluded.t4, rh = excluded.rh,
     door = excluded.door, mains = excluded.mains, bat = excluded.bat, extra = excluded.extra,
-    received_at = excluded.received_at, ranges = excluded.ranges, rules = excluded.rules
+    older = excluded.older, received_at = excluded.received_at, ranges = excluded.ranges, rules = excluded.rules
 
 -- name: upsert_quarantine
 INSERT INTO quarantine (id, topic, payload, code, detail, received_at)

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from alerts.notices import notice
 from domain.alerting.engine import Evaluation, by_watch, evaluate, reassess
 from domain.alerting.episodes import Episode
-from domain.alerting.watch import Reading, Watch, WatchState, to_datetime
+from domain.alerting.watch import SEQ_MAX, Reading, Watch, WatchState, to_datetime
 from domain.alerting.watch import to_ms as ms_of
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from ingest.batch import Batch, EpisodeRow
@@ -32,7 +32,8 @@ Probe = tuple[str, str]  # device, channel
 
 def judge(batch: Batch, conn: Connection) -> None:
     """Judge every probe that has new readings, has moved, or whose rules have changed."""
-    batch.load(conn, {shift.device_id for shift in batch.shifts}, numbering=False)
+    if batch.shifted:
+        batch.load(conn, {batch.shifted}, numbering=False)
     readings: dict[Probe, list[Reading]] = defaultdict(list)
     for row in batch.rows:
         seq = version_of(row.boot, row.seq)
@@ -41,9 +42,9 @@ def judge(batch: Batch, conn: Connection) -> None:
                 probe = (row.state.device_id, channel)
                 readings[probe].append((row.ts_ms, seq, row.values[channel]))
     shifts: dict[Probe, list[int]] = defaultdict(list)
-    for shift in batch.shifts:
-        if shift.device_id in batch.states:  # else it never sent anything
-            shifts[shift.device_id, shift.channel].append(shift.at_ms)
+    for device_id in batch.states:
+        for shift in batch.directory.waiting.get(device_id, ()):
+            shifts[device_id, shift.channel].append(shift.at_ms)
     for probe in {**shifts, **readings}:
         _Judgement(batch, conn, probe).run(shifts.get(probe, ()), readings.get(probe, ()))
 
@@ -81,6 +82,8 @@ class _Judgement:
             before, upto_ms = self._state(watch), self.state.stored_ts_ms + 1
             if kept:
                 before, upto_ms = kept.state, max(upto_ms, kept.state.last[0] + 1)
+            elif watch.end_ms is not None:
+                before = _judged_whole(watch, watches, upto_ms)
             if watch.end_ms is None and from_ms >= upto_ms:
                 self._keep(watch, Evaluation(before))  # nothing stored is touched by it
                 continue
@@ -122,16 +125,32 @@ class _Judgement:
         return kept if kept and kept.state.watch_ms == watch.start_ms else None
 
 
+def _judged_whole(watch: Watch, watches: Sequence[Watch], upto_ms: int) -> WatchState:
+    """Return the state of an ended watch whose end may have been later when it was judged.
+
+    What was told of its unit belongs to it up to the next watch of the same unit: an end only ever
+    moves to an earlier moment, never past the beginning of another stay.
+    """
+    later = (
+        w.start_ms for w in watches if w.unit_id == watch.unit_id and w.start_ms > watch.start_ms
+    )
+    last_ms = max(WatchState.ended(watch).last[0], min(later, default=upto_ms) - 1)
+    return WatchState(watch.start_ms, (last_ms, SEQ_MAX))
+
+
 def _changed_from(watch: Watch, kept: Watched | None, shifted_at: Sequence[int]) -> int | None:
     """Return the moment from which a watch is other than it was when last judged, if it is.
 
-    A shift tells of it; so does the kept state, should the shift have come while nobody listened.
+    A shift tells of it; so does the kept state.
     """
     moments = [
         at_ms
         for at_ms in shifted_at
         if at_ms in (watch.start_ms, watch.end_ms)
-        or (watch.covers(at_ms) and any(at_ms == r.effective_ms for r in watch.rule_sets))
+        or (
+            any(at_ms == r.effective_ms for r in watch.rule_sets)
+            and (watch.end_ms is None or at_ms < watch.end_ms)
+        )
     ]
     if kept:
         moments += [r.effective_ms for r in watch.rule_sets if r.version > kept.rule_version]

@@ -66,7 +66,8 @@ def write_quarantine(cur: psycopg.Cursor[Any], batch: Batch) -> None:
         elif received.replay_id is not None:
             reopened.append((refused.code, refused.detail, received.replay_id))
         else:
-            message = (item.quarantine_id, received.topic, received.payload)
+            topic = received.topic.replace("\x00", "\\0")  # PostgreSQL's text has no NUL
+            message = (item.quarantine_id, topic, received.payload)
             kept.append((*message, refused.code, refused.detail, batch.now))
     for query, values in (
         (queries.upsert_quarantine, kept),

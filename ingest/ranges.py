@@ -2,7 +2,8 @@
 
 A reading's place on the line is boot * 2^40 + seq. Ranges are a flat ascending list
 `[start, end, start, end, …]`, half-open, disjoint and never touching, so the parity of an index
-tells whether it opens or closes a range. They are the only guard against a message cut anew.
+tells whether it opens or closes a range. They say what is surely new; what they cover is looked up
+in the log, since of a device with very many holes the oldest are closed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 BOOT_SHIFT = 40
 SEQ_END = 1 << BOOT_SHIFT
+# Ranges kept of a device: 16 bytes each, written with every batch of it.
+RANGES_MAX = 512
 
 Ranges = list[int]
 
@@ -47,6 +50,11 @@ def add(ranges: Ranges, start: int, end: int) -> None:
     opens = [start] if low % 2 == 0 else []
     closes = [end] if high % 2 == 0 else []
     ranges[low:high] = opens + closes
+
+
+def bound(ranges: Ranges) -> None:
+    """Close the oldest holes where there are more ranges than are kept."""
+    del ranges[1 : 1 + max(0, len(ranges) - 2 * RANGES_MAX)]
 
 
 def to_bytes(ranges: Ranges) -> bytes:

@@ -1,7 +1,9 @@
 """Which readings of a batch are new: rows and one event a contiguous new run.
 
-A device's stored ranges tell it; where a device numbers nothing, the rows of the same times do.
-The same identity with another value is told as a conflict; what was stored first stands.
+A reading outside the stored ranges of its device is new. One inside is held against the log: it is
+stored there, the same or with another value, which is told as a conflict (what was stored first
+stands); or it belongs into a hole that the ranges forgot, and is new as well. Where a device
+numbers nothing, the rows of the same times tell.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from domain.alerting.watch import to_datetime
 from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingConflict, ReadingsRecorded
 from domain.shared.ids import stream_id
 from ingest.batch import Batch, Item, Row
-from ingest.ranges import add, new_runs, version_of
+from ingest.ranges import add, bound, new_runs, version_of
 from ingest.rows import envelope_of, queries
 from ingest.state import Values, values_of
 from ingest.wire import Message
@@ -60,7 +62,7 @@ def take_readings(batch: Batch, conn: Connection, messages: Sequence[tuple[Item,
         else:
             _take_unsequenced(batch, item, message, at_same_time)
     if repeated:
-        _tell_conflicts(batch, conn, repeated)
+        _hold_against_log(batch, conn, repeated)
 
 
 def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
@@ -79,6 +81,7 @@ def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
             at = stop
         if at < run.end:
             repeated.append(_Run(item, message, at, run.end))
+    bound(state.ranges)
     item.repeated = sum(run.end - run.begin for run in repeated)
     return repeated
 
@@ -116,7 +119,7 @@ def _store(batch: Batch, item: Item, message: Message, indexes: Sequence[int]) -
     for i in indexes:
         seq, ts_ms, row = message.seqs[i], message.ts_ms[i], _row_values(message, i)
         batch.rows.append(Row(state, backfill, message.boot, seq, ts_ms, row))
-        state.saw(ts_ms, message.boot, seq, row)
+        state.saw((ts_ms, message.boot, seq), row)
     item.new += len(indexes)
 
 
@@ -167,19 +170,32 @@ def _take_unsequenced(
         _store(batch, item, message, fresh)
 
 
-def _tell_conflicts(batch: Batch, conn: Connection, repeated: Sequence[_Run]) -> None:
-    """Compare repeated rows with the stored ones, by one select for the batch."""
-    kept = _stored_rows(batch, conn, repeated)
-    for run in repeated:
+def _hold_against_log(batch: Batch, conn: Connection, covered: Sequence[_Run]) -> None:
+    """Compare rows that the ranges cover with the stored ones, by one select for the batch."""
+    kept = _stored_rows(batch, conn, covered)
+    for run in covered:
         message = run.message
         stream = device_stream(message.device_id)
+        begin = run.begin  # of the present stretch of rows that are not stored
         for i in range(run.begin, run.end):
-            known = kept.get((stream, version_of(message.boot, message.seqs[i])))
-            if known is None:  # only in the ranges: a part of the log moved elsewhere
-                continue
+            key = (stream, version_of(message.boot, message.seqs[i]))
             row = _row_values(message, i)
+            known = kept.get(key)
+            if known is None:
+                kept[key] = (message.ts_ms[i], row)
+                continue
+            _store_forgotten(batch, run, begin, i)
+            begin = i + 1
             if known[0] != message.ts_ms[i] or not _same(known[1], row):
                 _add_conflict(batch, run.item, message, i, known)
+        _store_forgotten(batch, run, begin, run.end)
+
+
+def _store_forgotten(batch: Batch, run: _Run, begin: int, end: int) -> None:
+    """Store rows of a hole that the ranges forgot."""
+    if begin < end:
+        run.item.repeated -= end - begin
+        _store(batch, run.item, run.message, range(begin, end))
 
 
 def _stored_rows(

@@ -27,6 +27,9 @@ BOOLEAN = ("door", "mains")
 DEVICES_MAX = 50_000
 
 Values = Mapping[str, float | None]
+# A reading's place in time: (ts_ms, boot, seq).
+Key = tuple[int, int, int]
+BEGINNING: Key = (-1, -1, -1)
 
 
 @dataclass(slots=True)
@@ -39,14 +42,18 @@ class Watched:
 
 @dataclass(slots=True)
 class DeviceState:
-    """A device as it stands after the newest stored batch; `values` are each channel's latest."""
+    """A device as it stands after the newest stored batch.
+
+    `last`: its newest reading. `values`: of each channel what the newest reading that names it says
+    (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
+    of arrival, and a channel that is measured less often keeps its value.
+    """
 
     device_id: str
     device_no: int
-    ts_ms: int | None = None
-    boot: int | None = None
-    seq: int | None = None
+    last: Key | None = None
     values: dict[str, float | None] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=list)
     probes: dict[str, Watched] = field(default_factory=dict)
     stored_ts_ms: int | None = None  # time of the newest reading before this batch
@@ -57,18 +64,27 @@ class DeviceState:
         return replace(
             self,
             values=dict(self.values),
+            keys=dict(self.keys),
             ranges=list(self.ranges),
             probes=dict(self.probes),
             stored_ts_ms=self.ts_ms,
             changed=False,
         )
 
-    def saw(self, ts_ms: int, boot: int, seq: int, row: Values) -> None:
-        """Note a new reading: the latest when it is the newest by time."""
+    @property
+    def ts_ms(self) -> int | None:
+        """The time of the newest reading in UTC milliseconds."""
+        return self.last[0] if self.last else None
+
+    def saw(self, key: Key, row: Values) -> None:
+        """Note a new reading: of each channel, when nothing newer is known of it."""
         self.changed = True
-        if self.ts_ms is None or (ts_ms, boot, seq) >= (self.ts_ms, self.boot or 0, self.seq or 0):
-            self.ts_ms, self.boot, self.seq = ts_ms, boot, seq
-            self.values.update(row)
+        if key > (self.last or BEGINNING):
+            self.last = key
+        else:
+            row = {name: v for name, v in row.items() if key > self.keys.get(name, BEGINNING)}
+        self.values.update(row)
+        self.keys.update(dict.fromkeys(row, key))
 
 
 class DeviceStates:
@@ -138,27 +154,41 @@ def to_row(state: DeviceState, region_code: str, now: datetime) -> tuple[object,
         channel: {"version": watched.rule_version, **watched.state.to_json()}
         for channel, watched in state.probes.items()
     }
+    ts_ms, boot, seq = state.last or (None, None, None)
     return (
         state.device_no,
         region_code,
-        None if state.ts_ms is None else to_datetime(state.ts_ms),
-        state.boot,
-        state.seq,
+        None if ts_ms is None else to_datetime(ts_ms),
+        boot,
+        seq,
         *columns(state.values),
+        _older(state),
         now,
         ranges.to_bytes(state.ranges),
         msgspec.json.encode(probes).decode(),
     )
 
 
+def _older(state: DeviceState) -> str:
+    """Return as JSON the keys that the row does not tell by itself: mostly there are none."""
+    told = {
+        channel: key
+        for channel, key in state.keys.items()
+        if key != state.last or state.values[channel] is None
+    }
+    return msgspec.json.encode(told).decode()
+
+
 def _from_row(row: Mapping[str, Any]) -> DeviceState:
+    last = None if row["ts"] is None else (to_ms(row["ts"]), row["boot"], row["seq"])
+    older = {channel: tuple(key) for channel, key in (row["older"] or {}).items()}
+    values = values_of(row)
     return DeviceState(
         device_id=row["device_id"],
         device_no=row["device_no"],
-        ts_ms=None if row["ts"] is None else to_ms(row["ts"]),
-        boot=row["boot"],
-        seq=row["seq"],
-        values=values_of(row),
+        last=last,
+        values=dict.fromkeys(older) | values,
+        keys=dict.fromkeys(values, last or BEGINNING) | older,
         ranges=ranges.from_bytes(bytes(row["ranges"] or b"")),
         probes={
             channel: Watched(kept["version"], WatchState.from_json(kept))

@@ -22,13 +22,14 @@ from ingest.answers import Answer, answers
 from ingest.batch import Batch, Item, Received
 from ingest.decode import decode, topic_of
 from ingest.dedupe import dedupe
-from ingest.directory import Directory, Shift
+from ingest.directory import Directory
 from ingest.judge import judge
 from ingest.quarantine import replays, set_aside
 from ingest.refusals import Refused
 from ingest.rows import queries
 from ingest.state import DeviceStates
 from ingest.write import Partitions, write
+from store.transient import is_transient
 
 # Seconds: how long a start waits for the lock (the server may still be ending a killed ingest),
 # and between two attempts to reach a database that is away.
@@ -36,8 +37,8 @@ LOCK_WAIT_S = 20.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
 CONNECT_TIMEOUT_S = 5
 BATCH_NUMBERS = 64  # taken from the sequence at once
-# SQLSTATE class of an OperationalError that waiting does not mend: a limit of the program.
-PERMANENT_CLASS = "54"
+# Seconds after which messages get their turn again while many devices are to be judged anew.
+SETTLE_S = 1.0
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
@@ -60,13 +61,6 @@ class Stopped(Exception):
     """The process is to end while the database is away; what it holds stays unanswered."""
 
 
-def is_transient(error: psycopg.Error) -> bool:
-    """Tell whether the database is away or full, rather than the data wrong."""
-    if isinstance(error, psycopg.OperationalError):
-        return not (error.sqlstate or "").startswith(PERMANENT_CLASS)
-    return isinstance(error, psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)
-
-
 class Worker:
     """Owns the connection that writes, the lock on it, and what is kept in memory."""
 
@@ -79,7 +73,7 @@ class Worker:
         self._states = DeviceStates()
         self._partitions = Partitions()
         self._directory = Directory()
-        self._shifts: list[Shift] = []
+        self._all_settled = True
 
     def start(self) -> None:
         """Take the database and learn the registry. AlreadyRunning when another ingest has it."""
@@ -156,21 +150,44 @@ class Worker:
     # --- batches ---
 
     def _begin(self, conn: Connection) -> None:
-        """Fold the registry; what it changed while nobody listened shows in the kept states."""
-        self._directory.refresh(conn)
-        active = conn.execute(queries.devices_with_active_rules).fetchall()
-        self._shifts = [
-            Shift(device_id, channel, 0)
-            for (device_id,) in active
-            for channel in self._directory.channels(device_id)
-        ]
+        """Fold the registry; what it changed while nobody listened is settled now."""
+        ((self._directory.settled,),) = conn.execute(queries.settled_position).fetchall()
         self._settle(conn)
 
     def _settle(self, conn: Connection) -> None:
-        self._shifts += self._directory.refresh(conn)
-        if self._shifts:
-            self._store(conn, (), shifts=self._shifts)
-            self._shifts = []
+        """Judge again the devices concerned, each in a transaction of its own.
+
+        To settle again what is settled changes nothing: the position may follow at the end.
+        """
+        directory = self._directory
+        directory.refresh(conn)
+        if not directory.waiting:
+            return
+        sent = self._states.load(conn, list(directory.waiting), numbering=False)
+        for device_id in [silent for silent in directory.waiting if silent not in sent]:
+            del directory.waiting[device_id]  # nothing is stored of it
+        until = time.monotonic() + SETTLE_S
+        for device_id in sent:
+            self._settle_device(conn, device_id)
+            if directory.waiting and time.monotonic() > until:
+                return
+        if self._all_settled:
+            conn.execute(queries.set_settled_position, (directory.position,))
+
+    def _settle_device(self, conn: Connection, device_id: str) -> None:
+        """Settle one device; a fault of its data must not stop all the others.
+
+        The next start tries it again: until then the position stays behind.
+        """
+        try:
+            self._store(conn, (), shifted=device_id)
+        except Exception as error:
+            if isinstance(error, psycopg.Error) and is_transient(error):
+                raise
+            log.exception("settling_failed", device_id=device_id)
+            self._forget()
+            self._all_settled = False
+            del self._directory.waiting[device_id]
 
     def _halving(
         self, conn: Connection, received: Sequence[Received], *, forgotten: bool = False
@@ -198,7 +215,7 @@ class Worker:
         conn: Connection,
         received: Sequence[Received],
         *,
-        shifts: Sequence[Shift] = (),
+        shifted: str = "",
         poison: Exception | None = None,
     ) -> list[Answer]:
         batch = Batch(
@@ -207,7 +224,7 @@ class Worker:
             items=[Item(message) for message in received],
             directory=self._directory,
             memory=self._states,
-            shifts=list(shifts),
+            shifted=shifted,
         )
         if poison is None:
             for step in STEPS:
@@ -220,6 +237,8 @@ class Worker:
         started = time.perf_counter()
         write(batch, conn, self._partitions)
         self._states.keep(batch.states.values())
+        for device_id in batch.states:
+            self._directory.waiting.pop(device_id, None)
         metrics.committed(batch, time.perf_counter() - started)
         return answers(batch)
 
