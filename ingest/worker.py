@@ -159,6 +159,7 @@ class Worker:
 
         To settle again what is settled changes nothing: the position may follow at the end.
         """
+        self._partitions.make_ahead(conn, self._clock.now())
         directory = self._directory
         directory.refresh(conn)
         if not directory.waiting:

@@ -22,6 +22,10 @@ from store.mapper import to_row as event_row
 from store.recorder import copy_events, record_batch
 
 
+# Days for which there is room before their first reading comes.
+AHEAD_DAYS = 7
+
+
 class Partitions:
     """The days for which the readings table has room."""
 
@@ -30,7 +34,13 @@ class Partitions:
 
     def ensure(self, conn: psycopg.Connection[Any], rows: Iterable[Row]) -> None:
         """Make the partitions that these rows need; in a transaction of its own."""
-        days = {to_datetime(row.ts_ms).date() for row in rows}
+        self._make(conn, {to_datetime(row.ts_ms).date() for row in rows})
+
+    def make_ahead(self, conn: psycopg.Connection[Any], now: datetime) -> None:
+        """Make the partitions of the next days while nothing waits for them."""
+        self._make(conn, {now.date() + timedelta(days=n) for n in range(AHEAD_DAYS + 1)})
+
+    def _make(self, conn: psycopg.Connection[Any], days: set[date]) -> None:
         for first, last in _stretches(days - self._days):
             conn.execute(queries.ensure_partitions, (first, last))
         self._days |= days

@@ -56,3 +56,11 @@ def test_given_a_row_changed_behind_our_back_when_checked_then_told(database: Da
         assert not runner.check(database.app_dsn, "readings").same
         conn.execute("UPDATE reading SET t1 = 4.1 WHERE seq = 1")
     assert runner.check(database.app_dsn, "readings").same
+
+
+def test_given_an_ingest_at_rest_when_days_pass_then_their_partitions_are_there_already(
+    database: Database, stored: Worker
+) -> None:
+    days = "SELECT count(*) FROM pg_class WHERE relname IN ('reading_20260302', 'reading_20260309')"
+    stored.settle()
+    assert database.query(days) == [(2,)]
