@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -88,12 +88,13 @@ class Call:
         meta: Meta,
         expected_version: int | None = None,
         claims: Sequence[tuple[UUID, Event]] = (),
+        more: Mapping[str, object] | None = None,
     ) -> Response:
-        """Run a command and answer its receipt: 201 when the thing is new, else 200."""
+        """Run a command and answer its receipt, and `more`: 201 when the thing is new, else 200."""
         telemetry = self.deps.telemetry.last_position()
 
         def answer(outcome: Outcome) -> Answer:
-            return receipt(outcome, location, telemetry)
+            return receipt(outcome, location, telemetry, more)
 
         command = Command(
             stream,
@@ -128,7 +129,9 @@ class Call:
             time.sleep(WAIT_STEP_S)
 
 
-def receipt(outcome: Outcome, location: str, telemetry: int) -> Answer:
+def receipt(
+    outcome: Outcome, location: str, telemetry: int, more: Mapping[str, object] | None = None
+) -> Answer:
     """Return the answer of a command that stands for the thing at `location`."""
     location = quote(location)
     position = str(Position(outcome.position, telemetry))
@@ -139,7 +142,7 @@ def receipt(outcome: Outcome, location: str, telemetry: int) -> Answer:
         "Vaxtrail-Position": position,
     }
     created = bool(outcome.events) and outcome.version == len(outcome.events)
-    return Answer(201 if created else 200, headers, orjson.dumps(body))
+    return Answer(201 if created else 200, headers, orjson.dumps(body | dict(more or {})))
 
 
 def versioned(

@@ -108,6 +108,7 @@ class Entry(Fact):
 
     via: str
     inherited: bool
+    flags: list[str]  # what was wrong when it happened
     temperatures: Temperatures | None = None
 
 

@@ -67,7 +67,7 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "网关 {gateway} 没有登记",
         "gateway {gateway} is not registered",
     ),
-    "unknown_site": ("unknown_site", "地点 {site} 没有登记", "site {site} is not registered"),
+    "unknown_site": ("unknown_site", "站点 {site} 没有登记", "site {site} is not registered"),
     "elsewhere": (
         "acl",
         "{what} 登记在 {registered} 之下，不能从 {topic} 发来",
@@ -76,12 +76,27 @@ REASONS: dict[str, tuple[str, str, str]] = {
     "bad_code": (
         "bad_code",
         "不是追溯码：{value}（{text}）",
-        "not a traceability code: {value} ({text})",
+        "not a code: {value} ({text})",
     ),
     "unknown_code": (
         "unknown_code",
         "追溯码 {value} 的产品 {product} 没有登记",
         "code {value} belongs to product {product}, which is not registered",
+    ),
+    "not_a_pseudonym": (
+        "personal_data",
+        "字段 {field} 只能是代号，不得是姓名、证件号或手机号",
+        "field {field} must be a pseudonym, never a name, an identity or a telephone number",
+    ),
+    "parent_in_codes": (
+        "schema",
+        "追溯码 {value} 不能装在它自己里面",
+        "code {value} cannot be inside itself",
+    ),
+    "binds_lot": (
+        "acl",
+        "扫码枪不能封存、召回或放行整批，也不能下达或解除召回",
+        "a scanner cannot hold, recall or release a whole lot, nor order or lift a recall",
     ),
     "scan_conflict": (
         "conflict",

@@ -2,8 +2,8 @@
 
 `{"v":1,"boot":3,"seq":17,"ts":ms,"step":"receiving","codes":["8…"],…}`; the steps are those of CBV,
 each with fields of its own (domain/traceability/scan.py). A fact is recorded whatever it says about
-stock: only a message that cannot be read, or whose codes belong to no registered product, is
-refused.
+stock: only a message that cannot be read, that names people, whose codes belong to no registered
+product, or that would bind a whole lot, is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from domain.shared.errors import Invalid
-from domain.traceability.facts import FactEvent
+from domain.traceability.facts import FactEvent, binds_lot
 from domain.traceability.scan import fact_from_scan, products_of
 from ingest.refusals import Refused
 from ingest.wire import Boot, Ms, Seq, check_clock, unpacked
@@ -64,6 +64,8 @@ def decode(scanner_id: str, site_id: str, payload: bytes, now_ms: int) -> Scan:
         )
     except Invalid as error:
         raise _refusal(error) from error
+    if binds_lot(fact):
+        raise Refused("binds_lot")
     return Scan(head.boot, head.seq, head.ts, fact)
 
 
@@ -77,4 +79,6 @@ def check_products(scan: Scan, known: Collection[str]) -> None:
 def _refusal(error: Invalid) -> Refused:
     if error.code == "bad_code":
         return Refused("bad_code", value=error.facts["value"], text=error.facts["reason"])
+    if error.code in {"not_a_pseudonym", "parent_in_codes"}:
+        return Refused(error.code, **error.facts)
     return Refused("bad_field", text=error)

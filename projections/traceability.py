@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from domain.shared.errors import Conflict, NotFound
 from domain.traceability.codes import code_key, key_code, product_of
-from domain.traceability.custody import Book, State, passes_down
+from domain.traceability.custody import Book, Product, State, passes_down
 from domain.traceability.events import FactWithdrawn, LotReleased, ProductRegistered
 from domain.traceability.facts import (
     BEGINNING,
@@ -64,7 +64,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    1,
+    2,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,
@@ -167,7 +167,7 @@ def _keep_withdrawals(
         event = recorded.envelope.event
         if isinstance(event, FactWithdrawn):
             declared.append(event.fact_id)
-            told = (event.site_id, event.reason, event.declared_at)
+            told = (event.of_site, event.reason, event.declared_at)
             row = (event.fact_id, recorded.position, *told, list(event.corrective_fact_ids))
             cur.execute(queries.keep_withdrawal, row)
     marked = cur.execute(queries.withdraw, ([*new_facts, *declared],)).fetchall()
@@ -191,8 +191,8 @@ def _refresh(cur: Cursor, touched: set[int]) -> None:
     codes = sorted(touched)
     mentions = _mentions(cur.execute(queries.mentions_upwards, (codes,)))
     texts = dict(cur.execute(queries.code_texts, (codes,)).fetchall())
-    doses = _doses(dict(cur.execute(queries.doses_per_vial).fetchall()), texts)
-    book = Book(mentions, doses_per_vial=doses)
+    product = _product(cur.execute(queries.vials).fetchall(), texts)
+    book = Book(mentions, product=product)
     parents = _keep_stays(cur, book, codes)
     new = _keep_nodes(cur, book, codes)
     _keep_levels(cur, parents | new)
@@ -217,12 +217,15 @@ def _stored(names: Sequence[str], values: Sequence[Any]) -> Fact:
     return Fact(**particulars | {"step": Step(particulars["step"])})
 
 
-def _doses(by_product: dict[str, int], texts: dict[int, str]) -> Callable[[int], int | None]:
-    def doses_per_vial(k: int) -> int | None:
-        code = key_code(k) or texts.get(k)
-        return by_product.get(product_of(code)) if code else None
+def _product(rows: Iterable[Sequence[Any]], texts: dict[int, str]) -> Callable[[int], Product]:
+    by_id = {row[0]: Product(*row[1:]) for row in rows}
+    unknown = Product()
 
-    return doses_per_vial
+    def product(k: int) -> Product:
+        code = key_code(k) or texts.get(k)
+        return by_id.get(product_of(code), unknown) if code else unknown
+
+    return product
 
 
 def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
@@ -339,12 +342,18 @@ def custody_of_code(conn: Connection, code: str, as_of: int | None = None) -> Co
         names = _texts(cur, named) | {key: code}
         wrong = sorted({f for f in known if not f.counts(as_of)}, key=lambda f: f.order)
         declared = _declared(cur, [f.fact_id for f in wrong])
+        uses = book.uses(key)
     return CodeCustody(
         code=code,
         product_id=product_of(code),
         state=state,
         parent="" if state.parent is None else names[state.parent],
-        chain=[_view(e.fact) | {"via": names[e.via], "inherited": e.inherited} for e in chain],
+        chain=[
+            _view(e.fact)
+            | {"via": names[e.via], "inherited": e.inherited}
+            | {"flags": sorted(uses.get(e.fact.fact_id, ()))}
+            for e in chain
+        ],
         withdrawn=[_view(fact) | declared.get(fact.fact_id, {}) for fact in wrong],
         as_of=as_of,
     )
@@ -395,6 +404,24 @@ def lot(conn: Connection, lot_id: str, as_of: int | None = None) -> dict[str, An
         return cur.execute(queries.lot, {"lot": lot_id, "as_of": as_of}).fetchone()
 
 
+def lot_holds(conn: Connection, lot_id: str) -> list[Fact]:
+    """Return the holds of a whole lot that are in force."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        found = cur.execute(queries.lot_facts, {"lots": [lot_id]})
+        names = [column.name for column in found.description or ()]
+        facts = [fact for row in found if (fact := _stored(names, row)).counts(None)]
+    placed: list[Fact] = []
+    for fact in sorted(facts, key=lambda fact: fact.order):
+        placed = [*placed, fact] if fact.step is Step.HOLDING else []
+    return placed
+
+
+def lot_named(conn: Connection, lot_id: str) -> bool:
+    """Tell whether a lot was released or any code was ever said to be of it."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        return bool(cur.execute(queries.lot_named, {"lot": lot_id}).fetchall()[0][0])
+
+
 def lots(
     conn: Connection, *, product_id: str | None = None, after: str = "", limit: int = 100
 ) -> list[dict[str, Any]]:
@@ -429,9 +456,11 @@ def _book(
     found = cur.execute(queries.lot_facts, {"lots": named})
     names = [column.name for column in found.description or ()]
     holds = [_stored(names, row) for row in found]
-    doses = dict(cur.execute(queries.read_doses_per_vial, {"as_of": as_of}).fetchall())
-    texts = _texts(cur, {m.code for m in mentions})
-    return Book(mentions, facts=holds, doses_per_vial=_doses(doses, texts), as_of=as_of)
+    vials = cur.execute(queries.read_vials, {"as_of": as_of}).fetchall()
+    product = _product(vials, _texts(cur, {m.code for m in mentions}))
+    found = cur.execute(queries.expiries, {"lots": named, "as_of": as_of})
+    expires_on: dict[str, date] = dict(found.fetchall())
+    return Book(mentions, facts=holds, product=product, expires_on=expires_on, as_of=as_of)
 
 
 def _texts(cur: Cursor, keys: Iterable[int]) -> dict[int, str]:

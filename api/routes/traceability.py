@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import Path, Query, Response
 from pydantic import Field
 
-from api import captures, custody
+from api import captures, custody, facts
 from api.auth import STAFF, Principal, permission
-from api.commands import CallOf, Receipt, state_of, versioned
+from api.commands import Call, CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import Body, Day, Items, Moment, Name, Note, Text
-from domain.registry import model as registry
 from domain.shared.decide import decide
-from domain.shared.errors import Invalid, NotFound
-from domain.shared.ids import stream_id
+from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.roles import Role
 from domain.traceability import model
-from domain.traceability.events import FactWithdrawn
+from domain.traceability.events import HoldPlaced, HoldReleased
 from domain.traceability.facts import STEP_OF, FactEvent
-from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, products_of
+from domain.traceability.lots import LOT_NUMBER_PATTERN, lot_id_of
+from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, has_reason
+from domain.traceability.times import check_time, check_told_late
 from projections import traceability as read
-from store.envelope import Meta
 
 router = module_router("traceability")
 
@@ -44,13 +42,9 @@ SCANNERS = (
     Role.SUPPLIER,
     Role.VACCINATOR,
 )
-# A fact may not lie further in the future than clocks differ (envelope rule).
-CLOCK_AHEAD_MAX = timedelta(minutes=5)
+# Keys of programs: what they send late was written in time.
+MACHINES = frozenset({Role.GATEWAY, Role.PLATFORM})
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
-LOT_NUMBER_PATTERN = r"^[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
-_SCANNED = re.compile(r"([A-Za-z0-9_-]{1,64})\.([0-9]{1,7})\.([0-9]{1,13})")
-# Versions of a scanner's stream: boot * 2^40 + seq, boot below 2^22.
-SEQ_COUNT, VERSION_COUNT = 2**40, 2**62
 FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
 
 
@@ -111,7 +105,10 @@ class ScanIn(Body):
     """A scan, with the same fields as a scanner's MQTT message and the site where it happened.
 
     Which fields a step needs: commissioning lot; packing and unpacking parent; shipping to, bill;
-    receiving bill; storing unit; wasting, holding and releasing reason.
+    receiving bill; storing unit; wasting, holding and releasing reason. What a person tells more
+    than 72 hours later needs a reason whatever the step. `lot` is a lot id, or the number alone
+    where codes are given. People are pseudonyms. To hold, recall or release a whole lot (`lot`),
+    and to order or lift a recall (`recall`), is for disease control and the regulator.
     """
 
     site: Annotated[Name, Field(examples=["dwk-cdc"])]
@@ -152,10 +149,18 @@ class ScanIn(Body):
     def fact(self, fact_id: str) -> FactEvent:
         """Return the fact that the scan states; Invalid as the domain says."""
         about = {"site", "fact_id", "at", "step", "codes"}
+        if not has_reason(self.step):
+            about.add("reason")  # why it is told late: kept with the event, not in it
         fields = self.model_dump(by_alias=True, exclude=about)
         return fact_from_scan(
             self.step, fact_id=fact_id, site_id=self.site, codes=self.codes, fields=fields
         )
+
+
+class ScanReceipt(Receipt):
+    """The receipt of a scan; `warnings`: what may be a slip. It is recorded as it was said."""
+
+    warnings: list[facts.Caution]
 
 
 class Fact(Body):
@@ -229,7 +234,7 @@ def release_lot(
 ) -> Response:
     """Register a released lot of a product, for all regions."""
     who.require_country()
-    lot_id = model.lot_id_of(body.product_id, body.lot_number)
+    lot_id = lot_id_of(body.product_id, body.lot_number)
     stream = model.product_stream(body.product_id)
     product = state_of(call.deps.ledger, stream, model.evolve_product)
     fields: dict[str, Any] = body.model_dump()
@@ -265,30 +270,57 @@ def list_lots(
     return page.answer(rows, lambda row: [row["lot_id"]])
 
 
-@router.post("/scans", status_code=201, response_model=Receipt)
+@router.post("/scans", status_code=201, response_model=ScanReceipt)
 def record_scan(
-    body: ScanIn, who: Annotated[Principal, permission(May.SCAN, *SCANNERS)], call: CallOf
+    body: ScanIn,
+    who: Annotated[Principal, permission(May.SCAN, Role.REGULATOR, *SCANNERS)],
+    call: CallOf,
 ) -> Response:
     """Record what happened to codes at a site; the same fact again changes nothing."""
-    region = _site_region(call.deps, who, body.site)
-    if body.at > call.deps.clock.now() + CLOCK_AHEAD_MAX:
-        raise Invalid("clock_ahead", field="at", value=body.at.isoformat())
-    fact_id = body.fact_id or uuid4().hex
+    deps, region = call.deps, _site_region(call.deps, who, body.site)
+    fact_id = model.checked_fact_id(body.fact_id) if body.fact_id else uuid4().hex
     fact = body.fact(fact_id)
-    _require_products(call.deps, fact)
+    _check_time(call, body, fact_id)
+    facts.require_authority(deps, who, fact)
+    products = facts.registered_products(deps, fact)
+    if isinstance(fact, HoldPlaced | HoldReleased) and fact.lot_id:
+        _require_lot(deps, fact.lot_id)
     return call.run(
         model.scan_stream(fact_id),
         decide(model.evolve_scan, model.Scan(), model.record, fact=fact),
         location=f"{PREFIX}/scans/{fact_id}",
         meta=call.meta(region_code=region, occurred_at=body.at, reason=body.reason or ""),
+        more={"warnings": [c.model_dump() for c in facts.cautions(deps, fact, products)]},
     )
+
+
+def _check_time(call: Call, body: ScanIn, fact_id: str) -> None:
+    """Refuse a time that cannot be, a late one without a reason, and another one than told."""
+    known, _ = facts.told(call.deps, fact_id)
+    if known is not None:
+        if known.meta.occurred_at != body.at:
+            raise Conflict("already_registered", differs=["at"])
+        return
+    now = call.deps.clock.now()
+    check_time(body.at, now, "at")
+    if call.who.role not in MACHINES:
+        check_told_late(body.at, now, body.reason or "", "at")
+
+
+def _require_lot(deps: Deps, lot_id: str) -> None:
+    """Refuse to hold or release a lot that nobody knows: it would do nothing."""
+    if not facts.lot_known(deps, lot_id):
+        raise Invalid("unknown_lot", field="lot", lot_id=lot_id)
 
 
 @router.get("/scans/{fact_id}", response_model=Fact)
 def read_scan(fact_id: FactInPath, who: Reader, deps: DepsOf) -> Response:
     """Return a fact that a person or a scanner stated."""
-    told, withdrawn = _fact(deps, who, fact_id)
+    told, withdrawn = facts.told(deps, fact_id)
+    if told is None:
+        raise NotFound("unknown_fact", fact_id=fact_id)
     meta = told.meta
+    who.require_seen(meta.region_code, "unknown_fact", fact_id=fact_id)
     return json_answer(
         {
             "fact_id": fact_id,
@@ -306,12 +338,14 @@ def read_scan(fact_id: FactInPath, who: Reader, deps: DepsOf) -> Response:
 def withdraw_fact(
     fact_id: FactInPath,
     body: WithdrawalIn,
-    who: Annotated[Principal, permission(May.WITHDRAW, *SCANNERS)],
+    who: Annotated[Principal, permission(May.WITHDRAW, Role.REGULATOR, *SCANNERS)],
     call: CallOf,
 ) -> Response:
     """Declare an earlier fact wrong; it stays visible for any `as_of` before this."""
     region = _site_region(call.deps, who, body.site)
-    _fact(call.deps, who, fact_id)
+    known = facts.require_withdrawable(call.deps, who, fact_id)
+    if known is None:
+        raise NotFound("unknown_fact", fact_id=fact_id)
     decision = decide(
         model.evolve_scan,
         model.Scan(),
@@ -321,6 +355,7 @@ def withdraw_fact(
         reason=body.reason,
         declared_at=call.deps.clock.now(),
         corrective_fact_ids=body.corrective_fact_ids,
+        fact_site_id=known.event.site_id,
     )
     return call.run(
         model.scan_stream(fact_id),
@@ -330,43 +365,12 @@ def withdraw_fact(
     )
 
 
-class _Told(NamedTuple):
-    event: FactEvent
-    meta: Meta
-
-
-def _fact(deps: Deps, who: Principal, fact_id: str) -> tuple[_Told, bool]:
-    """Return a fact in the caller's region and whether it was withdrawn, else NotFound."""
-    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
-    withdrawn = any(isinstance(e.event, FactWithdrawn) for e in envelopes)
-    scanned = _SCANNED.fullmatch(fact_id)
-    if scanned:
-        # By MQTT: the scanner's own stream, at the version that boot and sequence make.
-        version = int(scanned[2]) * SEQ_COUNT + int(scanned[3])
-        stream = stream_id("traceability.scanner", scanned[1])
-        if version < VERSION_COUNT:
-            envelopes += deps.ledger.stream(stream, after_version=version - 1)[:1]
-    for envelope in envelopes:
-        event = envelope.event
-        if isinstance(event, FactEvent) and event.fact_id == fact_id:
-            who.require_seen(envelope.meta.region_code, "unknown_fact", fact_id=fact_id)
-            return _Told(event, envelope.meta), withdrawn
-    raise NotFound("unknown_fact", fact_id=fact_id)
-
-
 def _site_region(deps: Deps, who: Principal, site_id: str) -> str:
     """Return the region of the site that a scan names; Invalid("unknown_site") without one."""
-    site = state_of(deps.ledger, registry.site_stream(site_id), registry.evolve_site)
-    if site is None:
+    region = facts.site_region(deps, site_id)
+    if region is None:
         raise Invalid("unknown_site", field="site", site_id=site_id)
-    return who.require_region(site.region_code)
-
-
-def _require_products(deps: Deps, fact: FactEvent) -> None:
-    """Refuse codes of products that nobody registered: they are misread more often than new."""
-    for product_id, code in products_of(fact).items():
-        if not deps.ledger.stream(model.product_stream(product_id)):
-            raise Invalid("unregistered_code", field="codes", value=code, product_id=product_id)
+    return who.require_region(region)
 
 
 for part in (captures, custody):

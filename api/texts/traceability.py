@@ -5,7 +5,7 @@ from __future__ import annotations
 TEXTS = {
     "bad_code": (
         "“{value}”不是追溯码（{reason}）",
-        "{value} is no supervision code ({reason})",
+        "{value} is not a code ({reason})",
     ),
     "bad_product": (
         "产品标识 {value} 须为追溯码前 7 位或 GTIN-14",
@@ -35,6 +35,40 @@ TEXTS = {
         "时间 {value} 比系统时间晚 5 分钟以上",
         "The time {value} is more than 5 minutes ahead",
     ),
+    "too_early": (
+        "时间 {value} 早于 2015 年，不可信",
+        "The time {value} is before 2015 and cannot be right",
+    ),
+    "late_without_reason": (
+        "补录 72 小时以前的记录（{value}）须写明原因 reason",
+        "What happened more than 72 hours ago ({value}) needs a reason",
+    ),
+    "not_a_pseudonym": (
+        "字段 {field} 只能是代号（1 至 64 个字母、数字或 _ . : -），不得是姓名、证件号或手机号",
+        "Field {field} must be a pseudonym (1 to 64 of A-Z a-z 0-9 _ . : -), never a name, "
+        "an identity number or a telephone number",
+    ),
+    "parent_in_codes": (
+        "追溯码 {value} 不能装在它自己里面",
+        "Code {value} cannot be inside itself",
+    ),
+    "bad_lot_id": (
+        "批次“{value}”须为“产品标识.批号”；只写批号时，追溯码须同属一个产品",
+        "Lot {value} must be product id, dot, lot number; or a lot number with codes of one "
+        "product",
+    ),
+    "reserved_fact_id": (
+        "记录编号 {value} 的格式留给扫码枪，请换一个编号",
+        "Ids like {value} are those of scanners; choose another",
+    ),
+    "fact_differs": (
+        "编号 {fact_id} 已记录了不同的内容",
+        "Something else is recorded under id {fact_id}",
+    ),
+    "more_doses_than_vial": (
+        "报废剂数多于一支的剂数 {max}",
+        "More doses are wasted than the {max} of a vial",
+    ),
     "unknown_fact": ("没有记录 {fact_id}", "There is no fact {fact_id}"),
     "already_withdrawn": ("记录 {fact_id} 已撤销", "Fact {fact_id} was withdrawn already"),
     "unknown_capture": ("没有文档 {sha256}", "There is no document {sha256}"),
@@ -43,8 +77,8 @@ TEXTS = {
         "This is no EPCIS 2.0 document (EPCISDocument)",
     ),
     "epcis_unsupported_step": (
-        "不支持的 EPCIS 事件：{type}，业务步骤 {step}",
-        "EPCIS event {type} with business step {step} is not supported",
+        "不支持的 EPCIS 事件：{type}，业务步骤 {step}；支持的步骤：{supported}",
+        "EPCIS event {type} with business step {step} is not supported; supported: {supported}",
     ),
     "epcis_missing_field": (
         "EPCIS 事件缺少字段 {field} 或其格式不对",

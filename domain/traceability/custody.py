@@ -9,13 +9,15 @@ moves it: it cannot be in the pack any more, whatever was not written down.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
 from domain.traceability.facts import BEGINNING, LEVEL_MAX, Fact, Mention, Order, Step
 from domain.traceability.progress import ENDED, HOLDABLE, OWN, Entry, Flag, Progress, Status
+from domain.traceability.uses import flags_of_uses
 
 # Steps that move a code: scanned alone in one of them, it is no longer in its pack.
 MOVING = frozenset(
@@ -63,8 +65,15 @@ class State:
     flags: tuple[Flag, ...]
 
 
-def _no_dose_count(_code: int) -> int | None:
-    return None
+class Product(NamedTuple):
+    """What the fold needs of a code's product; None = not known, or no limit."""
+
+    doses_per_vial: int | None = None
+    opened_limit_min: int | None = None
+
+
+def _no_product(_code: int) -> Product:
+    return Product()
 
 
 class Book:
@@ -72,6 +81,7 @@ class Book:
 
     `facts` without codes are holds and releases of whole lots. Facts given twice, or two with one
     fact id, count once (the earlier position). Nothing depends on the order they are given in.
+    `expires_on` holds the expiry days of lots.
     """
 
     def __init__(
@@ -79,10 +89,12 @@ class Book:
         mentions: Iterable[Mention],
         *,
         facts: Iterable[Fact] = (),
-        doses_per_vial: Callable[[int], int | None] = _no_dose_count,
+        product: Callable[[int], Product] = _no_product,
+        expires_on: Mapping[str, date] | None = None,
         as_of: int | None = None,
     ) -> None:
-        self._doses_per_vial = doses_per_vial
+        self._product = product
+        self._expires_on = expires_on or {}
         named = [m for m in mentions if m.fact.counts(as_of)]
         first = _first_positions(m.fact for m in named)
         self._by_code: dict[int, dict[tuple[str, bool], Mention]] = defaultdict(dict)
@@ -132,12 +144,14 @@ class Book:
         """Return what became of a code outside the pack it is in now (if it is in one)."""
         if code not in self._progress:
             mentions, inside = self.mentions(code), self.inside(code)
-            progress = Progress(self._doses_per_vial(code), any(m.as_parent for m in mentions))
+            progress = Progress(self._product(code).doses_per_vial)
             for entry in self._climb(code, ())[0]:
                 if not (entry.inherited and inside and inside.covers(entry.order)):
                     progress.take(entry)
             if not progress.commissioned:
                 progress.flags.add(Flag.UNKNOWN_CODE)
+            if progress.doses_given and any(m.as_parent for m in mentions):
+                progress.flags.add(Flag.HIERARCHY_BROKEN)
             self._progress[code] = progress
         return self._progress[code]
 
@@ -158,8 +172,30 @@ class Book:
             held=held,
             recalled=any(holds) or lot_recalled,
             since_ms=own.since_ms,
-            flags=tuple(sorted(own.flags)),
+            flags=tuple(sorted(own.flags.union(*self.uses(code).values()))),
         )
+
+    def uses(self, code: int) -> dict[str, set[Flag]]:
+        """Return what was wrong with the doses given of a code, by fact id."""
+        own = self.progress(code)
+        if not own.doses_given:
+            return {}
+        return flags_of_uses(
+            self.chain(code),
+            opened_limit_min=self._product(code).opened_limit_min,
+            expires_on=self._expires_on.get(own.lot_id),
+        )
+
+    def emptied(self, code: int) -> bool:
+        """Tell whether a code is a pack all of whose contents have left it."""
+        return self._emptied_pack(code, ())
+
+    def _emptied_pack(self, code: int, above: tuple[int, ...]) -> bool:
+        ever = self.contents.get(code)
+        if not ever or code in above:
+            return False
+        inner = [c for c in ever if (stay := self.inside(c)) and stay.parent == code]
+        return all(self._emptied_pack(c, (*above, code)) for c in inner)
 
     def lot_hold(self, lot_id: str) -> tuple[bool, bool]:
         """Return whether a whole lot is held, and whether that is a recall."""
@@ -269,6 +305,8 @@ class Book:
         if stay is None:
             return own.status, (own.site_id, own.unit_id), holds
         outer, place, outer_holds = self._resolved(stay.parent, (*below, code))
+        if outer is Status.USED:
+            outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
         kept = own.status in ENDED or (own.status in OWN and outer not in ENDED)
         return own.status if kept else outer, place, holds + outer_holds
 

@@ -3,7 +3,9 @@
 CBV words are taken bare, as URN and as URL. Codes and places written as a web address of the
 owner (`https://…/code/<20 digits>`, `…/org/<id>`) are reduced to their last part. A fact is not
 judged here: what is wrong with it shows in the read models. Refused is what cannot be read:
-Invalid epcis_not_a_document, epcis_unsupported_step, epcis_missing_field, epcis_bad_time, bad_code.
+Invalid epcis_not_a_document, epcis_unsupported_step, epcis_missing_field, epcis_bad_time, bad_code,
+bad_lot_id, not_a_pseudonym, parent_in_codes; of a document with `event_index` (from 0) and
+`event_id`.
 """
 
 from __future__ import annotations
@@ -34,12 +36,15 @@ from domain.traceability.events import (
     VialOpened,
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
+from domain.traceability.lots import completed
+from domain.traceability.pseudonyms import checked_pseudonym
 
 Json = Mapping[str, Any]
 
 _SGTIN = re.compile(r"urn:epc:id:sgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
 _LGTIN = re.compile(r"urn:epc:class:lgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
 _LINK_LOT = re.compile(r"/01/([0-9]{8,14})/10/([^/?]+)")
+_SGLN = re.compile(r"urn:epc:id:sgln:([0-9]+)\.([0-9]*)\.(.+)")
 _TRANSFERS = frozenset({"possessing_party", "owning_party", "location"})
 
 
@@ -49,6 +54,7 @@ class Captured(NamedTuple):
     event: FactEvent | FactWithdrawn
     occurred_at: datetime
     fact_id: str
+    event_index: int = 0  # its place in the document, from 0
 
 
 def read_document(document: Json) -> list[Captured]:
@@ -57,7 +63,20 @@ def read_document(document: Json) -> list[Captured]:
     events = body.get("eventList") if isinstance(body, Mapping) else None
     if document.get("type") != "EPCISDocument" or not isinstance(events, list):
         raise Invalid("epcis_not_a_document")
-    return [captured for event in events for captured in read_event(_object(event, "eventList"))]
+    return [
+        captured._replace(event_index=index)
+        for index, event in enumerate(events)
+        for captured in _located(index, event)
+    ]
+
+
+def _located(index: int, event: object) -> list[Captured]:
+    """Read one event; a refusal names its place in the document and its id."""
+    try:
+        return read_event(_object(event, "eventList"))
+    except Invalid as error:
+        event_id = _plain(event.get("eventID")) if isinstance(event, Mapping) else ""
+        raise Invalid(error.code, **error.facts, event_index=index, event_id=event_id) from error
 
 
 def read_event(event: Json) -> list[Captured]:
@@ -96,6 +115,9 @@ class _Particulars:
 
     def text(self, name: str) -> str:
         return _plain(self.own(name))
+
+    def person(self, name: str) -> str:
+        return checked_pseudonym(self.text(name), name)
 
     def number(self, name: str, highest: int = 2**31 - 1) -> int | None:
         value = self.own(name, None)
@@ -137,11 +159,11 @@ def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
     by_product: dict[str, list[str]] = {}
     for code in p.codes:
         by_product.setdefault(product_of(code), []).append(code)
-    for n, (product, codes) in enumerate(by_product.items()):
+    for n, codes in enumerate(by_product.values()):
         yield CodesCommissioned(
             fact_id=_part(p.fact_id, n),
             site_id=p.site_id,
-            lot_id=f"{product}.{lot}" if lot else "",
+            lot_id=completed(lot, codes[:1], "lotNumber") if lot else "",
             expires_on=_date(expiry),
             level=p.number("level", LEVEL_MAX) or None,
             codes=tuple(codes),
@@ -150,12 +172,12 @@ def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
 
 def _packing(p: _Particulars) -> Iterator[FactEvent]:
     children = _codes(p.event, "childEPCs")
-    yield PacksAggregated(**p.where(), parent=_parent(p.event), codes=children)
+    yield PacksAggregated(**p.where(), parent=_parent(p.event, children), codes=children)
 
 
 def _unpacking(p: _Particulars) -> Iterator[FactEvent]:
     children = _codes(p.event, "childEPCs")
-    yield PacksDisaggregated(**p.where(), parent=_parent(p.event), codes=children)
+    yield PacksDisaggregated(**p.where(), parent=_parent(p.event, children), codes=children)
 
 
 def _shipping(p: _Particulars) -> Iterator[FactEvent]:
@@ -208,9 +230,9 @@ def _dispensing(p: _Particulars) -> Iterator[FactEvent]:
     yield DoseAdministered(
         **p.where(),
         unit_id=_last(p.own("unit")),
-        recipient=p.text("recipient"),
+        recipient=p.person("recipient"),
         dose_number=p.number("doseNumber"),
-        vaccinator=p.text("vaccinator"),
+        vaccinator=p.person("vaccinator"),
         body_site=p.text("site"),
         route=p.text("route"),
         codes=p.codes,
@@ -230,8 +252,8 @@ def _destroying(p: _Particulars) -> Iterator[FactEvent]:
         return
     yield GoodsDestroyed(
         **p.where(),
-        executed_by=p.text("executer"),
-        supervised_by=p.text("supervisor"),
+        executed_by=p.person("executer"),
+        supervised_by=p.person("supervisor"),
         reason=reason,
         codes=p.codes,
     )
@@ -251,12 +273,14 @@ def _holding(p: _Particulars) -> Iterator[FactEvent]:
 
 
 def _releasing(p: _Particulars) -> Iterator[FactEvent]:
+    recall = "recalled" in _unset(p.event)
     for n, (lot_id, codes) in enumerate(_scopes(p)):
         yield HoldReleased(
             fact_id=_part(p.fact_id, n),
             site_id=p.site_id,
             codes=codes,
             lot_id=lot_id,
+            recall=recall,
             reason=p.text("reason"),
         )
 
@@ -282,13 +306,20 @@ def _step(event: Json) -> str:
     step = word(event.get("bizStep"))
     if word(event.get("disposition")) == "container_open":
         return "opening"
-    unset = _object(event.get("persistentDisposition", {}), "persistentDisposition").get("unset")
-    if step == "inspecting" and unset:
+    if step == "inspecting" and _unset(event):
         return "releasing"  # a quality decision that takes the mark off again
     kind = "AggregationEvent" if step in {"packing", "unpacking"} else "ObjectEvent"
     if step not in _READERS or event.get("type") != kind:
-        raise Invalid("epcis_unsupported_step", type=str(event.get("type")), step=step)
+        supported = ", ".join(sorted(_READERS))
+        kind = str(event.get("type"))
+        raise Invalid("epcis_unsupported_step", type=kind, step=step, supported=supported)
     return step
+
+
+def _unset(event: Json) -> list[str]:
+    """Return the lasting marks that an event takes off."""
+    marks = _object(event.get("persistentDisposition", {}), "persistentDisposition")
+    return [word(mark) for mark in _list(marks, "unset")]
 
 
 def _scopes(p: _Particulars) -> list[tuple[str, tuple[str, ...]]]:
@@ -354,10 +385,13 @@ def _list(found: Json, field: str) -> Sequence[Any]:
     return items
 
 
-def _parent(event: Json) -> str:
+def _parent(event: Json, children: Sequence[str]) -> str:
     if not event.get("parentID"):
         raise Invalid("epcis_missing_field", field="parentID")
-    return _code(str(event["parentID"]))
+    parent = _code(str(event["parentID"]))
+    if parent in children:
+        raise Invalid("parent_in_codes", field="parentID", value=parent)
+    return parent
 
 
 def _codes(event: Json, field: str) -> tuple[str, ...]:
@@ -376,18 +410,28 @@ def _gtin(urn: re.Match[str]) -> str:
 
 def _lot(epc_class: str) -> str:
     """Return the lot id of a class: ours (…/lot/<product>/<lot>), a digital link, or a URN."""
-    if lgtin := _LGTIN.fullmatch(epc_class):
-        return f"{_gtin(lgtin)}.{lgtin[4]}"
-    if link := _LINK_LOT.search(epc_class):
-        return f"{link[1].zfill(14)}.{link[2]}"
     parts = epc_class.split("/")
-    return f"{parts[-2]}.{parts[-1]}" if len(parts) > 2 and parts[-3] == "lot" else ""
+    if lgtin := _LGTIN.fullmatch(epc_class):
+        lot_id = f"{_gtin(lgtin)}.{lgtin[4]}"
+    elif link := _LINK_LOT.search(epc_class):
+        lot_id = f"{link[1].zfill(14)}.{link[2]}"
+    elif len(parts) > 2 and parts[-3] == "lot":
+        lot_id = f"{parts[-2]}.{parts[-1]}"
+    else:
+        return ""
+    return completed(lot_id, (), "epcClass")
 
 
 def _last(value: object) -> str:
-    """Return the last part of an address, or of the `id` of an object."""
-    found = value.get("id", "") if isinstance(value, Mapping) else value
-    return re.split(r"[/#]", _plain(found).rstrip("/"))[-1]
+    """Return the last part of an address or a URN, or of the `id` of an object.
+
+    A GS1 place (SGLN) is given as its GLN of 13 digits.
+    """
+    found = _plain(value.get("id", "") if isinstance(value, Mapping) else value)
+    if sgln := _SGLN.fullmatch(found):
+        digits = sgln[1] + sgln[2]
+        return digits + gtin_check_digit(digits)
+    return re.split(r"[/#:]" if found.startswith("urn:") else r"[/#]", found.rstrip("/"))[-1]
 
 
 def _plain(value: object) -> str:

@@ -1,9 +1,10 @@
 """Events of traceability: products, lots, and physical facts about codes.
 
 A physical fact is recorded whatever is wrong with it (what happened must be on record); its
-`occurred_at` is the envelope's. `fact_id` is the EPCIS eventID or derived from scanner and
-sequence; two facts with one `fact_id` are one fact. `site_id` is where it happened, `unit_id` the
+`occurred_at` is the envelope's. `fact_id` is the EPCIS eventID, the caller's own id, or derived
+from scanner and sequence; no two facts have the same. `site_id` is where it happened, `unit_id` the
 cold unit there. Codes are full code strings (20 digits, or a GS1 element string / digital link).
+People are pseudonyms (pseudonyms.py), never named.
 """
 
 from __future__ import annotations
@@ -189,13 +190,14 @@ class HoldPlaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(Event):
-    """A hold ended by a quality decision."""
+    """A hold ended by a quality decision; a recall of codes ends only where `recall` says so."""
 
     TOPIC: ClassVar[str] = "traceability.HoldReleased"
     fact_id: str
     site_id: str
     codes: tuple[str, ...] = ()
     lot_id: str = ""
+    recall: bool = False
     reason: str = ""
 
 
@@ -228,19 +230,29 @@ class GoodsDestroyed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactWithdrawn(Event):
-    """An earlier fact is declared wrong; it stays visible for any `as_of` before this."""
+    """A fact is declared wrong; it stays visible for any `as_of` before this.
+
+    The declaration may be known before the fact is. It holds for the fact of this id at
+    `fact_site_id`, for no other: so nobody can withdraw what happened out of their region.
+    """
 
     TOPIC: ClassVar[str] = "traceability.FactWithdrawn"
     fact_id: str  # of the fact withdrawn
-    site_id: str
+    site_id: str  # where it was declared
+    fact_site_id: str = ""  # where the fact happened; empty = at `site_id`
     reason: str
     declared_at: datetime
     corrective_fact_ids: tuple[str, ...] = ()
 
+    @property
+    def of_site(self) -> str:
+        """Return where the fact happened that is declared wrong."""
+        return self.fact_site_id or self.site_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureStored(Event):
-    """An EPCIS document as received; the facts read out of it follow in the same stream."""
+    """An EPCIS document as received; each fact read out of it has a stream of its own."""
 
     TOPIC: ClassVar[str] = "traceability.CaptureStored"
     sha256: str

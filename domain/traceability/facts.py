@@ -182,6 +182,14 @@ def mentions_of(event: FactEvent, fact: Fact) -> list[Mention]:
     return mentions
 
 
+def binds_lot(event: FactEvent) -> bool:
+    """Tell whether a fact holds or releases a whole lot, or orders or lifts a recall.
+
+    Whoever states that must have authority over the lot; a scanner never has.
+    """
+    return isinstance(event, HoldPlaced | HoldReleased) and bool(event.lot_id or event.recall)
+
+
 def texts_of(event: FactEvent) -> Sequence[str]:
     """Return the codes of an event as texts, the pack among them."""
     named = getattr(event, "parent", "")

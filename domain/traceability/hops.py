@@ -136,11 +136,14 @@ def _hop(key: _Key, group: _Group, levels: dict[int, int]) -> Hop:
 
 
 def stock_of(book: Book, codes: Iterable[int]) -> list[StockLine]:
-    """Return by place, lot and status where these codes are, as far as their place is known."""
+    """Return by place, lot and status where these codes are, as far as their place is known.
+
+    Packs whose contents have all left are left out.
+    """
     lines: dict[tuple[str, str, str], StockLine] = {}
     for code in codes:
         state = book.state(code)
-        if state.site_id:
+        if state.site_id and not book.emptied(code):
             key = (state.site_id, state.lot_id, str(state.status))
             lines.setdefault(key, StockLine(*key)).add(book.levels[code])
     return [lines[key].sorted() for key in sorted(lines)]

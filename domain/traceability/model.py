@@ -4,11 +4,13 @@ What happened physically is never refused for being wrong (an expired, recalled 
 it is recorded and flagged by the read models. Refused is only what cannot be read as a fact.
 
 Codes of refusals: bad_code, bad_product, bad_lot, bad_text, unknown_step, unknown_field,
-missing_field, bad_field (Invalid); already_registered, already_withdrawn (Conflict).
+missing_field, bad_field, reserved_fact_id (Invalid); already_registered, already_withdrawn
+(Conflict).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -26,6 +28,7 @@ from domain.traceability.events import (
     ProductRegistered,
 )
 from domain.traceability.facts import FactEvent
+from domain.traceability.lots import lot_id_of
 
 # Doses; the largest vials in use hold 20, beyond it is a typo.
 DOSES_PER_VIAL_MAX = 100
@@ -36,16 +39,23 @@ STORAGE_C_MIN, STORAGE_C_MAX = -90.0, 40.0
 # Minutes an opened vial may be used: 28 days, the longest any policy allows (WHO multi-dose).
 OPENED_LIMIT_MIN_MAX = 28 * 24 * 60
 
+# The id of a fact that a scanner told by MQTT: its name, boot count and sequence number.
+SCANNER_FACT = re.compile(r"([A-Za-z0-9_-]{1,64})\.([0-9]{1,7})\.([0-9]{1,13})")
+
 Product = ProductRegistered
 Lot = LotReleased
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one stream of a fact holds: the fact, and its withdrawal."""
+    """What one stream of a fact holds: the fact, and what was declared about this id."""
 
     fact: FactEvent | None = None
-    withdrawn: FactWithdrawn | None = None
+    declared: tuple[FactWithdrawn, ...] = ()
+
+    def withdrawn(self, site_id: str) -> FactWithdrawn | None:
+        """Return the first declaration that holds for a fact of this id at a site."""
+        return next((found for found in self.declared if found.of_site == site_id), None)
 
 
 def product_stream(product_id: str) -> UUID:
@@ -59,7 +69,7 @@ def lot_stream(lot_id: str) -> UUID:
 
 
 def scan_stream(fact_id: str) -> UUID:
-    """Return the stream of one fact given by a person."""
+    """Return the stream of one fact given by a person or a document, and of its withdrawals."""
     return stream_id("traceability.scan", fact_id)
 
 
@@ -68,9 +78,14 @@ def capture_stream(sha256: str) -> UUID:
     return stream_id("traceability.capture", sha256)
 
 
-def lot_id_of(product_id: str, lot_number: str) -> str:
-    """Return the id of a lot: a lot number is unique within its product only."""
-    return f"{product_id}.{lot_number}"
+def checked_fact_id(fact_id: str) -> str:
+    """Return an id that a caller chose; Invalid("reserved_fact_id") for one of a scanner's form.
+
+    A scanner's facts are named by its own numbers: nobody else may take those names.
+    """
+    if SCANNER_FACT.fullmatch(fact_id):
+        raise Invalid("reserved_fact_id", field="fact_id", value=fact_id)
+    return fact_id
 
 
 def evolve_product(_state: Product | None, event: ProductRegistered) -> Product | None:
@@ -86,8 +101,8 @@ def evolve_lot(_state: Lot | None, event: LotReleased) -> Lot | None:
 def evolve_scan(state: Scan, event: FactEvent | FactWithdrawn) -> Scan:
     """Return the fact after `event`."""
     if isinstance(event, FactWithdrawn):
-        return Scan(state.fact, event)
-    return Scan(event, state.withdrawn)
+        return Scan(state.fact, (*state.declared, event))
+    return Scan(event, state.declared)
 
 
 def register_product(
@@ -181,18 +196,21 @@ def withdraw(
     reason: str,
     declared_at: datetime,
     corrective_fact_ids: Sequence[str] = (),
+    fact_site_id: str = "",
 ) -> list[Event]:
-    """Declare a fact wrong; the declaration may be known before the fact is."""
+    """Declare the fact of this id at `fact_site_id` (empty = at `site_id`) wrong."""
     wanted = FactWithdrawn(
         fact_id=fact_id,
         site_id=checked_name(site_id, "site_id"),
         reason=checked_text(reason, "reason"),
         declared_at=declared_at,
         corrective_fact_ids=tuple(corrective_fact_ids),
+        fact_site_id=fact_site_id,
     )
-    if state.withdrawn == wanted:
+    known = state.withdrawn(wanted.of_site)
+    if known == wanted:
         return []
-    if state.withdrawn is not None:
+    if known is not None:
         raise Conflict("already_withdrawn", fact_id=fact_id)
     return [wanted]
 

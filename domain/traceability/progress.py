@@ -31,6 +31,10 @@ class Flag(StrEnum):
     UNKNOWN_CODE = "UNKNOWN_CODE"
     ALREADY_USED = "ALREADY_USED"
     DOSES_EXCEED_VIAL = "DOSES_EXCEED_VIAL"
+    EXPIRED = "EXPIRED"
+    RECALLED = "RECALLED"
+    OPEN_VIAL_OVERRUN = "OPEN_VIAL_OVERRUN"
+    HIERARCHY_BROKEN = "HIERARCHY_BROKEN"
     ILLEGAL_STATE = "ILLEGAL_STATE"
 
 
@@ -65,7 +69,6 @@ class Progress:
     """
 
     doses_per_vial: int | None = None
-    is_pack: bool = False
     status: Status = Status.UNKNOWN
     site_id: str = ""
     unit_id: str = ""
@@ -121,7 +124,7 @@ class Progress:
         self._stand(Status.IN_STOCK)
         self.site_id, self.unit_id = fact.site_id, fact.unit_id
         if not fact.accepted:
-            self.holds[entry.via] = False
+            hold(self.holds, entry.via, recall=False)
 
     def _opened(self, entry: Entry) -> None:
         if not self._ended():
@@ -129,8 +132,8 @@ class Progress:
             self.status = Status.OPENED
 
     def _dispensed(self, entry: Entry) -> None:
-        if self.is_pack:
-            self.flags.add(Flag.ILLEGAL_STATE)
+        if self.level is not None and self.level > 1:
+            self.flags.add(Flag.ILLEGAL_STATE)  # it was commissioned as a pack of vials
             return
         doses = self.doses_per_vial or 1
         if doses == 1 and self.doses_given:
@@ -167,13 +170,10 @@ class Progress:
         self.site_id, self.unit_id = entry.fact.site_id, entry.fact.unit_id
 
     def _held(self, entry: Entry) -> None:
-        self.holds[entry.via] = entry.fact.recall
+        hold(self.holds, entry.via, recall=entry.fact.recall)
 
     def _released(self, entry: Entry) -> None:
-        if entry.inherited:
-            self.holds.pop(entry.via, None)
-        else:
-            self.holds.clear()
+        release(self.holds, entry.via if entry.inherited else None, recall=entry.fact.recall)
 
     def _stand(self, status: Status) -> None:
         if self.status is not Status.OPENED:
@@ -183,6 +183,19 @@ class Progress:
         if self.status in ENDED:
             self.flags.add(Flag.ILLEGAL_STATE)
         return self.status in ENDED
+
+
+def hold(holds: dict[int, bool], via: int, *, recall: bool) -> None:
+    """Place a hold by way of a code; a recall stays one, whatever hold is added to it."""
+    holds[via] = recall or holds.get(via, False)
+
+
+def release(holds: dict[int, bool], via: int | None, *, recall: bool) -> None:
+    """End the hold placed by way of one code, or all (None); recalls only where `recall` says."""
+    named = list(holds) if via is None else [via]
+    for key in named:
+        if recall or not holds.get(key):
+            holds.pop(key, None)
 
 
 _TAKE: dict[Step, Callable[[Progress, Entry], None]] = {

@@ -26,6 +26,8 @@ from domain.traceability.events import (
     VialOpened,
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
+from domain.traceability.lots import completed
+from domain.traceability.pseudonyms import checked_pseudonym
 
 # Codes in one scan; a scanner sends a pallet as several.
 SCAN_CODES_MAX = 10_000
@@ -38,8 +40,10 @@ def fact_from_scan(
 ) -> FactEvent:
     """Return the fact that a scan states; `fields` as named on the wire, None = not given.
 
-    Invalid: unknown_step, unknown_field (or one this step has no use for), missing_field (with
-    `field`; `codes` where none is given), bad_field, bad_code, bad_name, bad_text.
+    A bare lot number is completed with the product of the codes. Invalid: unknown_step,
+    unknown_field (or one this step has no use for), missing_field (with `field`; `codes` where none
+    is given), bad_field, bad_code, bad_name, bad_text, bad_lot_id, not_a_pseudonym,
+    parent_in_codes.
     """
     cls, required = _STEPS.get(step, (None, ()))
     if cls is None:
@@ -55,7 +59,12 @@ def fact_from_scan(
         raise Invalid("too_many_codes", field="codes", max=SCAN_CODES_MAX)
     found = tuple(dict.fromkeys(canonical(code) for code in codes))
     site_id = checked_name(site_id, "site_id")
-    return cls(fact_id=fact_id, site_id=site_id, codes=found, **_attributes(cls, step, given))
+    attributes = _attributes(cls, step, given)
+    if attributes.get("parent") in found:
+        raise Invalid("parent_in_codes", field="parent", value=attributes["parent"])
+    if attributes.get("lot_id"):
+        attributes["lot_id"] = completed(attributes["lot_id"], found)
+    return cls(fact_id=fact_id, site_id=site_id, codes=found, **attributes)
 
 
 def _attributes(cls: type[FactEvent], step: str, given: Mapping[str, object]) -> dict[str, Any]:
@@ -80,6 +89,10 @@ def products_of(fact: FactEvent) -> dict[str, str]:
 
 def _text(name: str, value: object) -> str | None:
     return checked_text(value, name, required=False) if isinstance(value, str) else None
+
+
+def _person(name: str, value: object) -> str | None:
+    return checked_pseudonym(value, name) if isinstance(value, str) else None
 
 
 def _name(name: str, value: object) -> str | None:
@@ -137,14 +150,14 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
     "tmin": ("transport_c_min", _number),
     "tmax": ("transport_c_max", _number),
     "accepted": ("accepted", _flag),
-    "recipient": ("recipient", _text),
+    "recipient": ("recipient", _person),
     "dose": ("dose_number", _count),
-    "vaccinator": ("vaccinator", _text),
+    "vaccinator": ("vaccinator", _person),
     "doses": ("doses", _count),
     "opened": ("opened", _flag),
     "reason": ("reason", _text),
-    "executer": ("executed_by", _text),
-    "supervisor": ("supervised_by", _text),
+    "executer": ("executed_by", _person),
+    "supervisor": ("supervised_by", _person),
     "recall": ("recall", _flag),
 }
 # Step (CBV word) -> event, fields that must be given.
@@ -164,3 +177,8 @@ _STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
     "destroying": (GoodsDestroyed, ("codes",)),
 }
 STEPS = tuple(_STEPS)
+
+
+def has_reason(step: str) -> bool:
+    """Tell whether the fact of a step holds a reason of its own."""
+    return "reason" in _STEPS[step][0].__dataclass_fields__

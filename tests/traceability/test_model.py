@@ -152,7 +152,7 @@ def test_given_a_scan_of_every_step_when_read_then_its_fact() -> None:
         "wasting": {"reason": "破损", "doses": 2, "opened": True},
         "holding": {"reason": "超温", "recall": False},
         "releasing": {"reason": "合格"},
-        "destroying": {"executer": "甲", "supervisor": "乙"},
+        "destroying": {"executer": "N1", "supervisor": "N2"},
         "dispensing": {"recipient": "R1", "dose": 1, "vaccinator": "N1", "parent": BOX},
     }
     found = {step: stated(step, **needed.get(step, {})) for step in STEPS}

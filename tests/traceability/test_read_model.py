@@ -68,9 +68,13 @@ def given(fact_id: str, code: str) -> facts.DoseAdministered:
     return facts.DoseAdministered(fact_id=fact_id, site_id="POV1", codes=(code,))
 
 
-def withdrawn(fact_id: str) -> facts.FactWithdrawn:
+def withdrawn(fact_id: str, fact_site_id: str = "") -> facts.FactWithdrawn:
     return facts.FactWithdrawn(
-        fact_id=fact_id, site_id="POV1", reason="incorrect_data", declared_at=START
+        fact_id=fact_id,
+        site_id="POV1",
+        fact_site_id=fact_site_id,
+        reason="incorrect_data",
+        declared_at=START,
     )
 
 
@@ -105,7 +109,7 @@ def random_life(rng: random.Random) -> list[Told]:
         ]
         packing = facts.PacksAggregated(**more, parent=parent, codes=inner)
         found.append(rng.choice(drawn) if rng.random() < 0.6 or not inner else packing)
-    found += [withdrawn(f"f{n}") for n in rng.sample(range(30), 4)]
+    found += [withdrawn(f"f{n}", rng.choice(SITES)) for n in rng.sample(range(30), 12)]
     return [told(event, rng.randint(0, 8)) for event in found]
 
 
@@ -230,7 +234,7 @@ def test_given_a_withdrawn_commissioning_when_asked_as_of_before_then_the_lot_ha
     life = [
         told(made(vial), 1),
         told(sent("send", vial), 2),
-        told(withdrawn("made"), 3),
+        told(withdrawn("made", "MAH1"), 3),
         told(made(vial, lot=f"{PRODUCT}.B2", fact_id="again"), 4),
     ]
     with projected(conn, recorded(life[:2])):

@@ -1,0 +1,161 @@
+"""Facts that a caller states or declares wrong: found by id, held to region, time and authority.
+
+What happened is recorded whatever is wrong with it; who may say so is checked (ADR 0010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from api.auth import Principal
+from api.commands import state_of
+from api.deps import Deps
+from api.messages import message
+from domain.cold_chain import model as cold_chain
+from domain.registry import model as registry
+from domain.shared.errors import Invalid, NotAllowed
+from domain.shared.ids import WHOLE_COUNTRY, stream_id
+from domain.shared.roles import Role
+from domain.traceability import model
+from domain.traceability.events import CodesCommissioned, DosesWasted, FactWithdrawn, HoldReleased
+from domain.traceability.facts import FactEvent, binds_lot
+from domain.traceability.scan import products_of
+from projections import traceability as read
+from store.envelope import Meta
+
+# Who may hold, recall or release a whole lot, or lift a recall.
+LOT_HOLDERS = frozenset({Role.ADMIN, Role.CDC, Role.REGULATOR})
+# Versions of a scanner's stream: boot * 2^40 + seq, boot below 2^22.
+SEQ_COUNT, VERSION_COUNT = 2**40, 2**62
+
+
+class Told(NamedTuple):
+    """A recorded fact."""
+
+    event: FactEvent
+    meta: Meta
+
+
+class Caution(BaseModel):
+    """Something in an accepted fact that may be a slip: it is recorded as it was said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str
+    field: str
+    value: str
+    title_zh: str
+    title_en: str
+
+
+def site_region(deps: Deps, site_id: str) -> str | None:
+    """Return the region of a site, None when it is not registered."""
+    site = state_of(deps.ledger, registry.site_stream(site_id), registry.evolve_site)
+    return None if site is None else site.region_code
+
+
+def told(deps: Deps, fact_id: str) -> tuple[Told | None, bool]:
+    """Return the fact of an id (None = there is none yet) and whether it was withdrawn."""
+    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
+    declared = [e.event for e in envelopes if isinstance(e.event, FactWithdrawn)]
+    scanned = model.SCANNER_FACT.fullmatch(fact_id)
+    if scanned:
+        # By MQTT: the scanner's own stream, at the version that boot and sequence make.
+        version = int(scanned[2]) * SEQ_COUNT + int(scanned[3])
+        stream = stream_id("traceability.scanner", scanned[1])
+        if version < VERSION_COUNT:
+            envelopes += deps.ledger.stream(stream, after_version=version - 1)[:1]
+    for envelope in envelopes:
+        event = envelope.event
+        if isinstance(event, FactEvent) and event.fact_id == fact_id:
+            gone = any(found.of_site == event.site_id for found in declared)
+            return Told(event, envelope.meta), gone
+    return None, False
+
+
+def require_authority(deps: Deps, who: Principal, event: FactEvent) -> None:
+    """Refuse to bind a whole lot or to lift a recall without authority: NotAllowed.
+
+    A hold of a lot is released by one whose region covers every place that holds it. A regulator
+    does nothing else.
+    """
+    if not binds_lot(event):
+        if who.role is Role.REGULATOR:
+            raise NotAllowed("not_permitted", role=who.role.value)
+        return
+    if who.role not in LOT_HOLDERS:
+        raise NotAllowed("not_permitted", role=who.role.value)
+    lot_id = getattr(event, "lot_id", "")
+    if isinstance(event, HoldReleased) and lot_id:
+        with deps.pool.connection() as conn:
+            placed = read.lot_holds(conn, lot_id)
+        for site_id in sorted({fact.site_id for fact in placed}):
+            who.require_region(site_region(deps, site_id) or WHOLE_COUNTRY)
+
+
+def require_withdrawable(deps: Deps, who: Principal, fact_id: str) -> Told | None:
+    """Return the fact that a caller wants to withdraw; None when it is not known (yet).
+
+    NotFound("unknown_fact") for one out of region.
+    """
+    found, _ = told(deps, fact_id)
+    if found is not None:
+        who.require_seen(found.meta.region_code, "unknown_fact", fact_id=fact_id)
+        require_authority(deps, who, found.event)
+    return found
+
+
+def registered_products(deps: Deps, event: FactEvent) -> list[model.Product]:
+    """Return the products of a fact's codes; Invalid("unregistered_code") when one is missing.
+
+    Codes of products that nobody registered are misread more often than new.
+    """
+    found = []
+    for product_id, code in products_of(event).items():
+        stream = model.product_stream(product_id)
+        product = state_of(deps.ledger, stream, model.evolve_product)
+        if product is None:
+            raise Invalid("unregistered_code", field="codes", value=code, product_id=product_id)
+        found.append(product)
+    return found
+
+
+def lot_known(deps: Deps, lot_id: str) -> bool:
+    """Tell whether a lot was released, or codes were said to be of it."""
+    if deps.ledger.stream(model.lot_stream(lot_id)):
+        return True
+    with deps.pool.connection() as conn:
+        return read.lot_named(conn, lot_id)
+
+
+_PLACES = (("to_site_id", "to"), ("from_site_id", "from"))
+_UNITS = (("unit_id", "unit"), ("vehicle_id", "vehicle"))
+
+
+def cautions(deps: Deps, event: FactEvent, products: Sequence[model.Product] = ()) -> list[Caution]:
+    """Return what may be a slip in a fact: places, units, lots nobody knows, too many doses."""
+    found: list[Caution] = []
+    for attribute, field in _PLACES:
+        site_id = getattr(event, attribute, "")
+        if site_id and site_region(deps, site_id) is None:
+            found.append(caution("unknown_site", field, site_id))
+    for attribute, field in _UNITS:
+        unit_id = getattr(event, attribute, "")
+        if unit_id and not deps.ledger.stream(cold_chain.unit_stream(unit_id)):
+            found.append(caution("unknown_unit", field, unit_id))
+    if isinstance(event, DosesWasted) and event.doses is not None:
+        most = max((product.doses_per_vial for product in products), default=event.doses)
+        if event.doses > most:
+            found.append(caution("more_doses_than_vial", "doses", str(event.doses), max=most))
+    if isinstance(event, CodesCommissioned) and not lot_known(deps, event.lot_id):
+        found.append(caution("unknown_lot", "lot", event.lot_id, lot_id=event.lot_id))
+    return found
+
+
+def caution(code: str, field: str, value: str, **facts: object) -> Caution:
+    """Return a caution in both languages."""
+    zh, en = message(code, facts)
+    return Caution(code=code, field=field, value=value, title_zh=zh, title_en=en)

@@ -1,0 +1,120 @@
+"""What was wrong with a dose when it was given; ends that nothing but a withdrawal reopens."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.shared.errors import Invalid
+from domain.traceability.custody import Product
+from domain.traceability.facts import Fact, Mention, Step
+from domain.traceability.progress import ENDED, Flag, Status
+from domain.traceability.pseudonyms import checked_pseudonym
+from tests.traceability.test_custody import (
+    BOX,
+    CLINIC,
+    GIVEN,
+    LOT,
+    MADE,
+    MAKER,
+    VIAL,
+    VIAL_2,
+    book,
+    scan,
+)
+
+MIN = 60_000
+
+
+def flags(*facts: list[Mention], lot: tuple[Fact, ...] = ()) -> tuple[Flag, ...]:
+    return book(MADE, *facts, GIVEN, facts=lot).state(VIAL).flags
+
+
+def test_given_a_held_or_recalled_code_when_given_then_the_dose_is_flagged() -> None:
+    held = scan(Step.HOLDING, 5, MAKER, VIAL)
+    recalled = scan(Step.HOLDING, 6, MAKER, VIAL, recall=True)
+    assert flags() == ()
+    assert flags(held) == (Flag.ILLEGAL_STATE,)
+    assert flags(recalled, scan(Step.HOLDING, 7, MAKER, VIAL)) == (Flag.RECALLED,)
+    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL)) == (Flag.RECALLED,)
+    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL, recall=True)) == ()
+    assert flags(scan(Step.HOLDING, 70, MAKER, VIAL, recall=True)) == ()
+    assert flags(scan(Step.RECEIVING, 5, MAKER, VIAL, accepted=False)) == (Flag.ILLEGAL_STATE,)
+
+
+def test_given_a_recalled_lot_when_given_then_flagged_until_released() -> None:
+    def lot(step: Step, t: int, *, recall: bool = False) -> Fact:
+        return Fact(
+            fact_id=f"l{t}", step=step, t_ms=t, recorded_ms=t, position=t, site_id=MAKER,
+            lot_id=LOT, recall=recall,
+        )  # fmt: skip
+
+    recall, hold = lot(Step.HOLDING, 5, recall=True), lot(Step.HOLDING, 6)
+    assert flags(lot=(recall, hold)) == (Flag.RECALLED,)
+    assert flags(lot=(hold,)) == (Flag.ILLEGAL_STATE,)
+    assert flags(lot=(recall, lot(Step.RELEASING, 7))) == ()
+
+
+def test_given_an_expiry_when_given_the_day_after_in_china_then_flagged() -> None:
+    for hour, found in ((15, ()), (16, (Flag.EXPIRED,))):  # UTC; the day ends there at 16:00
+        at = datetime(2026, 3, 31, hour, 30, tzinfo=UTC)
+        dose = scan(Step.DISPENSING, round(at.timestamp() * 1000), CLINIC, VIAL)
+        expires_on = {LOT: date(2026, 3, 31)}
+        assert book(MADE, dose, expires_on=expires_on).state(VIAL).flags == found
+
+
+def test_given_an_opened_vial_when_given_after_its_limit_then_the_dose_is_flagged() -> None:
+    opened = scan(Step.OPENING, 10, CLINIC, VIAL)
+    first = scan(Step.DISPENSING, 30 * MIN + 10, CLINIC, VIAL, fact_id="first")
+    late = scan(Step.DISPENSING, 30 * MIN + 11, CLINIC, VIAL, fact_id="late")
+    found = book(MADE, opened, first, late, product=lambda _: Product(5, 30))
+    assert found.uses(VIAL) == {"late": {Flag.OPEN_VIAL_OVERRUN}}
+
+
+def test_given_a_used_vial_when_named_as_a_pack_then_its_doses_stay() -> None:
+    for t in (5, 70):
+        packed = scan(Step.PACKING, t, CLINIC, VIAL_2, parent=VIAL)
+        state = book(MADE, packed, GIVEN).state(VIAL)
+        assert (state.status, state.doses_given) == (Status.USED, 1)
+        assert Flag.HIERARCHY_BROKEN in state.flags
+        assert book(MADE, packed, GIVEN).state(VIAL_2).status is not Status.USED
+
+
+_steps = st.sampled_from([s for s in Step if s is not Step.COMMISSIONING])
+_later = st.lists(
+    st.tuples(_steps, st.sampled_from([VIAL, VIAL_2, BOX]), st.booleans()), max_size=8
+)
+
+
+@given(end=st.sampled_from([Step.DISPENSING, Step.WASTING, Step.DESTROYING]), later=_later)
+def test_given_an_ended_code_when_anything_follows_then_it_never_reopens(
+    end: Step, later: list[tuple[Step, int, bool]]
+) -> None:
+    facts = [MADE, scan(end, 10, CLINIC, VIAL)]
+    ended = book(*facts).state(VIAL).status
+    for t, (step, code, pack) in enumerate(later, start=20):
+        inside = {VIAL: BOX, BOX: VIAL, VIAL_2: VIAL}[code]
+        packing = step in {Step.PACKING, Step.UNPACKING} or (pack and step is Step.DISPENSING)
+        facts.append(scan(step, t, CLINIC, code, parent=inside if packing else None))
+        state = book(*facts).state(VIAL)
+        assert state.status in ENDED
+        assert state.status in {ended, Status.DESTROYED}
+
+
+@pytest.mark.parametrize("value", ["", "R-1", "V-dwk-c1-2", "R-0a1b2c3d4e5f", "a" * 64, "12345678"])
+def test_given_a_pseudonym_when_checked_then_taken(value: str) -> None:
+    assert checked_pseudonym(value, "recipient") == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["张三", "a b", "a" * 65, "640202198001011234", "64020219800101123X", "R-13812345678"],
+)
+def test_given_a_person_when_checked_then_refused_without_the_value(value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        checked_pseudonym(value, "recipient")
+    assert refused.value.code == "not_a_pseudonym"
+    assert value not in str(refused.value)
