@@ -21,7 +21,6 @@ from ingest.state import columns, to_row
 from store.mapper import to_row as event_row
 from store.recorder import copy_events, record_batch
 
-
 # Days for which there is room before their first reading comes.
 AHEAD_DAYS = 7
 

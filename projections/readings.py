@@ -29,28 +29,56 @@ _MODULUS = 2**64
 
 
 def check(app_dsn: str) -> Checked:
-    """Compare all rows with all events at one moment; `latest` counts devices that differ."""
+    """Compare all rows, and the newest values of each device, with all events at one moment."""
     with psycopg.connect(app_dsn) as conn:
         conn.execute(queries.start)
-        stored = digest(_stream(conn, "rows", queries.stored_rows))
-        position, rows = 0, 0
-        total = 0
+        live = {
+            "reading": digest(_stream(conn, "rows", queries.stored_rows)),
+            "latest": digest(_stream(conn, "latest", queries.latest_values)),
+        }
+        folded = Folded()
         events = _stream(conn, "events", queries.readings_events, (ReadingsRecorded.TOPIC,))
         for number, *row in events:
-            position = number
-            for found in rows_of(StoredEvent(row[0], row[1], row[2], bytes(row[3]))):
-                rows, total = rows + 1, total + _hash(found)
-        apart = conn.execute(queries.latest_apart).fetchone()
-    live = {"reading": stored, "latest": (apart[0] if apart else 0, "")}
-    rebuilt = {"reading": (rows, str(total % _MODULUS)), "latest": (0, "")}
-    return Checked(NAME, position, live, rebuilt)
+            folded.take(number, StoredEvent(row[0], row[1], row[2], bytes(row[3])))
+    return Checked(NAME, folded.position, live, folded.digests())
 
 
-def rows_of(stored: StoredEvent) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows that a stored readings event stands for, as `stored_rows` gives them."""
-    event = from_row(stored).event
-    if not isinstance(event, ReadingsRecorded):
-        return
+class Folded:
+    """What rows and newest values should be, event by event."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._rows, self._total = 0, 0
+        # device -> channel -> (time, boot, sequence) of the newest reading that names it, and value
+        self._latest: dict[str, dict[str, tuple[tuple[int, int, int], Any]]] = {}
+
+    def take(self, position: int, stored: StoredEvent) -> None:
+        """Take one stored event."""
+        self.position = position
+        event = from_row(stored).event
+        if not isinstance(event, ReadingsRecorded):
+            return
+        for row in rows_of(event):
+            self._rows, self._total = self._rows + 1, self._total + _hash(row)
+        latest = self._latest.setdefault(event.device_id, {})
+        for n, ts_ms in enumerate(event.ts_ms):
+            at = (ts_ms, event.boot, event.seq_of(n))
+            for channel in event.columns.keys() & set(CHANNELS):
+                if channel not in latest or latest[channel][0] < at:
+                    latest[channel] = (at, _value(event, channel, n))
+
+    def digests(self) -> dict[str, tuple[int, str]]:
+        """Return number and digest of both."""
+        shown = (
+            (device_id, *(latest[name][1] if name in latest else None for name in CHANNELS))
+            for device_id, latest in self._latest.items()
+        )
+        rows = (self._rows, str(self._total % _MODULUS))
+        return {"reading": rows, "latest": digest(shown)}
+
+
+def rows_of(event: ReadingsRecorded) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that an event stands for, as `stored_rows` gives them."""
     others = sorted(set(event.columns) - set(CHANNELS))
     for n, ts_ms in enumerate(event.ts_ms):
         values = tuple(_value(event, name, n) for name in CHANNELS)

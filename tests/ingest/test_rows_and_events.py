@@ -44,7 +44,7 @@ def test_given_messages_of_every_shape_when_checked_then_rows_say_what_events_sa
     database: Database,
 ) -> None:
     found = runner.check(database.app_dsn, "readings")
-    assert found.live["reading"][0] == 7
+    assert (found.live["reading"][0], found.live["latest"][0]) == (7, 2)
     assert found.same
 
 
@@ -55,6 +55,11 @@ def test_given_a_row_changed_behind_our_back_when_checked_then_told(database: Da
         conn.commit()
         assert not runner.check(database.app_dsn, "readings").same
         conn.execute("UPDATE reading SET t1 = 4.1 WHERE seq = 1")
+        conn.execute("UPDATE device_state SET bat = 86")
+        conn.commit()
+        assert not runner.check(database.app_dsn, "readings").same
+        conn.execute("UPDATE device_state SET bat = 87 WHERE bat = 86 AND t1 = 5.123")
+        conn.execute("UPDATE device_state SET bat = NULL WHERE bat = 86")
     assert runner.check(database.app_dsn, "readings").same
 
 
