@@ -135,9 +135,11 @@ _PLACES = (("to_site_id", "to"), ("from_site_id", "from"))
 _UNITS = (("unit_id", "unit"), ("vehicle_id", "vehicle"))
 
 
-def cautions(deps: Deps, event: FactEvent, products: Sequence[model.Product] = ()) -> list[Caution]:
+def cautions(
+    deps: Deps, event: FactEvent, products: Sequence[model.Product] = ()
+) -> list[dict[str, str]]:
     """Return what may be a slip in a fact: places, units, lots nobody knows, too many doses."""
-    found: list[Caution] = []
+    found: list[dict[str, str]] = []
     for attribute, field in _PLACES:
         site_id = getattr(event, attribute, "")
         if site_id and site_region(deps, site_id) is None:
@@ -155,7 +157,7 @@ def cautions(deps: Deps, event: FactEvent, products: Sequence[model.Product] = (
     return found
 
 
-def caution(code: str, field: str, value: str, **facts: object) -> Caution:
-    """Return a caution in both languages."""
+def caution(code: str, field: str, value: str, **facts: object) -> dict[str, str]:
+    """Return a Caution in both languages."""
     zh, en = message(code, facts)
-    return Caution(code=code, field=field, value=value, title_zh=zh, title_en=en)
+    return {"code": code, "field": field, "value": value, "title_zh": zh, "title_en": en}

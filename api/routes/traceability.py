@@ -290,7 +290,7 @@ def record_scan(
         decide(model.evolve_scan, model.Scan(), model.record, fact=fact),
         location=f"{PREFIX}/scans/{fact_id}",
         meta=call.meta(region_code=region, occurred_at=body.at, reason=body.reason or ""),
-        more={"warnings": [c.model_dump() for c in facts.cautions(deps, fact, products)]},
+        more={"warnings": facts.cautions(deps, fact, products)},
     )
 
 

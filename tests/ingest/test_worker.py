@@ -181,6 +181,13 @@ def _bad(device: str) -> dict[str, tuple[Received, str]]:
         "unknown topic": (replace(good, topic="cc/v1/640202/x/y/z/q"), "schema"),
         "bad code": (scan(900, ["123"]), "bad_code"),
         "unknown code": (scan(901, ["8" + "9" * 19]), "unknown_code"),
+        "lot held": (scan(904, [], unit=None, step="holding", lot="8412345.A1", reason="x"), "acl"),
+        "recall": (scan(905, [code(1)], unit=None, step="holding", recall=True, reason="x"), "acl"),
+        "person": (
+            scan(906, [code(1)], step="dispensing", recipient="R-640202198001011234"),
+            "personal_data",
+        ),
+        "in itself": (scan(907, [code(1)], unit=None, step="packing", parent=code(1)), "schema"),
         "unknown step": (scan(902, [code(1)], step="juggling"), "schema"),
         "unknown site": (
             replace(scan(903, [code(1)]), topic="cc/v1/640202/nowhere/sc/scan"),

@@ -329,3 +329,36 @@ def test_given_the_synthetic_chain_when_read_then_every_capture_is_a_fact() -> N
     assert len(found) == 150
     assert len({captured.fact_id for captured in found}) == 149  # one is declared wrong
     assert sum(isinstance(c.event, facts.FactWithdrawn) for c in found) == 1
+
+
+def test_given_places_as_urn_when_read_then_their_own_part_and_a_gln() -> None:
+    for place, site in (("urn:epc:id:sgln:4012345.00001.0", "4012345000016"), ("urn:x:c1", "c1")):
+        (fact,) = read(event("storing", readPoint={"id": place}))
+        assert fact.site_id == site
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (event("commissioning", ilmd={"lotNumber": "a b/c"}), "bad_lot_id"),
+        (event("dispensing", **{"x:recipient": "张三"}), "not_a_pseudonym"),
+        (
+            event("packing", type="AggregationEvent", parentID=uri(CODE), childEPCs=[uri(CODE)]),
+            "parent_in_codes",
+        ),
+        (event("loading"), "epcis_unsupported_step"),
+    ],
+)
+def test_given_a_document_with_a_bad_event_when_read_then_its_place_is_named(
+    found: dict[str, Any], code: str
+) -> None:
+    document = {"type": "EPCISDocument", "epcisBody": {"eventList": [event("holding"), found]}}
+    with pytest.raises(Invalid) as refused:
+        epcis.read_document(document)
+    assert refused.value.code == code
+    assert (refused.value.facts["event_index"], refused.value.facts["event_id"]) == (1, "e1")
+
+
+def test_given_a_recall_taken_off_when_read_then_the_release_says_so() -> None:
+    (fact,) = read(event("inspecting", persistentDisposition={"unset": ["recalled"]}))
+    assert fact.recall

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from domain.shared.errors import Invalid
 from domain.traceability.custody import Product
 from domain.traceability.facts import Fact, Mention, Step
+from domain.traceability.hops import stock_of
 from domain.traceability.progress import ENDED, Flag, Status
 from domain.traceability.pseudonyms import checked_pseudonym
 from tests.traceability.test_custody import (
     BOX,
+    BOXED,
+    CASE,
+    CASED,
     CLINIC,
     GIVEN,
     LOT,
@@ -118,3 +122,14 @@ def test_given_a_person_when_checked_then_refused_without_the_value(value: str) 
         checked_pseudonym(value, "recipient")
     assert refused.value.code == "not_a_pseudonym"
     assert value not in str(refused.value)
+
+
+def test_given_an_emptied_pack_when_stock_asked_then_left_out() -> None:
+    out = scan(Step.UNPACKING, 9, MAKER, VIAL, VIAL_2, parent=BOX)
+    found = book(MADE, BOXED, CASED, out)
+    assert found.emptied(BOX)
+    assert found.emptied(CASE)
+    assert not found.emptied(VIAL)
+    lines = stock_of(found, found.codes)
+    assert [line.packs for line in lines] == [{1: 2}]
+    assert not book(MADE, BOXED, CASED).emptied(CASE)
