@@ -477,9 +477,7 @@ def _known(fact: Fact, as_of: int | None) -> bool:
 
 
 def _declared(cur: Cursor, fact_ids: list[str]) -> dict[str, dict[str, Any]]:
-    if not fact_ids:
-        return {}
-    rows = cur.execute(queries.withdrawals, (fact_ids,)).fetchall()
+    rows = cur.execute(queries.withdrawals, (fact_ids,)).fetchall() if fact_ids else []
     names = ("declared_at", "withdrawal_reason", "corrective_fact_ids")
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
 

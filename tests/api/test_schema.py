@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +41,14 @@ def test_given_the_whole_api_when_played_by_its_schema_then_no_failure(
     done = subprocess.run(
         [
             *(program, "--config-file", config, "run", f"{api.url}/api/v1/openapi.json"),
-            *("--seed", SEED, "--max-examples", EXAMPLES, "--workers", "2"),
+            *("--seed", SEED, "--max-examples", EXAMPLES),
             *("--header", f"Authorization: Bearer {api.key(role, region)}", "--no-color"),
             *("--phases", phases),
             # The player may find its own key in the list; other tests revoke keys.
             *("--exclude-operation-id", "revoke_key"),
         ],
+        # One thread: Python 3.11 cannot parse source in two at once, which the player does.
+        env={k: v for k, v in os.environ.items() if not k.startswith("COV")},
         capture_output=True,
         text=True,
         check=False,
