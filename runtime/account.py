@@ -92,11 +92,15 @@ def server_home(data: Path, name: str, account: Account | None) -> Path:
 
 def left_behind() -> list[Path]:
     """Return folders below /var/lib/vaxtrail whose data folder is gone (safe to remove)."""
-    return [
-        mark.parent
-        for mark in SHARED_HOME.glob("*/data-folder")
-        if not (Path(mark.read_text()) / "elsewhere").is_symlink()
-    ]
+    return [mark.parent for mark in SHARED_HOME.glob("*/data-folder") if _gone(mark)]
+
+
+def _gone(mark: Path) -> bool:
+    """Tell whether the data folder that a mark names has no link to it any more."""
+    try:
+        return not (Path(mark.read_text()) / "elsewhere").is_symlink()
+    except PermissionError:  # somebody else's folder: not ours to say
+        return False
 
 
 def _shared_folder(name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import doctor
+from runtime import account, doctor
 from runtime.account import SHARED_HOME
 from runtime.doctor import Finding
 from runtime.settings import Settings, load
@@ -79,3 +79,21 @@ def test_given_settings_when_shown_then_secrets_are_not(tmp_path: Path) -> None:
     assert run(tmp_path, "config", "show", VAXTRAIL_NONSENSE="1").returncode == 1
     assert run(tmp_path, "status").returncode == 3
     assert run(tmp_path, "db", "status").returncode == 3
+
+
+def test_given_another_accounts_closed_folder_when_left_ones_are_sought_then_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, data in (("closed", "closed-data"), ("left", "gone")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data-folder").write_text(str(tmp_path / data))
+    monkeypatch.setattr(account, "SHARED_HOME", tmp_path)
+    seen = Path.is_symlink
+
+    def closed(path: Path) -> bool:
+        if "closed-data" in path.parts:
+            raise PermissionError(path)
+        return seen(path)
+
+    monkeypatch.setattr(Path, "is_symlink", closed)
+    assert account.left_behind() == [tmp_path / "left"]
