@@ -155,7 +155,9 @@ def telemetry(database: Database) -> Iterator[Telemetry]:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """Start the embedded broker; syncing by interval, as no test cuts the power."""
-    server = BrokerServer(tmp_path_factory.mktemp("broker"), sync="interval")
+    data = tmp_path_factory.mktemp("broker")
+    open_path(data)
+    server = BrokerServer(data, sync="interval")
     server.start()
     yield server
     server.stop()
