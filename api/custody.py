@@ -29,6 +29,7 @@ from domain.traceability.codes import INPUT_LENGTH_MAX, canonical
 from domain.traceability.custody import MOVING
 from domain.traceability.hops import Hop
 from domain.traceability.hops import StockLine as Line
+from domain.traceability.lots import LOT_PATTERN
 from projections import registry
 from projections import traceability as read
 from projections.shared import org_tree
@@ -36,7 +37,6 @@ from projections.shared.placements import TemperatureSummary, temperature_summar
 
 router = module_router("traceability")
 
-LOT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})\.[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}$"
 MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
 # After these nothing is kept in a cold unit any more: no temperatures belong to them.
 LAST_STEPS = frozenset({"dispensing", "wasting", "destroying"})

@@ -23,7 +23,7 @@ from domain.shared.roles import Role
 from domain.traceability import model
 from domain.traceability.events import HoldPlaced, HoldReleased
 from domain.traceability.facts import STEP_OF, FactEvent
-from domain.traceability.lots import LOT_NUMBER_PATTERN, lot_id_of
+from domain.traceability.lots import LOT_NUMBER_PATTERN, LOT_PATTERN, lot_id_of
 from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, has_reason
 from domain.traceability.times import check_time, check_told_late
 from projections import traceability as read
@@ -248,7 +248,7 @@ def release_lot(
 
 @router.get("/lots/{lot_id}", response_model=Lot)
 def read_lot(
-    lot_id: Annotated[str, Path(pattern=custody.LOT_PATTERN)], _who: Reader, deps: DepsOf
+    lot_id: Annotated[str, Path(pattern=LOT_PATTERN)], _who: Reader, deps: DepsOf
 ) -> Response:
     """Return one lot."""
     found, version = versioned(deps.ledger, model.lot_stream(lot_id), model.evolve_lot)
