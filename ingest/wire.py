@@ -91,6 +91,16 @@ _decode_flat = msgspec.json.Decoder(list[_Flat]).decode
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A reading on its way into a message; `values` stand as the message's channels are named."""
+
+    ts_ms: int
+    seq: int | None
+    boot: int
+    values: list[Value]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """The readings of one message: n rows of one device and boot, ascending by `seqs`.
 
@@ -125,7 +135,7 @@ def decode(device_id: str, payload: bytes, now_ms: int) -> Message:
         raise Refused("bad_field", text=error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("bad_json", text=error) from error
-    _check_times(message.ts_ms, now_ms)
+    check_times(message.ts_ms, now_ms)
     return message
 
 
@@ -150,6 +160,38 @@ def unpacked(payload: bytes) -> bytes:
     return body
 
 
+def gathered(device_id: str, channels: list[str], readings: Sequence[Reading]) -> Message:
+    """Return one message of a device's readings, which come in any order; their times as they are.
+
+    All readings have a sequence number, of one boot, or none has. Refused otherwise, and for what
+    is there twice, for too many readings or none, and for values that cannot be.
+    """
+    checked_count(len(readings))
+    boots, named = {each.boot for each in readings}, {each.seq is not None for each in readings}
+    if len(named) > 1 or len(boots) > 1:
+        raise Refused("mixed_seq")
+    sequenced = named == {True}
+    seqs = [each.ts_ms - TS_MS_MIN if each.seq is None else each.seq for each in readings]
+    order = sorted(range(len(readings)), key=seqs.__getitem__)
+    _check_distinct("seq" if sequenced else "ts", [seqs[i] for i in order])
+    return Message(
+        device_id,
+        boots.pop() if sequenced else BOOT_UNSEQUENCED,
+        [seqs[i] for i in order],
+        [readings[i].ts_ms for i in order],
+        _columns(channels, [readings[i].values for i in order]),
+    )
+
+
+def checked_count(n: int) -> int:
+    """Return a message's number of readings; Refused for none and for too many."""
+    if n == 0:
+        raise Refused("no_readings")
+    if n > READINGS_MAX:
+        raise Refused("too_many", n=n, limit=READINGS_MAX)
+    return n
+
+
 def checked_ms(ts: int | str | None) -> int:
     """Return a time as UTC milliseconds; an RFC 3339 text must name its offset."""
     if isinstance(ts, int):
@@ -167,6 +209,13 @@ def check_clock(ts_ms: int, now_ms: int) -> None:
     """Raise Refused("clock") for a time before 2015 or more than 5 minutes ahead."""
     if not TS_MS_MIN <= ts_ms <= now_ms + AHEAD_MS_MAX:
         raise Refused("clock", ts=ts_ms)
+
+
+def check_times(ts_ms: Sequence[int], now_ms: int) -> None:
+    """Refuse times that cannot be, and a time that is there twice."""
+    for ts in ts_ms:
+        check_clock(ts, now_ms)
+    _check_distinct("ts", sorted(ts_ms))
 
 
 def _from_packet(device_id: str, packet: _Packet) -> Message:
@@ -191,7 +240,7 @@ def _from_packet(device_id: str, packet: _Packet) -> Message:
 
 def _from_batch(device_id: str, packet: _Packet) -> Message:
     rows, base = packet.rows or [], packet.base
-    n = _checked_count(len(rows))
+    n = checked_count(len(rows))
     if base is None or packet.cols is None:
         raise Refused("bad_field", text="$.base, $.cols")
     if base.seq + n > SEQ_END:
@@ -211,26 +260,11 @@ def _from_batch(device_id: str, packet: _Packet) -> Message:
 
 
 def _from_flat(device_id: str, items: list[_Flat]) -> Message:
-    _checked_count(len(items))
-    boots, named = {item.boot for item in items}, {item.seq is not None for item in items}
-    if len(named) > 1 or len(boots) > 1:
-        raise Refused("mixed_seq")
-    times = [checked_ms(item.ts) for item in items]
-    sequenced = named == {True}
-    seqs = [
-        ts - TS_MS_MIN if item.seq is None else item.seq
-        for item, ts in zip(items, times, strict=True)
+    readings = [
+        Reading(checked_ms(item.ts), item.seq, item.boot, [item.temperature, item.humidity])
+        for item in items
     ]
-    order = sorted(range(len(items)), key=seqs.__getitem__)
-    _check_distinct("seq" if sequenced else "ts", [seqs[i] for i in order])
-    rows: list[list[Value]] = [[items[i].temperature, items[i].humidity] for i in order]
-    return Message(
-        device_id,
-        boots.pop() if sequenced else BOOT_UNSEQUENCED,
-        [seqs[i] for i in order],
-        [times[i] for i in order],
-        _columns(["temperature", "humidity"], rows),
-    )
+    return gathered(device_id, ["temperature", "humidity"], readings)
 
 
 def _columns(names: list[str], rows: list[list[Value]]) -> dict[str, Sequence[float | None]]:
@@ -260,20 +294,6 @@ def _checked_values(channel: str, values: Sequence[Value]) -> list[float | None]
         else:
             raise Refused("bad_value", channel=channel, value=value, low=low, high=high)
     return checked
-
-
-def _checked_count(n: int) -> int:
-    if n == 0:
-        raise Refused("no_readings")
-    if n > READINGS_MAX:
-        raise Refused("too_many", n=n, limit=READINGS_MAX)
-    return n
-
-
-def _check_times(ts_ms: Sequence[int], now_ms: int) -> None:
-    for ts in ts_ms:
-        check_clock(ts, now_ms)
-    _check_distinct("ts", sorted(ts_ms))
 
 
 def _check_distinct(field: str, ascending: Sequence[object]) -> None:
