@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 import structlog
@@ -239,11 +239,12 @@ def login_refused(url: str, seconds: float) -> str:
 
 
 def _identify(client: mqtt.Client, parts: SplitResult) -> None:
-    """Give a client the user, password and encryption that an address names."""
+    """Give a client the user, password and encryption (query: ca, cert, key) of an address."""
     if parts.username:
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
     if parts.scheme == "mqtts":
-        client.tls_set()
+        files = dict(parse_qsl(parts.query))
+        client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
 
 
 def _port(parts: SplitResult) -> int:
