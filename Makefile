@@ -72,8 +72,10 @@ module: setup-dev
 docs: setup-dev
 	@$(BIN)/python -m tests.reference
 
+# make bench W=w1|w2|w3|w5|w6|kill|burst|backlog|soak; docs/performance.md tells what each is.
+W ?= w1
 bench: setup-dev
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(W) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info .coverage*

@@ -1,0 +1,193 @@
+"""Those who are measured on the same work: the product and its peers, each as the same thing.
+
+A contender takes messages on `topic` through the broker and makes them durable in PostgreSQL. What
+it has stored is asked in two ways: `progress`, cheap, in readings and perhaps a little off, which
+steers the load; and `stored`, exact, which decides.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from bench.load import connect
+from bench.rig import ROOT, Rig
+from bench.shape import PEER_TOPIC, PRODUCT_TOPIC
+
+PEER_CLIENT = "bench-peer"
+STOP_S = 8.0
+SHARED = Path(os.environ.get("VAXTRAIL_SHARED") or ROOT.parent / "shared")
+
+
+class Contender(ABC):
+    """`share`: how many of the messages of a run it gets, so that each run takes about as long."""
+
+    name: str
+    share: float
+    topic: str
+    heavy: str  # of `pids`, the process whose memory is watched
+    publish_url: str
+    conn: psycopg.Connection[tuple[int, ...]]
+
+    @abstractmethod
+    def pids(self) -> dict[str, int]:
+        """Return its processes, PostgreSQL's and the broker's."""
+
+    @abstractmethod
+    def progress(self, batch: int) -> int:
+        """Return about how many readings are durable, of messages of `batch` readings."""
+
+    @abstractmethod
+    def stored(self) -> int:
+        """Return how many readings are durable."""
+
+    def ask(self, query: str) -> int:
+        """Return the number a query gives."""
+        row = self.conn.execute(query.encode()).fetchone()
+        return int(row[0] or 0) if row else 0
+
+
+class ProductContender(Contender):
+    """The product, which runs already."""
+
+    name, share, topic, heavy = "product", 1.0, PRODUCT_TOPIC, "ingest"
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self.publish_url = rig.gateway_url
+        self.conn = psycopg.connect(rig.product.dsn, autocommit=True)
+
+    def pids(self) -> dict[str, int]:
+        """Return every part of the tree, and the broker wherever it belongs."""
+        return {**self._rig.product.pids, "broker": self._rig.broker_pid}
+
+    def progress(self, batch: int) -> int:
+        """Return the readings of the events up to the last position: one event a message."""
+        return batch * self.ask("SELECT max(telemetry_id) FROM batches")
+
+    def stored(self) -> int:
+        """Return the rows; each was committed with the event that holds it."""
+        return self.ask("SELECT count(*) FROM reading")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer that can be started. `environment` is added to that of the bench."""
+
+    name: str
+    share: float
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def peers(node_red: Path | None, *, embedded: bool) -> list[Peer]:
+    """Return the peers there are; Node-RED when its folder is given (it gives no password)."""
+    here = [
+        Peer(name, share, (sys.executable, "-m", f"bench.peers.{module}"), {})
+        for name, share, module in (
+            ("paho, manual ack, COPY", 0.5, "manual_ack"),
+            ("paho, INSERT each", 0.04, "naive"),
+        )
+    ]
+    if node_red is None:
+        return here
+    if embedded:
+        raise SystemExit("--node-red: only with --broker mosquitto / 仅与 mosquitto 同用")
+    script = SHARED / "bench" / "peers" / "nodered" / "run.sh"
+    if not script.exists():
+        raise SystemExit(f"{script}: VAXTRAIL_SHARED?")
+    home = {"NR_HOME": str(node_red.absolute())}
+    return [*here, Peer("Node-RED, batched", 0.25, (str(script), "tuned"), home)]
+
+
+class PeerContender(Contender):
+    """A peer while it runs, on a table of its own in the same server."""
+
+    topic, heavy = PEER_TOPIC, "peer"
+
+    def __init__(self, peer: Peer, rig: Rig, webhook: str = "") -> None:
+        self.name, self.share = peer.name, peer.share
+        self._peer = peer
+        self._rig = rig
+        self._webhook = webhook
+        self.publish_url = rig.server_url
+        self._dsn = rig.peers_dsn
+        self.conn = psycopg.connect(self._dsn, autocommit=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start on an empty table, without a session of an earlier run."""
+        self._forget_session()
+        self.conn.execute("TRUNCATE readings RESTART IDENTITY")
+        parts = urlsplit(self.publish_url)
+        env = {
+            **os.environ,
+            "BENCH_DSN": self._dsn,
+            "BENCH_MQTT": self.publish_url,
+            "BENCH_WEBHOOK": self._webhook,
+            "MQTT_HOST": parts.hostname or "",
+            "MQTT_PORT": str(parts.port),
+            "MQTT_CLIENT_ID": PEER_CLIENT,
+            "WEBHOOK": self._webhook,
+            **self._peer.environment,
+        }
+        self._process = subprocess.Popen(
+            self._peer.command,
+            env=env,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """End it and what the broker keeps for it."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._forget_session()
+        self.conn.close()
+
+    def pids(self) -> dict[str, int]:
+        """Return the peer, and the servers it uses."""
+        return {
+            "peer": self._process.pid if self._process else 0,
+            "postgres": self._rig.product.pids["postgres"],
+            "broker": self._rig.broker_pid,
+        }
+
+    def progress(self, batch: int) -> int:
+        """Return the highest row number; the table began empty."""
+        return self.ask("SELECT max(id) FROM readings")
+
+    def stored(self) -> int:
+        """Return the rows."""
+        return self.ask("SELECT count(*) FROM readings")
+
+    def _forget_session(self) -> None:
+        connect(self.publish_url, PEER_CLIENT).close()
+
+
+@contextmanager
+def running(peer: Peer, rig: Rig, webhook: str = "") -> Iterator[PeerContender]:
+    """Run a peer until the end of the block."""
+    made = PeerContender(peer, rig, webhook)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
