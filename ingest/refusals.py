@@ -103,6 +103,73 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "扫码枪 {scanner} 的同一序号 {boot}/{seq} 曾发来不同内容",
         "scanner {scanner} sent something else under the same number {boot}/{seq}",
     ),
+    # --- SenML, Sparkplug B ---
+    "must_understand": (
+        "schema",
+        "SenML 字段 {field} 必须能理解，但未登记",
+        "the SenML field {field} must be understood and is not known",
+    ),
+    "relative_time": (
+        "clock",
+        "时间是相对于发送时刻的，而发送时刻已无从得知",
+        "a time is relative to the moment of sending, which is not known any more",
+    ),
+    "bad_unit": (
+        "schema",
+        "通道 {channel} 的单位不能是 {unit}",
+        "channel {channel} cannot be measured in {unit}",
+    ),
+    # --- messages read by a vendor's profile ---
+    "bad_profile": (
+        "schema",
+        "报文规则 {profile} 已无法使用：{text}",
+        "payload profile {profile} cannot be used any more: {text}",
+    ),
+    "profile_fault": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 不能用于此消息：{text}",
+        "payload profile {profile}, {place}: {expression} does not work on this message: {text}",
+    ),
+    "profile_list": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是列表",
+        "payload profile {profile}, {place}: {expression} gives {value}, which is no list",
+    ),
+    "profile_device": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是记录仪编号",
+        "payload profile {profile}, {place}: {expression} gives {value}, which is no device",
+    ),
+    "profile_time": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 {form} 形式的时间",
+        "payload profile {profile}, {place}: {expression} gives {value}, no time of form {form}",
+    ),
+    "profile_whole": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是合适的非负整数",
+        "payload profile {profile}, {place}: {expression} gives {value}, no whole number in range",
+    ),
+    "profile_number": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是数值",
+        "payload profile {profile}, {place}: {expression} gives {value}, which is no number",
+    ),
+    "profile_valid": (
+        "schema",
+        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 true 或 false",
+        "payload profile {profile}, {place}: {expression} gives {value}, not true or false",
+    ),
+    "profile_nothing": (
+        "schema",
+        "报文规则 {profile} 在消息里没有找到记录仪 {device} 的任何通道",
+        "payload profile {profile} finds no channel of device {device} in the message",
+    ),
+    "profile_work": (
+        "schema",
+        "报文规则 {profile} 的表达式在此消息上计算量过大",
+        "the expressions of payload profile {profile} have too much to do on this message",
+    ),
     "poison": (
         "poison",
         "处理这条消息时出错，已单独保存：{text}",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -67,7 +67,7 @@ class _Flat(msgspec.Struct):
     humidity: float | None = None
 
 
-class _Packet(msgspec.Struct):
+class Packet(msgspec.Struct):
     """Single, batch or flat: told apart by `m`, `rows`, or neither."""
 
     v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
@@ -86,8 +86,8 @@ class _Packet(msgspec.Struct):
     humidity: float | None = None
 
 
-_decode_packet = msgspec.json.Decoder(_Packet).decode
-_decode_flat = msgspec.json.Decoder(list[_Flat]).decode
+decode_packet = msgspec.json.Decoder(Packet).decode
+decode_flat = msgspec.json.Decoder(list[_Flat]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ def decode(device_id: str, payload: bytes, now_ms: int) -> Message:
     body = unpacked(payload)
     try:
         if body.lstrip()[:1] == b"[":
-            message = _from_flat(device_id, _decode_flat(body))
+            message = _from_flat(device_id, decode_flat(body))
         else:
-            message = _from_packet(device_id, _decode_packet(body))
+            message = _from_packet(device_id, decode_packet(body))
     except msgspec.ValidationError as error:
         raise Refused("bad_field", text=error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -183,6 +183,28 @@ def gathered(device_id: str, channels: list[str], readings: Sequence[Reading]) -
     )
 
 
+def told_apart(
+    device_id: str, rows: Mapping[int, tuple[int | None, int, Mapping[str, Value]]]
+) -> tuple[Message, ...]:
+    """Return the readings of a device by time: ts_ms -> (seq, boot, value by channel).
+
+    One message for each set of channels that readings tell of: a probe that a reading says nothing
+    about is not one that was unplugged. Refused as by `gathered`.
+    """
+    checked_count(len(rows))
+    if len({(seq is None, boot) for seq, boot, _ in rows.values()}) > 1:
+        raise Refused("mixed_seq")
+    _check_distinct("seq", sorted(seq for seq, _, _ in rows.values() if seq is not None))
+    by_channels: dict[tuple[str, ...], list[Reading]] = {}
+    for ts_ms, (seq, boot, values) in sorted(rows.items()):
+        channels = tuple(sorted(values))
+        row = [values[channel] for channel in channels]
+        by_channels.setdefault(channels, []).append(Reading(ts_ms, seq, boot, row))
+    return tuple(
+        gathered(device_id, list(channels), readings) for channels, readings in by_channels.items()
+    )
+
+
 def checked_count(n: int) -> int:
     """Return a message's number of readings; Refused for none and for too many."""
     if n == 0:
@@ -218,7 +240,7 @@ def check_times(ts_ms: Sequence[int], now_ms: int) -> None:
     _check_distinct("ts", sorted(ts_ms))
 
 
-def _from_packet(device_id: str, packet: _Packet) -> Message:
+def _from_packet(device_id: str, packet: Packet) -> Message:
     if packet.dev is not None and packet.dev != device_id:
         raise Refused("other_device", named=packet.dev, device=device_id)
     if packet.rows is not None:
@@ -238,7 +260,7 @@ def _from_packet(device_id: str, packet: _Packet) -> Message:
     return Message(device_id, packet.boot, (packet.seq,), (checked_ms(packet.ts),), columns)
 
 
-def _from_batch(device_id: str, packet: _Packet) -> Message:
+def _from_batch(device_id: str, packet: Packet) -> Message:
     rows, base = packet.rows or [], packet.base
     n = checked_count(len(rows))
     if base is None or packet.cols is None:
