@@ -189,3 +189,81 @@ class GatewayReported(Event):
     online: bool
     payload: str  # JSON
     received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqGapOpened(Event):
+    """A device numbered on while the readings `first_seq … past_seq-1` of a boot had not come."""
+
+    TOPIC: ClassVar[str] = "cold_chain.SeqGapOpened"
+    device_id: str
+    boot: int
+    first_seq: int
+    past_seq: int
+    opened_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeqGapClosed(Event):
+    """What became of a gap; where it is told more than once, the newest counts.
+
+    `missing` readings never came: 0 when filled.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.SeqGapClosed"
+    device_id: str
+    boot: int
+    first_seq: int
+    past_seq: int
+    outcome: str  # filled | lost (the device has them no more) | abandoned (asked in vain)
+    missing: int
+    closed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCommandIssued(Event):
+    """A person asked something of a device. Stream = command."""
+
+    TOPIC: ClassVar[str] = "cold_chain.DeviceCommandIssued"
+    command_id: str
+    device_id: str
+    cmd: str  # backfill | time_sync | set_interval | identify | fw_info
+    arguments: dict[str, int]
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCommandAnswered(Event):
+    """What the device said to a command; after `accepted` it may still say one of the others."""
+
+    TOPIC: ClassVar[str] = "cold_chain.DeviceCommandAnswered"
+    command_id: str
+    device_id: str
+    outcome: str  # accepted | applied | failed
+    text: str = ""
+    answered_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSkewDetected(Event):
+    """The clock of a device is wrong. Its readings keep the times it gave them.
+
+    `offset_ms`: receipt minus the device's time, median of its last live messages; above 0 the
+    device's clock is behind.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.ClockSkewDetected"
+    device_id: str
+    severity: str  # minor | major
+    offset_ms: int
+    detected_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSkewCleared(Event):
+    """The clock of a device is right again."""
+
+    TOPIC: ClassVar[str] = "cold_chain.ClockSkewCleared"
+    device_id: str
+    offset_ms: int
+    cleared_ms: int

@@ -1,0 +1,97 @@
+"""What a person may ask of a device, and what it answers.
+
+Stream: `cold_chain.device_command`. A command that is not done by `expires_ms` is not to be done
+any more. A device answers accepted, then applied or failed, or one of those at once.
+
+Codes of refusals: bad_command, bad_arguments (Invalid); unknown_device (NotFound).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from domain.cold_chain.events import BOOT_UNSEQUENCED, DeviceCommandIssued
+from domain.cold_chain.gaps import SEQ_END
+from domain.cold_chain.model import INTERVAL_S_MAX, INTERVAL_S_MIN, Device
+from domain.shared.errors import Invalid, NotFound
+from domain.shared.events import Event
+from domain.shared.ids import stream_id
+
+# A command is to be done within so long, or never.
+EXPIRES_MS = 10 * 60_000
+
+
+class Cmd(StrEnum):
+    """What can be asked."""
+
+    BACKFILL = "backfill"
+    TIME_SYNC = "time_sync"
+    SET_INTERVAL = "set_interval"
+    IDENTIFY = "identify"
+    FW_INFO = "fw_info"
+
+
+# Whole numbers that a command takes, with their bounds, both inclusive. `to` is the last one.
+ARGUMENTS: Mapping[Cmd, Mapping[str, tuple[int, int]]] = {
+    Cmd.BACKFILL: {
+        "boot": (0, BOOT_UNSEQUENCED - 1),
+        "from": (0, SEQ_END - 1),
+        "to": (0, SEQ_END - 1),
+    },
+    Cmd.TIME_SYNC: {},
+    Cmd.SET_INTERVAL: {"interval_s": (INTERVAL_S_MIN, INTERVAL_S_MAX)},
+    Cmd.IDENTIFY: {},
+    Cmd.FW_INFO: {},
+}
+
+
+class Reply(NamedTuple):
+    """What a device says to a command: accepted | applied | failed, and a text."""
+
+    command_id: str
+    device_id: str
+    outcome: str
+    text: str
+
+
+def command_stream(command_id: str) -> UUID:
+    """Return the stream of a command."""
+    return stream_id("cold_chain.device_command", command_id)
+
+
+def issue(
+    device: Device | None,
+    *,
+    command_id: str,
+    cmd: str,
+    arguments: Mapping[str, int],
+    now_ms: int,
+) -> list[Event]:
+    """Ask something of a registered device, None when there is none."""
+    if device is None:
+        raise NotFound("unknown_device")
+    if cmd not in list(Cmd):
+        raise Invalid("bad_command", field="cmd", value=cmd)
+    return [
+        DeviceCommandIssued(
+            command_id=command_id,
+            device_id=device.registered.device_id,
+            cmd=cmd,
+            arguments=_checked(Cmd(cmd), arguments),
+            expires_ms=now_ms + EXPIRES_MS,
+        )
+    ]
+
+
+def _checked(cmd: Cmd, arguments: Mapping[str, int]) -> dict[str, int]:
+    wanted = ARGUMENTS[cmd]
+    fits = arguments.keys() == wanted.keys() and all(
+        low <= arguments[name] <= high for name, (low, high) in wanted.items()
+    )
+    if not fits or (cmd is Cmd.BACKFILL and arguments["to"] < arguments["from"]):
+        takes = ", ".join(f"{name} {low}–{high}" for name, (low, high) in wanted.items())
+        raise Invalid("bad_arguments", field="arguments", cmd=cmd.value, takes=takes or "–")
+    return dict(arguments)
