@@ -1,4 +1,4 @@
-"""Events of accounts: keys for machines and people's tools, with a role and a region."""
+"""Events of accounts: keys for machines and people's tools, and gateways at the broker."""
 
 from __future__ import annotations
 
@@ -27,3 +27,23 @@ class ApiKeyRevoked(Event):
     TOPIC: ClassVar[str] = "accounts.ApiKeyRevoked"
     key_id: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAccessGranted(Event):
+    """A gateway or scanner got a new password or certificate at the broker; no secret is here."""
+
+    TOPIC: ClassVar[str] = "accounts.GatewayAccessGranted"
+    gateway_id: str
+    region_code: str
+    site_id: str
+    by: str  # password | certificate
+    topics: tuple[str, ...] = ()  # filters it may publish to besides the contract's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAccessRevoked(Event):
+    """The gateway's passwords and certificates open the broker no more."""
+
+    TOPIC: ClassVar[str] = "accounts.GatewayAccessRevoked"
+    gateway_id: str

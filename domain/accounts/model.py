@@ -1,7 +1,9 @@
-"""API keys: who may act, with which role, in which region. The key itself is never seen here.
+"""API keys: who may act, with which role, in which region; gateways: who may speak at the broker.
 
-Stream `accounts.api_key` (key id). Codes of refusals: bad_name, bad_digest, unknown_role,
-bad_region, bad_text (Invalid); unknown_key (NotFound); already_registered, key_revoked (Conflict).
+A key or a password itself is never seen here. Streams: `accounts.api_key` (key id),
+`accounts.gateway_access` (gateway or scanner). Codes of refusals: bad_name, bad_digest,
+unknown_role, bad_region, bad_text (Invalid); unknown_key (NotFound); already_registered,
+key_revoked (Conflict).
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
-from domain.accounts.events import ApiKeyIssued, ApiKeyRevoked
+from domain.accounts.events import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    GatewayAccessGranted,
+    GatewayAccessRevoked,
+)
 from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
@@ -23,6 +30,9 @@ from domain.shared.text import checked_text
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 ApiKeyEvent = ApiKeyIssued | ApiKeyRevoked
+# What a gateway may do at the broker, None when it may do nothing.
+GatewayAccess = GatewayAccessGranted
+GatewayAccessEvent = GatewayAccessGranted | GatewayAccessRevoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +89,41 @@ def revoke_key(state: ApiKey | None, *, reason: str = "") -> list[Event]:
     if state.revoked:
         return []
     return [ApiKeyRevoked(key_id=state.issued.key_id, reason=reason)]
+
+
+def gateway_access_stream(gateway_id: str) -> UUID:
+    """Return the stream of what a gateway or scanner may do at the broker."""
+    return stream_id("accounts.gateway_access", gateway_id)
+
+
+def evolve_gateway_access(
+    _state: GatewayAccess | None, event: GatewayAccessEvent
+) -> GatewayAccess | None:
+    """Return the access after `event`."""
+    return event if isinstance(event, GatewayAccessGranted) else None
+
+
+def grant_gateway_access(
+    _state: GatewayAccess | None,
+    *,
+    gateway_id: str,
+    region_code: str,
+    site_id: str,
+    by: str,
+    topics: tuple[str, ...] = (),
+) -> list[Event]:
+    """Record that a gateway got a new password or certificate; each time is an event."""
+    return [
+        GatewayAccessGranted(
+            gateway_id=checked_name(gateway_id, "gateway_id"),
+            region_code=checked_region(region_code),
+            site_id=checked_name(site_id, "site_id"),
+            by=by,
+            topics=topics,
+        )
+    ]
+
+
+def revoke_gateway_access(state: GatewayAccess | None, *, gateway_id: str) -> list[Event]:
+    """Record that a gateway has no access any more; nothing happens when it had none."""
+    return [GatewayAccessRevoked(gateway_id=gateway_id)] if state else []

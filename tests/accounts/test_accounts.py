@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from domain.accounts import model
-from domain.accounts.events import ApiKeyIssued, ApiKeyRevoked
+from domain.accounts.events import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    GatewayAccessGranted,
+    GatewayAccessRevoked,
+)
 from domain.shared.errors import Conflict, Invalid, NotFound
 from tests.spec import spec
 
@@ -77,3 +82,35 @@ def test_given_no_key_when_revoked_then_not_found() -> None:
 
 def test_given_keys_when_streams_asked_then_one_each() -> None:
     assert model.api_key_stream("k1") == model.api_key_stream("k1") != model.api_key_stream("k2")
+
+
+GRANTED = GatewayAccessGranted(
+    gateway_id="g1", region_code="640202", site_id="s1", by="password", topics=("acme/+/up",)
+)
+GRANT: dict[str, Any] = {
+    "gateway_id": "g1",
+    "region_code": "640202",
+    "site_id": "s1",
+    "by": "password",
+    "topics": ("acme/+/up",),
+}
+
+access = spec(model.evolve_gateway_access, None)
+
+
+def test_given_access_or_none_when_granted_then_each_time_on_record() -> None:
+    access.when(model.grant_gateway_access, **GRANT).then(GRANTED)
+    access.given(GRANTED).when(model.grant_gateway_access, **GRANT).then(GRANTED)
+
+
+def test_given_access_when_revoked_then_once() -> None:
+    gone = GatewayAccessRevoked(gateway_id="g1")
+    access.given(GRANTED).when(model.revoke_gateway_access, gateway_id="g1").then(gone)
+    access.given(GRANTED, gone).when(model.revoke_gateway_access, gateway_id="g1").then()
+    assert model.gateway_access_stream("g1") != model.gateway_access_stream("g2")
+
+
+@pytest.mark.parametrize("field", ["gateway_id", "region_code", "site_id"])
+def test_given_a_wrong_name_when_granted_then_refused(field: str) -> None:
+    code = "bad_region" if field == "region_code" else "bad_name"
+    access.when(model.grant_gateway_access, **GRANT | {field: "a b"}).refused(Invalid, code)
