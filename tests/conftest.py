@@ -157,7 +157,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """Start the embedded broker; syncing by interval, as no test cuts the power."""
     data = tmp_path_factory.mktemp("broker")
     open_path(data)
-    server = BrokerServer(data, sync="interval")
+    server = BrokerServer(data, sync="interval", shared=True)
     server.start()
     yield server
     server.stop()

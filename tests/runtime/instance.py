@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 def environment(**extra: str) -> dict[str, str]:
     """Return this process's environment without settings, plus `extra` ones."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("VAXTRAIL_")}
-    return {**env, "PYTHONPATH": str(ROOT), "VAXTRAIL_MQTT_SYNC": "interval", **extra}
+    ours = {"VAXTRAIL_MQTT_SYNC": "interval", "VAXTRAIL_MQTT_SHARED_ACCOUNT": "true"}
+    return {**env, "PYTHONPATH": str(ROOT), **ours, **extra}
 
 
 @dataclass(frozen=True)
