@@ -258,7 +258,7 @@ def _device(ledger: Ledger, meta: Meta, row: dict[str, Any]) -> bool:
         )
         changed = _run(ledger, meta, stream, decision, region=region or "")
     gateway = state_of(ledger, stream, cold_chain.evolve_gateway)
-    region = gateway.region_code if gateway else ""
+    region = gateway.registered.region_code if gateway else ""
     decision = decide(
         cold_chain.evolve_device, None, cold_chain.register_device, gateway=gateway, **row
     )

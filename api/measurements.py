@@ -164,7 +164,7 @@ def read_readings(
 ) -> Response:
     """Return the readings of a probe in [from, to), thinned to its peaks beyond `points`."""
     device = state_of(deps.ledger, model.device_stream(device_id), model.evolve_device)
-    if device is None or not who.covers(device.registered.region_code):
+    if device is None or not who.covers(device.region_code):
         raise NotFound("unknown_device", device_id=device_id)
     t0, t1 = _span(deps.clock.now(), since, until)
     with deps.pool.connection() as conn:

@@ -40,12 +40,16 @@ def _content(batch: Batch, item: Item, topic: Topic) -> Message | scans.Scan | R
     match topic.kind:
         case "tele" | "backfill":
             directory.check_device(topic)
-            return wire.decode(topic.device_id, payload, batch.now_ms)
+            message = wire.decode(topic.device_id, payload, batch.now_ms)
+            directory.check_device(topic, max(message.ts_ms))
+            return message
         case "scan":
             return _scan(directory, topic, payload, batch.now_ms)
         case "event":
             directory.check_device(topic)
-            return _report(payload, batch.now_ms, timed=True)
+            report = _report(payload, batch.now_ms, timed=True)
+            directory.check_device(topic, report.ts_ms)
+            return report
         case "status":
             directory.check_gateway(topic)
             return _report(payload, batch.now_ms, timed=False)

@@ -17,13 +17,23 @@ import psycopg
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.watch import RuleSet, Watch, to_ms
 from domain.cold_chain.events import (
+    DeviceMoved,
     DeviceRegistered,
     GatewayRegistered,
+    GatewayReplaced,
     ProbePlaced,
     ProbeRemoved,
     UnitRegistered,
 )
-from domain.cold_chain.model import TEMPERATURE_CHANNELS, Device, Stand, evolve_device
+from domain.cold_chain.model import (
+    TEMPERATURE_CHANNELS,
+    Device,
+    DeviceEvent,
+    Place,
+    Stand,
+    evolve_device,
+)
+from domain.cold_chain.places import places
 from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
 from domain.traceability.events import ProductRegistered
@@ -34,7 +44,9 @@ from ingest.topics import Topic
 TOPICS = (
     SiteRegistered.TOPIC,
     GatewayRegistered.TOPIC,
+    GatewayReplaced.TOPIC,
     DeviceRegistered.TOPIC,
+    DeviceMoved.TOPIC,
     ProbePlaced.TOPIC,
     ProbeRemoved.TOPIC,
     UnitRegistered.TOPIC,
@@ -66,14 +78,20 @@ class Directory:
     waiting: dict[str, list[Shift]] = field(default_factory=dict)
     sites: dict[str, str] = field(default_factory=dict)  # site -> region
     gateways: dict[str, GatewayRegistered] = field(default_factory=dict)
+    replaced: dict[str, GatewayReplaced] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     units: dict[str, UnitRegistered] = field(default_factory=dict)
     rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
     products: set[str] = field(default_factory=set)
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
+    _places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 
-    def refresh(self, conn: psycopg.Connection[Any]) -> None:
-        """Take in what the ledger has gained; what it changed for probes is added to `waiting`."""
+    def refresh(self, conn: psycopg.Connection[Any]) -> bool:
+        """Take in what the ledger has gained; what it changed for probes is added to `waiting`.
+
+        Return whether there was anything.
+        """
+        changed = False
         ((top,),) = conn.execute(queries.ledger_position).fetchall()
         while self.position < top:
             window = (self.position, top, list(TOPICS), READ_LIMIT)
@@ -85,15 +103,37 @@ class Directory:
             self.position = found[-1][4] if len(found) == READ_LIMIT else top
             if found:
                 self._watches.clear()
+                self._places.clear()
+                changed = True
+        return changed
 
-    def check_device(self, topic: Topic) -> Device:
-        """Return the topic's device, registered under that gateway, site and region, or refuse."""
+    def check_device(self, topic: Topic, last_ms: int | None = None) -> Device:
+        """Return the topic's device, registered under that gateway, site and region, or refuse.
+
+        The gateway that a device has now may send what the device kept from before it came; one
+        that it had before, what was measured until it left. `last_ms`: the newest time that the
+        message tells of; without it, any gateway that the device ever had will do.
+        """
         device = self.devices.get(topic.device_id)
         if device is None:
             raise Refused("unknown_device", device=topic.device_id)
-        known = device.registered
-        _check_place(topic, known.region_code, known.site_id, known.gateway_id, known.device_id)
-        return device
+        known = self.places(topic.device_id)
+        if _at(topic, known[-1]):
+            return device
+        for place, following in pairwise(known):
+            if _at(topic, place) and (last_ms is None or last_ms < to_ms(following.since)):
+                return device
+        now = known[-1]
+        raise _elsewhere(topic, now.region_code, now.site_id, now.gateway_id, topic.device_id)
+
+    def places(self, device_id: str) -> tuple[Place, ...]:
+        """Return through which gateways a registered device reported, ascending in time.
+
+        One place only: whatever comes through another is refused, whenever it was measured.
+        """
+        if device_id not in self._places:
+            self._places[device_id] = places(self.devices[device_id], self.replaced.get)
+        return self._places[device_id]
 
     def check_gateway(self, topic: Topic) -> None:
         """Refuse a topic whose gateway is not registered at that site and region."""
@@ -147,19 +187,21 @@ class Directory:
                 self.sites[event.site_id] = event.region_code
             case GatewayRegistered():
                 self.gateways[event.gateway_id] = event
+            case GatewayReplaced():
+                self.replaced[event.gateway_id] = event
             case UnitRegistered():
                 self.units[event.unit_id] = event
             case ProductRegistered():
                 self.products.add(event.product_id)
             case RuleSetPublished():
                 return self._take_rules(event)
-            case DeviceRegistered() | ProbePlaced() | ProbeRemoved():
+            case DeviceRegistered() | DeviceMoved() | ProbePlaced() | ProbeRemoved():
                 return self._take_device(event)
             case _:
                 raise ValueError(f"{event.TOPIC} is not read here")
         return []
 
-    def _take_device(self, event: DeviceRegistered | ProbePlaced | ProbeRemoved) -> list[Shift]:
+    def _take_device(self, event: DeviceEvent) -> list[Shift]:
         changed = evolve_device(self.devices.get(event.device_id), event)
         if changed is not None:
             self.devices[event.device_id] = changed
@@ -191,11 +233,23 @@ class Directory:
         )
 
 
+def _at(topic: Topic, place: Place) -> bool:
+    return (topic.gateway_id, topic.site_id, topic.region_code) == (
+        place.gateway_id,
+        place.site_id,
+        place.region_code,
+    )
+
+
 def _check_place(topic: Topic, region: str, site: str, gateway: str, what: str) -> None:
     if (topic.region_code, topic.site_id, topic.gateway_id) != (region, site, gateway):
-        raise Refused(
-            "elsewhere",
-            what=what,
-            registered=f"{region}/{site}/{gateway}",
-            topic=f"{topic.region_code}/{topic.site_id}/{topic.gateway_id}",
-        )
+        raise _elsewhere(topic, region, site, gateway, what)
+
+
+def _elsewhere(topic: Topic, region: str, site: str, gateway: str, what: str) -> Refused:
+    return Refused(
+        "elsewhere",
+        what=what,
+        registered=f"{region}/{site}/{gateway}",
+        topic=f"{topic.region_code}/{topic.site_id}/{topic.gateway_id}",
+    )

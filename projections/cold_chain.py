@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,14 +19,21 @@ import psycopg
 from psycopg.rows import class_row
 
 from domain.cold_chain.events import (
+    DeviceMoved,
     DeviceRegistered,
     EvidenceKept,
     GatewayRegistered,
+    GatewayReplaced,
+    MaintenanceAssigned,
+    MaintenanceCancelled,
+    MaintenanceDone,
+    MaintenanceOpened,
     ProbePlaced,
     ProbeRemoved,
     StorageProfileDefined,
     UnitRegistered,
 )
+from domain.cold_chain.model import SINCE_EVER
 from projections.projection import Projection
 from store.envelope import Envelope, Recorded
 from store.sql import load_queries
@@ -69,17 +76,19 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway and where it stands."""
+    """A gateway and where it stands; what came in its place and when, if it went out of use."""
 
     gateway_id: str
     site_id: str
     region_code: str
+    replacement_id: str | None
+    replaced_at: datetime | None
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A logger behind a gateway."""
+    """A logger and the gateway it reports through now."""
 
     device_id: str
     gateway_id: str
@@ -88,6 +97,30 @@ class Device:
     channels: list[str]
     interval_s: int
     simulated: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Work on a unit. `state`: open, done or cancelled; `closed_at` with the last two.
+
+    `assignee_id` is empty while nobody has it; `result` says what was done, or why it was not.
+    """
+
+    order_id: str
+    unit_id: str
+    site_id: str
+    region_code: str
+    org_code: str
+    kind: str
+    task: str
+    due_on: date | None
+    opened_at: datetime
+    state: str
+    assignee_id: str
+    closed_at: datetime | None
+    result: str
+    parts: list[str]
     version: int
 
 
@@ -164,13 +197,6 @@ def _take(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
             cur.execute(queries.put_profile, asdict(event) | version)
         case UnitRegistered() as event:
             cur.execute(queries.put_unit, asdict(event) | version)
-        case GatewayRegistered() as event:
-            cur.execute(queries.put_gateway, asdict(event) | version)
-        case DeviceRegistered() as event:
-            channels = {"channels": list(event.channels)}
-            cur.execute(queries.put_device, asdict(event) | channels | version)
-        case ProbePlaced() | ProbeRemoved() as event:
-            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
         case EvidenceKept() as event:
             kept = {
                 "size_bytes": len(event.content),
@@ -178,18 +204,63 @@ def _take(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
                 "kept_at": envelope.meta.recorded_at,
             }
             cur.execute(queries.put_evidence, asdict(event) | kept)
+        case (
+            MaintenanceOpened() | MaintenanceAssigned() | MaintenanceDone() | MaintenanceCancelled()
+        ):
+            _take_order(cur, envelope)
+        case _:
+            _take_device(cur, envelope)
+
+
+def _take_device(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
+    version = {"version": envelope.originator_version}
+    match envelope.event:
+        case GatewayRegistered() as event:
+            cur.execute(queries.put_gateway, asdict(event) | version)
+        case GatewayReplaced() as event:
+            cur.execute(queries.replace_gateway, asdict(event) | version)
+            cur.execute(queries.follow_replacement, asdict(event))
+        case DeviceRegistered() as event:
+            more = {"channels": list(event.channels), "since": SINCE_EVER}
+            cur.execute(queries.put_device, asdict(event) | more | version)
+        case DeviceMoved() as event:
+            cur.execute(queries.move_device, asdict(event))
+            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
+        case ProbePlaced() | ProbeRemoved() as event:
+            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
+
+
+def _take_order(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
+    at, version = envelope.meta.occurred_at, {"version": envelope.originator_version}
+    match envelope.event:
+        case MaintenanceOpened() as event:
+            cur.execute(queries.put_order, asdict(event) | {"opened_at": at} | version)
+        case MaintenanceAssigned() as event:
+            cur.execute(queries.assign_order, asdict(event) | version)
+        case MaintenanceDone() as event:
+            done = {"state": "done", "closed_at": event.done_at, "parts": list(event.parts)}
+            cur.execute(queries.close_order, asdict(event) | done | version)
+        case MaintenanceCancelled() as event:
+            cancelled = {"state": "cancelled", "closed_at": at, "result": event.reason, "parts": []}
+            cur.execute(queries.close_order, asdict(event) | cancelled | version)
 
 
 PROJECTION = Projection(
     name="cold_chain",
-    version=1,
+    version=2,
     topics=(
         StorageProfileDefined.TOPIC,
         UnitRegistered.TOPIC,
         GatewayRegistered.TOPIC,
+        GatewayReplaced.TOPIC,
         DeviceRegistered.TOPIC,
+        DeviceMoved.TOPIC,
         ProbePlaced.TOPIC,
         ProbeRemoved.TOPIC,
+        MaintenanceOpened.TOPIC,
+        MaintenanceAssigned.TOPIC,
+        MaintenanceDone.TOPIC,
+        MaintenanceCancelled.TOPIC,
         EvidenceKept.TOPIC,
     ),
     apply=apply,
@@ -239,6 +310,21 @@ def devices(
     """Return up to `limit` devices of a region, or of one of its sites."""
     wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
     return _page(conn, Device, queries.devices, **wanted)
+
+
+def orders(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    unit_id: str = "",
+    org_code: str = "",
+    state: str = "",
+    after: str = "",
+    limit: int,
+) -> list[Order]:
+    """Return up to `limit` orders of a region; of one unit, organisation, state where named."""
+    wanted = {"region": region, "unit_id": unit_id, "org_code": org_code, "state": state}
+    return _page(conn, Order, queries.orders, **wanted, after=after, limit=limit)
 
 
 def evidence(

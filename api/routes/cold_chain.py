@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 from fastapi import Response
 from pydantic import Field
 
-from api import measurements, quarantine
+from api import maintenance, measurements, quarantine, replacements
 from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, shown, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -29,6 +30,8 @@ from api.schemas import (
     Version,
 )
 from domain.cold_chain import model
+from domain.cold_chain.events import GatewayReplaced
+from domain.cold_chain.places import places
 from domain.registry import model as registry
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
@@ -98,9 +101,11 @@ class GatewayIn(Body):
 
 
 class Gateway(GatewayIn):
-    """A registered gateway."""
+    """A registered gateway; which other came in its place and when, if it went out of use."""
 
     region_code: Region
+    replacement_id: Name | None
+    replaced_at: datetime | None
     version: Version
 
 
@@ -123,11 +128,24 @@ class DeviceIn(Body):
 
 
 class Device(DeviceIn):
-    """A registered device."""
+    """A registered device and the gateway that it reports through now."""
 
     site_id: Name
     region_code: Region
     version: Version
+
+
+class Reporting(GatewayIn):
+    """A gateway that a device reported through; `since` null for the first."""
+
+    region_code: Region
+    since: datetime | None
+
+
+class DeviceWhole(Device):
+    """A registered device with all gateways that it ever reported through, ascending in time."""
+
+    gateways: list[Reporting]
 
 
 class PlacementIn(Body):
@@ -272,9 +290,14 @@ def read_gateway(gateway_id: NameInPath, who: Reader, deps: DepsOf) -> Response:
     """Return one gateway."""
     stream = model.gateway_stream(gateway_id)
     found, version = versioned(deps.ledger, stream, model.evolve_gateway)
-    if found is None or not who.covers(found.region_code):
+    if found is None or not who.covers(found.registered.region_code):
         raise NotFound("unknown_gateway", gateway_id=gateway_id)
-    return shown(found, version)
+    replaced = found.replaced
+    more = {
+        "replacement_id": replaced.replacement_id if replaced else None,
+        "replaced_at": replaced.replaced_at if replaced else None,
+    }
+    return shown(found.registered, version, **more)
 
 
 @router.post("/devices", status_code=201, response_model=Receipt)
@@ -283,7 +306,7 @@ def register_device(body: DeviceIn, who: Registrar, call: CallOf) -> Response:
     stream = model.gateway_stream(body.gateway_id)
     gateway = state_of(call.deps.ledger, stream, model.evolve_gateway)
     if gateway is not None:
-        who.require_region(gateway.region_code)
+        who.require_region(gateway.registered.region_code)
     return call.run(
         model.device_stream(body.device_id),
         decide(
@@ -294,7 +317,7 @@ def register_device(body: DeviceIn, who: Registrar, call: CallOf) -> Response:
             **body.model_dump(),
         ),
         location=f"{PREFIX}/devices/{body.device_id}",
-        meta=call.meta(region_code=gateway.region_code if gateway else ""),
+        meta=call.meta(region_code=gateway.registered.region_code if gateway else ""),
     )
 
 
@@ -307,13 +330,16 @@ def list_devices(who: Reader, deps: DepsOf, page: PageOf, region: RegionAsked = 
     return page.answer(rows, lambda row: [row.device_id])
 
 
-@router.get("/devices/{device_id}", response_model=Device)
+@router.get("/devices/{device_id}", response_model=DeviceWhole)
 def read_device(device_id: NameInPath, who: Reader, deps: DepsOf) -> Response:
-    """Return one device."""
+    """Return one device and the gateways that it reported through."""
     found, version = versioned(deps.ledger, model.device_stream(device_id), model.evolve_device)
-    if found is None or not who.covers(found.registered.region_code):
+    if found is None or not who.covers(found.region_code):
         raise NotFound("unknown_device", device_id=device_id)
-    return shown(found.registered, version)
+    known = [asdict(place) for place in places(found, lambda id_: _replaced(deps, id_))]
+    now = {name: value for name, value in known[-1].items() if name != "since"}
+    known[0]["since"] = None
+    return shown(found.registered, version, **now, gateways=known)
 
 
 @router.post("/probes", status_code=201, response_model=Receipt)
@@ -401,8 +427,13 @@ def _device_region(deps: Deps, who: Principal, device_id: str) -> str:
     device = state_of(deps.ledger, model.device_stream(device_id), model.evolve_device)
     if device is None:
         raise NotFound("unknown_device", device_id=device_id)
-    return who.require_region(device.registered.region_code)
+    return who.require_region(device.region_code)
 
 
-for part in (measurements, quarantine):
+def _replaced(deps: Deps, gateway_id: str) -> GatewayReplaced | None:
+    gateway = state_of(deps.ledger, model.gateway_stream(gateway_id), model.evolve_gateway)
+    return gateway.replaced if gateway else None
+
+
+for part in (maintenance, measurements, quarantine, replacements):
     router.routes.extend(part.router.routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.cold_chain.maintenance import OrderKind
 from domain.cold_chain.model import UnitKind
 
 # Kinds of units as files may name them in Chinese.
@@ -15,6 +16,14 @@ UNIT_KINDS = {
 }
 _KINDS_ZH = "、".join(f"{zh} {kind.value}" for kind, zh in UNIT_KINDS.items())
 _KINDS_EN = ", ".join(UNIT_KINDS)
+# Kinds of maintenance orders.
+ORDER_KINDS = {
+    OrderKind.PLANNED_MAINTENANCE: "计划保养",
+    OrderKind.REPAIR: "维修",
+    OrderKind.CALIBRATION: "校准",
+}
+_ORDERS_ZH = "、".join(f"{zh} {kind.value}" for kind, zh in ORDER_KINDS.items())
+_ORDERS_EN = ", ".join(ORDER_KINDS)
 
 TEXTS = {
     "bad_unit_kind": (
@@ -47,6 +56,33 @@ TEXTS = {
     "not_placed": (
         "记录仪 {device_id} 的通道 {channel} 当时不在任何设备中",
         "Channel {channel} of device {device_id} stood in no unit then",
+    ),
+    "in_future": (
+        "字段 {field} 的时间不得晚于现在",
+        "The time in field {field} lies in the future",
+    ),
+    "same_gateway": ("网关不能由它自己替换", "A gateway cannot be replaced by itself"),
+    "gateway_replaced": (
+        "网关 {gateway_id} 已由 {replacement_id} 替换",
+        "Gateway {gateway_id} was replaced by {replacement_id}",
+    ),
+    "other_site": (
+        "网关 {gateway_id} 在另一个站点",
+        "Gateway {gateway_id} stands at another site",
+    ),
+    "already_moved": (
+        "记录仪 {device_id} 在同一时刻已有另一条移动记录",
+        "Device {device_id} was moved elsewhere at that very moment",
+    ),
+    "bad_order_kind": (
+        f"没有工单类型 {{value}}，可选：{_ORDERS_ZH}",
+        f"There is no kind of order {{value}}; one of {_ORDERS_EN}",
+    ),
+    "too_many_parts": ("更换的部件最多 {limit} 项", "At most {limit} parts"),
+    "unknown_order": ("没有这张工单", "There is no such order"),
+    "order_closed": (
+        "工单 {order_id} 已完成或取消",
+        "Order {order_id} is done or cancelled",
     ),
     "bad_base64": ("字段 {field} 不是有效的 Base64", "Field {field} is not valid Base64"),
     "bad_span": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 
 from domain.shared.events import Event
@@ -74,6 +74,34 @@ class DeviceRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayReplaced(Event):
+    """From `replaced_at` on, the devices behind this gateway report through another one.
+
+    Stream = the gateway that went out of use; the other stands at the same site.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.GatewayReplaced"
+    gateway_id: str
+    replacement_id: str
+    replaced_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMoved(Event):
+    """From `moved_at` on, this device reports through this gateway, whose site and region it has.
+
+    Stream = the device. Where its probes stand is told apart from it.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.DeviceMoved"
+    device_id: str
+    gateway_id: str
+    site_id: str
+    region_code: str
+    moved_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePlaced(Event):
     """From `placed_at` on, what this probe measures belongs to this unit."""
 
@@ -92,6 +120,53 @@ class ProbeRemoved(Event):
     device_id: str
     channel: str
     removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceOpened(Event):
+    """Work to be done on a unit, as planned or because something is wrong. Stream = the order.
+
+    `org_code`: the organisation of the unit's site. `due_on`: the last day for it, if there is one.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.MaintenanceOpened"
+    order_id: str
+    unit_id: str
+    site_id: str
+    region_code: str
+    org_code: str
+    kind: str  # planned_maintenance | repair | calibration
+    task: str
+    due_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceAssigned(Event):
+    """Who is to do the work: the id of a person or firm, never a name."""
+
+    TOPIC: ClassVar[str] = "cold_chain.MaintenanceAssigned"
+    order_id: str
+    assignee_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceDone(Event):
+    """The work was finished at `done_at`, with this result and these parts replaced."""
+
+    TOPIC: ClassVar[str] = "cold_chain.MaintenanceDone"
+    order_id: str
+    result: str
+    parts: tuple[str, ...] = ()
+    done_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceCancelled(Event):
+    """The work will not be done."""
+
+    TOPIC: ClassVar[str] = "cold_chain.MaintenanceCancelled"
+    order_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +267,27 @@ class GatewayReported(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsDeclared(Event):
+    """What a Sparkplug gateway, or a device behind it, said at its birth: how its metrics are named.
+
+    Three columns, a metric each: its name, its alias (-1: none), its datatype. `device_id` is empty
+    for the gateway itself. `session_ms`: when the gateway's own birth was sent; what it and its
+    devices declare holds until its next one. Stream = gateway and device.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.MetricsDeclared"
+    gateway_id: str
+    device_id: str
+    bd_seq: int
+    session_ms: int
+    ts_ms: int
+    names: tuple[str, ...]
+    aliases: tuple[int, ...]
+    datatypes: tuple[int, ...]
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeqGapOpened(Event):
     """A device numbered on while the readings `first_seq … past_seq-1` of a boot had not come."""
 
@@ -267,3 +363,5 @@ class ClockSkewCleared(Event):
     device_id: str
     offset_ms: int
     cleared_ms: int
+
+

@@ -5,10 +5,13 @@ The state of a thing that never changes is the event that registered it; None be
 `.evidence` (SHA-256). A probe is (device, channel); it stands in one unit at a time: from its
 placing until it is next placed or removed, in whatever order those facts were told.
 
+A device reports through one gateway at a time: that of its registration until it is moved, and in
+place of a gateway that was replaced, the one that came for it (`places`).
+
 Codes of refusals: bad_name, bad_text, bad_unit_kind, bad_channel, bad_interval, bad_limits,
-naive_time, empty_file, unknown_site, unknown_profile, unknown_gateway, unknown_unit,
+naive_time, in_future, empty_file, unknown_site, unknown_profile, unknown_gateway, unknown_unit,
 unknown_channel (Invalid); unknown_device (NotFound); already_registered, already_placed,
-not_placed (Conflict).
+not_placed, gateway_replaced (Conflict).
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from typing import assert_never
 from uuid import UUID
 
 from domain.cold_chain.events import (
+    DeviceMoved,
     DeviceRegistered,
     EvidenceKept,
     GatewayRegistered,
+    GatewayReplaced,
     ProbePlaced,
     ProbeRemoved,
     StorageProfileDefined,
@@ -50,13 +55,16 @@ CHANNEL_ALIASES: Mapping[str, str] = {"temperature": "t1", "humidity": "rh"}
 TEMPERATURE_CHANNELS = ("t1", "t2", "t3", "t4")
 CHANNEL_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
 
+# A registration holds from here: readings older than it are as welcome.
+SINCE_EVER = datetime(1, 1, 1, tzinfo=UTC)
+
 _CHANNEL = re.compile(CHANNEL_PATTERN)
 
 Profile = StorageProfileDefined
 Unit = UnitRegistered
-Gateway = GatewayRegistered
 Evidence = EvidenceKept
-DeviceEvent = DeviceRegistered | ProbePlaced | ProbeRemoved
+GatewayEvent = GatewayRegistered | GatewayReplaced
+DeviceEvent = DeviceRegistered | DeviceMoved | ProbePlaced | ProbeRemoved
 
 
 class UnitKind(StrEnum):
@@ -78,12 +86,42 @@ class Stand:
     unit_id: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """From `since` on a device reports through this gateway, which stands at this site."""
+
+    since: datetime
+    gateway_id: str
+    site_id: str
+    region_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway, and by which other it was replaced, if it was."""
+
+    registered: GatewayRegistered
+    replaced: GatewayReplaced | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device and, for each of its channels, where the probe stood, ascending in time."""
+    """A device, where it was moved, ascending in time, and where each of its probes stood."""
 
     registered: DeviceRegistered
+    moves: tuple[Place, ...] = ()
     stands: Mapping[str, tuple[Stand, ...]] = field(default_factory=dict)
+
+    @property
+    def posts(self) -> tuple[Place, ...]:
+        """Return the gateways it was put behind, ascending; the first since ever."""
+        known = self.registered
+        return (Place(SINCE_EVER, known.gateway_id, known.site_id, known.region_code), *self.moves)
+
+    @property
+    def region_code(self) -> str:
+        """Return the region it is in now."""
+        return self.posts[-1].region_code
 
     def unit_at(self, channel: str, at: datetime) -> str:
         """Return the unit in which the probe stood at that time, empty when in none."""
@@ -127,9 +165,15 @@ def evolve_unit(_state: Unit | None, event: UnitRegistered) -> Unit | None:
     return event
 
 
-def evolve_gateway(_state: Gateway | None, event: GatewayRegistered) -> Gateway | None:
+def evolve_gateway(state: Gateway | None, event: GatewayEvent) -> Gateway | None:
     """Return the gateway after `event`."""
-    return event
+    match event:
+        case GatewayRegistered():
+            return Gateway(event)
+        case GatewayReplaced():
+            return state and replace(state, replaced=event)
+        case _:
+            assert_never(event)
 
 
 def evolve_evidence(_state: Evidence | None, event: EvidenceKept) -> Evidence | None:
@@ -142,6 +186,9 @@ def evolve_device(state: Device | None, event: DeviceEvent) -> Device | None:
     match event:
         case DeviceRegistered():
             return Device(event)
+        case DeviceMoved():
+            moved = Place(event.moved_at, event.gateway_id, event.site_id, event.region_code)
+            return state and replace(state, moves=tuple(sorted((*state.moves, moved))))
         case ProbePlaced():
             return state and _stood(state, event.channel, Stand(event.placed_at, event.unit_id))
         case ProbeRemoved():
@@ -214,7 +261,7 @@ def register_gateway(
 ) -> list[Event]:
     """Register a gateway at a site; `site_region` is the site's region, None when unknown."""
     return register(
-        state,
+        state.registered if state else None,
         GatewayRegistered(
             gateway_id=checked_name(gateway_id, "gateway_id"),
             site_id=checked_name(site_id, "site_id"),
@@ -234,19 +281,20 @@ def register_device(
     simulated: bool = False,
 ) -> list[Event]:
     """Register a device behind `gateway`, whose site and region it takes."""
-    if gateway is None or gateway.gateway_id != gateway_id:
-        raise Invalid("unknown_gateway", field="gateway_id", gateway_id=gateway_id)
+    known = known_gateway(gateway, gateway_id)
     if not INTERVAL_S_MIN <= interval_s <= INTERVAL_S_MAX:
         raise Invalid("bad_interval", field="interval_s", value=interval_s)
     registered = DeviceRegistered(
         device_id=checked_name(device_id, "device_id"),
         gateway_id=gateway_id,
-        site_id=gateway.site_id,
-        region_code=gateway.region_code,
-        channels=_checked_channels(channels),
+        site_id=known.registered.site_id,
+        region_code=known.registered.region_code,
+        channels=checked_channels(channels),
         interval_s=interval_s,
         simulated=simulated,
     )
+    if state is None:
+        check_in_use(known)
     return register(state.registered if state else None, registered)
 
 
@@ -307,6 +355,32 @@ def keep_evidence(
     return [] if state and state.sha256 == kept.sha256 else [kept]
 
 
+def known_gateway(gateway: Gateway | None, gateway_id: str) -> Gateway:
+    """Return the gateway of this id; Invalid when it is another or none."""
+    if gateway is None or gateway.registered.gateway_id != gateway_id:
+        raise Invalid("unknown_gateway", field="gateway_id", gateway_id=gateway_id)
+    return gateway
+
+
+def check_in_use(gateway: Gateway) -> None:
+    """Raise Conflict("gateway_replaced") for a gateway that went out of use."""
+    if gateway.replaced is not None:
+        raise Conflict(
+            "gateway_replaced",
+            gateway_id=gateway.registered.gateway_id,
+            replacement_id=gateway.replaced.replacement_id,
+        )
+
+
+def checked_past(at: datetime, now: datetime, field: str) -> datetime:
+    """Return an aware time in UTC; Invalid for one without offset or after `now`."""
+    if at.tzinfo is None:
+        raise Invalid("naive_time", field=field)
+    if at > now:
+        raise Invalid("in_future", field=field)
+    return at.astimezone(UTC)
+
+
 def _stood(device: Device, channel: str, stand: Stand) -> Device:
     stands = tuple(sorted((*device.stands.get(channel, ()), stand)))
     return replace(device, stands={**device.stands, channel: stands})
@@ -318,7 +392,7 @@ def _known_region(site_id: str, site_region: str | None) -> str:
     return checked_region(site_region)
 
 
-def _checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
+def checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
     named = tuple(CHANNEL_ALIASES.get(channel, channel) for channel in channels)
     distinct = len(set(named)) == len(named)
     if not 1 <= len(named) <= CHANNELS_MAX or not distinct:

@@ -25,6 +25,8 @@ CREATE TABLE gateway (
     gateway_id text COLLATE "C" PRIMARY KEY,
     site_id text NOT NULL,
     region_code text COLLATE "C" NOT NULL,
+    replacement_id text,
+    replaced_at timestamptz,
     version bigint NOT NULL
 );
 CREATE INDEX ON gateway (region_code, gateway_id);
@@ -36,9 +38,32 @@ CREATE TABLE device (
     channels text[] NOT NULL,
     interval_s integer NOT NULL,
     simulated boolean NOT NULL,
+    moved_at timestamptz NOT NULL,      -- by itself
+    behind_since timestamptz NOT NULL,  -- by that, or as its gateway was replaced
     version bigint NOT NULL
 );
 CREATE INDEX ON device (region_code, device_id);
+CREATE INDEX ON device (gateway_id);
+CREATE TABLE maintenance_order (
+    order_id text COLLATE "C" PRIMARY KEY,
+    unit_id text NOT NULL,
+    site_id text NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    org_code text NOT NULL,
+    kind text NOT NULL,
+    task text NOT NULL,
+    due_on date,
+    opened_at timestamptz NOT NULL,
+    state text NOT NULL DEFAULT 'open',
+    assignee_id text NOT NULL DEFAULT '',
+    closed_at timestamptz,
+    result text NOT NULL DEFAULT '',
+    parts text[] NOT NULL DEFAULT '{}',
+    version bigint NOT NULL
+);
+CREATE INDEX ON maintenance_order (region_code, order_id);
+CREATE INDEX ON maintenance_order (unit_id);
+CREATE INDEX ON maintenance_order (org_code) WHERE state = 'open';
 CREATE TABLE evidence (
     sha256 text COLLATE "C" PRIMARY KEY,
     filename text NOT NULL,
@@ -65,15 +90,47 @@ VALUES (%(unit_id)s, %(site_id)s, %(region_code)s, %(kind)s, %(name)s, %(name_en
 INSERT INTO gateway (gateway_id, site_id, region_code, version)
 VALUES (%(gateway_id)s, %(site_id)s, %(region_code)s, %(version)s)
 
+-- name: replace_gateway
+UPDATE gateway SET replacement_id = %(replacement_id)s, replaced_at = %(replaced_at)s,
+                   version = %(version)s
+WHERE gateway_id = %(gateway_id)s
+
 -- name: put_device
 INSERT INTO device (device_id, gateway_id, site_id, region_code, channels, interval_s, simulated,
-                    version)
+                    moved_at, behind_since, version)
 VALUES (%(device_id)s, %(gateway_id)s, %(site_id)s, %(region_code)s, %(channels)s, %(interval_s)s,
-        %(simulated)s, %(version)s)
+        %(simulated)s, %(since)s, %(since)s, %(version)s)
+
+-- name: move_device
+-- Unless a later move is known already.
+UPDATE device SET gateway_id = %(gateway_id)s, site_id = %(site_id)s,
+                  region_code = %(region_code)s, moved_at = %(moved_at)s,
+                  behind_since = %(moved_at)s
+WHERE device_id = %(device_id)s AND moved_at < %(moved_at)s
+
+-- name: follow_replacement
+-- All that are behind a gateway that was replaced; the other stands at the same site.
+UPDATE device SET gateway_id = %(replacement_id)s, behind_since = %(replaced_at)s
+WHERE gateway_id = %(gateway_id)s AND behind_since < %(replaced_at)s
 
 -- name: touch_device
 -- Placements stand in the stream of the device, so its version grows with them.
 UPDATE device SET version = %s WHERE device_id = %s
+
+-- name: put_order
+INSERT INTO maintenance_order (order_id, unit_id, site_id, region_code, org_code, kind, task,
+                               due_on, opened_at, version)
+VALUES (%(order_id)s, %(unit_id)s, %(site_id)s, %(region_code)s, %(org_code)s, %(kind)s, %(task)s,
+        %(due_on)s, %(opened_at)s, %(version)s)
+
+-- name: assign_order
+UPDATE maintenance_order SET assignee_id = %(assignee_id)s, version = %(version)s
+WHERE order_id = %(order_id)s
+
+-- name: close_order
+UPDATE maintenance_order SET state = %(state)s, closed_at = %(closed_at)s, result = %(result)s,
+                             parts = %(parts)s, version = %(version)s
+WHERE order_id = %(order_id)s
 
 -- name: put_evidence
 INSERT INTO evidence (sha256, filename, kind, device_serial, note, size_bytes, region_code, kept_at)
@@ -93,7 +150,8 @@ WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
 ORDER BY unit_id LIMIT %(limit)s
 
 -- name: gateways
-SELECT gateway_id, site_id, region_code, version FROM rm_cold_chain.gateway
+SELECT gateway_id, site_id, region_code, replacement_id, replaced_at, version
+FROM rm_cold_chain.gateway
 WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
   AND gateway_id > %(after)s
 ORDER BY gateway_id LIMIT %(limit)s
@@ -104,6 +162,15 @@ FROM rm_cold_chain.device
 WHERE region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', site_id)
   AND device_id > %(after)s
 ORDER BY device_id LIMIT %(limit)s
+
+-- name: orders
+-- A page of the orders of a region, of one unit, organisation or state (empty: any), by id.
+SELECT order_id, unit_id, site_id, region_code, org_code, kind, task, due_on, opened_at, state,
+       assignee_id, closed_at, result, parts, version
+FROM rm_cold_chain.maintenance_order
+WHERE region_code LIKE %(region)s || '%%' AND %(unit_id)s IN ('', unit_id)
+  AND %(org_code)s IN ('', org_code) AND %(state)s IN ('', state) AND order_id > %(after)s
+ORDER BY order_id LIMIT %(limit)s
 
 -- name: evidence
 -- A page of the files kept in a region, without their content, by digest.

@@ -11,12 +11,19 @@ import psycopg
 
 from domain.cold_chain import model, rules
 from domain.cold_chain.events import (
+    DeviceMoved,
     DeviceRegistered,
     GatewayRegistered,
+    GatewayReplaced,
+    MaintenanceAssigned,
+    MaintenanceCancelled,
+    MaintenanceDone,
+    MaintenanceOpened,
     ProbePlaced,
     ProbeRemoved,
     UnitRegistered,
 )
+from domain.cold_chain.maintenance import order_stream
 from domain.shared.events import Event
 from projections.runner import Runner
 from store.envelope import Envelope, Meta
@@ -66,15 +73,46 @@ def removed(device_id: str, at: datetime, channel: str = "t1") -> ProbeRemoved:
     return ProbeRemoved(device_id=device_id, channel=channel, removed_at=at)
 
 
+def replaced(gateway_id: str, replacement_id: str, at: datetime) -> GatewayReplaced:
+    return GatewayReplaced(gateway_id=gateway_id, replacement_id=replacement_id, replaced_at=at)
+
+
+def moved(device_id: str, gateway_id: str, at: datetime) -> DeviceMoved:
+    region = gateway_id[1:] if gateway_id[1:].isdigit() else "640202"
+    return DeviceMoved(
+        device_id=device_id,
+        gateway_id=gateway_id,
+        site_id=f"S{region}",
+        region_code=region,
+        moved_at=at,
+    )
+
+
+def order(order_id: str, unit_id: str, region: str = "640202") -> MaintenanceOpened:
+    return MaintenanceOpened(
+        order_id=order_id,
+        unit_id=unit_id,
+        site_id=f"S{region}",
+        region_code=region,
+        org_code=f"12{region}000000000X",
+        kind="repair",
+        task="检修",
+    )
+
+
 def stream_of(event: Event) -> UUID:
     """Return the stream to which an event of this world belongs."""
     match event:
         case UnitRegistered():
             return model.unit_stream(event.unit_id)
-        case GatewayRegistered():
+        case GatewayRegistered() | GatewayReplaced():
             return model.gateway_stream(event.gateway_id)
-        case DeviceRegistered() | ProbePlaced() | ProbeRemoved():
+        case DeviceRegistered() | DeviceMoved() | ProbePlaced() | ProbeRemoved():
             return model.device_stream(event.device_id)
+        case (
+            MaintenanceOpened() | MaintenanceAssigned() | MaintenanceDone() | MaintenanceCancelled()
+        ):
+            return order_stream(event.order_id)
         case _:
             return model.profile_stream(getattr(event, "profile_id", ""))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -12,7 +13,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from domain.cold_chain import model
-from domain.cold_chain.events import EvidenceKept, ReadingConflict
+from domain.cold_chain.events import (
+    EvidenceKept,
+    MaintenanceAssigned,
+    MaintenanceCancelled,
+    MaintenanceDone,
+    ReadingConflict,
+)
 from projections import cold_chain as read_model
 from projections import rebuild
 from projections.shared import placements
@@ -25,9 +32,12 @@ from tests.cold_chain.given import (
     follow,
     gateway,
     minutes,
+    moved,
+    order,
     placed,
     read,
     removed,
+    replaced,
     tell,
     tell_profiles,
     unit,
@@ -35,6 +45,16 @@ from tests.cold_chain.given import (
 from tests.conftest import Database
 
 pytestmark = pytest.mark.database
+
+
+ORDERS = (
+    order("O1", "U1"),
+    order("O2", "V1", "532503"),
+    MaintenanceAssigned(order_id="O2", assignee_id="coolfix"),
+    MaintenanceDone(order_id="O2", result="已校准", parts=("探头",), done_at=minutes(5)),
+    order("O3", "U1"),
+    MaintenanceCancelled(order_id="O3", reason="重复"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +66,13 @@ def conn(database: Database, ledger: Ledger) -> Iterator[psycopg.Connection[Any]
     tell(ledger, device("D1"), device("D2"), device("D3", "532503"))
     tell(ledger, placed("D1", "U2", minutes(60)), placed("D1", "U1", NOON))
     tell(ledger, removed("D1", minutes(90)), placed("D3", "V1", NOON, "t2"))
+    tell(ledger, gateway("G-old"), gateway("G-new"))
+    tell(
+        ledger, replace(device("D4"), gateway_id="G-old"), replace(device("D5"), gateway_id="G-old")
+    )
+    tell(ledger, moved("D5", "G-old", minutes(-9)), replaced("G-old", "G-new", NOON))
+    tell(ledger, moved("D5", "G532503", minutes(-5)), moved("D5", "G640202", minutes(-7)))
+    tell(ledger, *ORDERS)
     kept = EvidenceKept(sha256="ab" * 32, filename="2.txt", kind="fridge_tag_2", content=b"12345")
     ledger.append([Envelope(model.evidence_stream(kept.sha256), 1, kept, META)])
     follow(database)
@@ -76,8 +103,40 @@ def test_given_devices_when_listed_then_version_grows_with_placements(
     conn: psycopg.Connection[Any],
 ) -> None:
     found = {d.device_id: d for d in read_model.devices(conn, limit=9)}
-    assert {key: d.version for key, d in found.items()} == {"D1": 4, "D2": 1, "D3": 2}
+    versions = {"D1": 4, "D2": 1, "D3": 2, "D4": 1, "D5": 4}
+    assert {key: d.version for key, d in found.items()} == versions
     assert found["D1"].channels == ["t1", "t2", "rh", "door", "co2"]
+
+
+def test_given_a_replaced_gateway_when_listed_then_its_devices_are_behind_the_other(
+    conn: psycopg.Connection[Any],
+) -> None:
+    known = {g.gateway_id: g for g in read_model.gateways(conn, region="64", limit=9)}
+    assert (known["G-old"].replacement_id, known["G-old"].replaced_at) == ("G-new", NOON)
+    assert known["G-old"].version == 2
+    assert known["G-new"].replacement_id is None
+    found = {d.device_id: d for d in read_model.devices(conn, limit=9)}
+    assert (found["D4"].gateway_id, found["D4"].site_id) == ("G-new", "S640202")
+    # Moved before the gateway was replaced, though told after it; the last move stands.
+    assert (found["D5"].gateway_id, found["D5"].region_code) == ("G532503", "532503")
+
+
+def test_given_orders_when_listed_then_by_unit_organisation_and_state(
+    conn: psycopg.Connection[Any],
+) -> None:
+    def listed(**wanted: Any) -> list[str]:
+        return [o.order_id for o in read_model.orders(conn, **wanted, limit=9)]
+
+    assert listed() == ["O1", "O2", "O3"]
+    assert listed(unit_id="U1") == ["O1", "O3"]
+    assert listed(state="open") == ["O1"]
+    assert listed(region="5325") == listed(org_code="12532503000000000X") == ["O2"]
+    opened, done, cancelled = read_model.orders(conn, limit=9)
+    assert (opened.state, opened.closed_at, opened.version) == ("open", None, 1)
+    assert (opened.assignee_id, opened.result, opened.parts) == ("", "", [])
+    assert (done.state, done.assignee_id, done.closed_at) == ("done", "coolfix", minutes(5))
+    assert (done.result, done.parts, done.version) == ("已校准", ["探头"], 3)
+    assert (cancelled.state, cancelled.result, cancelled.closed_at) == ("cancelled", "重复", NOON)
 
 
 def test_given_a_kept_file_when_listed_then_without_content(conn: psycopg.Connection[Any]) -> None:
@@ -118,11 +177,11 @@ def test_given_devices_when_latest_asked_then_newest_values_or_none(
            WHERE device_id = 'D1'""",
         (NOON, Jsonb({"co2": 400}), minutes(1)),
     )
-    spoke, silent = read_model.latest(conn, region="6402", limit=9)
+    spoke, silent, _ = read_model.latest(conn, region="6402", limit=9)
     assert (spoke.ts, spoke.received_at) == (NOON, minutes(1))
     assert spoke.values == {"t1": 5.5, "door": 1, "co2": 400}
     assert (silent.device_id, silent.ts, silent.values) == ("D2", None, {})
-    assert [d.device_id for d in read_model.latest(conn, after="D2", limit=9)] == ["D3"]
+    assert [d.device_id for d in read_model.latest(conn, after="D4", limit=9)] == ["D5"]
     assert read_model.latest(conn, site_id="nowhere", limit=9) == []
 
 

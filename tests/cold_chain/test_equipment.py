@@ -56,7 +56,7 @@ UNIT_REQUEST: dict[str, Any] = {
     "profile_id": "vaccine_2_8",
 }
 DEVICE_REQUEST: dict[str, Any] = {
-    "gateway": GATEWAY,
+    "gateway": model.Gateway(GATEWAY),
     "device_id": "D1",
     "gateway_id": "G1",
     "channels": ["temperature", "rh"],
