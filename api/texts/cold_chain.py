@@ -92,6 +92,45 @@ TEXTS = {
     "unknown_evidence": ("没有文件 {sha256}", "There is no file {sha256}"),
     "unknown_message": ("隔离区没有消息 {id}", "There is no message {id} in quarantine"),
     "already_resolved": ("消息 {id} 已处理", "Message {id} is resolved already"),
+    # --- payload profiles ---
+    "bad_profile_file": (
+        "报文模板文件有误：{reason}",
+        "The file is no payload profile: {reason}",
+    ),
+    "bad_profile_topic": (
+        "主题 {value} 不可用：第一级须为固定名称且不是 cc，"
+        "其余各级为名称、+、{{device}} 或 {{gateway}}",
+        "Topic {value} will not do: it begins with a fixed name other than cc, then come names, +, "
+        "{{device}} or {{gateway}}",
+    ),
+    "bad_profile_device": (
+        "主题里没有 {{device}}，须用 device 说明记录仪编号在消息的何处",
+        "The topic has no {{device}}, so device must say where the message names it",
+    ),
+    "bad_expression": (
+        "字段 {field} 的表达式 {value} 有误：{reason}",
+        "The expression {value} in field {field} is wrong: {reason}",
+    ),
+    "bad_time_form": (
+        "时间形式 {value} 不可用：ms、s、rfc3339，"
+        "或含年月日时分的格式（%Y-%m-%d %H:%M:%S）加 offset（+08:00）",
+        "Time form {value} will not do: ms, s, rfc3339, or a pattern with year to minute "
+        "(%Y-%m-%d %H:%M:%S) and an offset (+08:00)",
+    ),
+    "bad_unit": (
+        "字段 {field} 的单位 {value} 不可用，可选：{units}",
+        "The unit {value} in field {field} will not do; one of {units}",
+    ),
+    "bad_divisor": ("字段 {field} 须大于 0：{value}", "Field {field} must be above 0: {value}"),
+    "topic_overlaps": (
+        "主题与报文模板 {profile_id} 的 {topic} 重叠",
+        "The topic overlaps {topic} of payload profile {profile_id}",
+    ),
+    "unknown_payload_profile": ("没有这个报文模板", "There is no such payload profile"),
+    "topic_differs": (
+        "主题 {topic} 不符合报文模板的 {pattern}",
+        "Topic {topic} does not fit {pattern} of the payload profile",
+    ),
     "bad_topic": (
         "主题的 {field} 不符合约定",
         "Level {field} of the topic is not of the agreed form",

@@ -365,3 +365,64 @@ class ClockSkewCleared(Event):
     cleared_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadTime:
+    """Where the time of a reading stands in a vendor's message, and in which form."""
+
+    value: str  # JMESPath
+    form: str  # ms | s | rfc3339 | a pattern of strptime
+    offset: str = ""  # of a pattern's local time from UTC: +08:00
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadChannel:
+    """Where a channel's value stands in a vendor's message, and how it becomes ours.
+
+    The number is divided by `divisor` and then converted from `unit`. None is stored for a value
+    among `sentinels`, and where `valid` gives false.
+    """
+
+    value: str  # JMESPath
+    unit: str = ""
+    divisor: float = 1.0
+    sentinels: tuple[float | str, ...] = ()
+    valid: str = ""  # JMESPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadProfile:
+    """How messages of one model of gateway are read: where what stands, as JMESPath expressions.
+
+    `topic` is an MQTT topic with {device} and {gateway} in place of levels. An expression is empty
+    where the message has no such thing.
+    """
+
+    profile_id: str
+    name: str
+    topic: str
+    devices: str = ""
+    readings: str = ""
+    device: str = "topic.device"
+    time: PayloadTime
+    sequence: str = ""
+    boot: str = ""
+    channels: dict[str, PayloadChannel]  # by our names of channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadProfilePublished(Event):
+    """From now on messages on the profile's topic are read by it. Stream = profile."""
+
+    TOPIC: ClassVar[str] = "cold_chain.PayloadProfilePublished"
+    profile_id: str
+    version: int
+    profile: PayloadProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadProfileWithdrawn(Event):
+    """From now on no message is read by the profile, whose last version was `version`."""
+
+    TOPIC: ClassVar[str] = "cold_chain.PayloadProfileWithdrawn"
+    profile_id: str
+    version: int
