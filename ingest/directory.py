@@ -21,6 +21,8 @@ from domain.cold_chain.events import (
     DeviceRegistered,
     GatewayRegistered,
     GatewayReplaced,
+    PayloadProfilePublished,
+    PayloadProfileWithdrawn,
     ProbePlaced,
     ProbeRemoved,
     UnitRegistered,
@@ -37,6 +39,7 @@ from domain.cold_chain.places import places
 from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
 from domain.traceability.events import ProductRegistered
+from ingest.profiles import Profiles
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, queries
 from ingest.topics import Topic
@@ -52,6 +55,8 @@ TOPICS = (
     UnitRegistered.TOPIC,
     RuleSetPublished.TOPIC,
     ProductRegistered.TOPIC,
+    PayloadProfilePublished.TOPIC,
+    PayloadProfileWithdrawn.TOPIC,
 )
 READ_LIMIT = 2_000
 
@@ -70,11 +75,14 @@ class Directory:
     """The fold, and the ledger position it stands at.
 
     `waiting`: by device, what the events after position `settled` changed for probes; whoever acts
-    on it takes it out.
+    on it takes it out. Of vendors' messages, which no topic divides by region, this worker stores
+    those of devices in `regions` (none: all) and, with `strays`, keeps what belongs to no region.
     """
 
     position: int = 0
     settled: int = 0
+    regions: tuple[str, ...] = ()
+    strays: bool = True
     waiting: dict[str, list[Shift]] = field(default_factory=dict)
     sites: dict[str, str] = field(default_factory=dict)  # site -> region
     gateways: dict[str, GatewayRegistered] = field(default_factory=dict)
@@ -83,6 +91,7 @@ class Directory:
     units: dict[str, UnitRegistered] = field(default_factory=dict)
     rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
     products: set[str] = field(default_factory=set)
+    profiles: Profiles = field(default_factory=Profiles)
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
     _places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 
@@ -134,6 +143,10 @@ class Directory:
         if device_id not in self._places:
             self._places[device_id] = places(self.devices[device_id], self.replaced.get)
         return self._places[device_id]
+
+    def reports_through(self, topic: Topic) -> bool:
+        """Tell whether a device is registered and the topic's gateway is the one it has now."""
+        return topic.device_id in self.devices and _at(topic, self.places(topic.device_id)[-1])
 
     def check_gateway(self, topic: Topic) -> None:
         """Refuse a topic whose gateway is not registered at that site and region."""
@@ -198,8 +211,13 @@ class Directory:
             case DeviceRegistered() | DeviceMoved() | ProbePlaced() | ProbeRemoved():
                 return self._take_device(event)
             case _:
-                raise ValueError(f"{event.TOPIC} is not read here")
+                self._take_profile(event)
         return []
+
+    def _take_profile(self, event: Event) -> None:
+        if not isinstance(event, PayloadProfilePublished | PayloadProfileWithdrawn):
+            raise ValueError(f"{event.TOPIC} is not read here")  # noqa: TRY004 (no caller's mistake)
+        self.profiles.take(event)
 
     def _take_device(self, event: DeviceEvent) -> list[Shift]:
         changed = evolve_device(self.devices.get(event.device_id), event)

@@ -104,6 +104,17 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "scanner {scanner} sent something else under the same number {boot}/{seq}",
     ),
     # --- SenML, Sparkplug B ---
+    "bad_protobuf": ("schema", "不是合法的 protobuf：{text}", "not valid protobuf: {text}"),
+    "bad_metric": (
+        "schema",
+        "指标 {name} 的值与类型 {type} 不符",
+        "the value of metric {name} is not of type {type}",
+    ),
+    "unknown_alias": (
+        "unknown_alias",
+        "记录仪 {device} 的别名 {alias} 未见出生报文，已要求网关重发；收到后可重放",
+        "no birth of device {device} names alias {alias}; the gateway is asked for it, then replay",
+    ),
     "must_understand": (
         "schema",
         "SenML 字段 {field} 必须能理解，但未登记",
@@ -122,52 +133,52 @@ REASONS: dict[str, tuple[str, str, str]] = {
     # --- messages read by a vendor's profile ---
     "bad_profile": (
         "schema",
-        "报文规则 {profile} 已无法使用：{text}",
+        "报文模板 {profile} 已无法使用：{text}",
         "payload profile {profile} cannot be used any more: {text}",
     ),
     "profile_fault": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 不能用于此消息：{text}",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 不能用于此消息：{text}",
         "payload profile {profile}, {place}: {expression} does not work on this message: {text}",
     ),
     "profile_list": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是列表",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是列表",
         "payload profile {profile}, {place}: {expression} gives {value}, which is no list",
     ),
     "profile_device": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是记录仪编号",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是记录仪编号",
         "payload profile {profile}, {place}: {expression} gives {value}, which is no device",
     ),
     "profile_time": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 {form} 形式的时间",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 {form} 形式的时间",
         "payload profile {profile}, {place}: {expression} gives {value}, no time of form {form}",
     ),
     "profile_whole": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是合适的非负整数",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是合适的非负整数",
         "payload profile {profile}, {place}: {expression} gives {value}, no whole number in range",
     ),
     "profile_number": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是数值",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是数值",
         "payload profile {profile}, {place}: {expression} gives {value}, which is no number",
     ),
     "profile_valid": (
         "schema",
-        "报文规则 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 true 或 false",
+        "报文模板 {profile} 的 {place}：表达式 {expression} 得到 {value}，不是 true 或 false",
         "payload profile {profile}, {place}: {expression} gives {value}, not true or false",
     ),
     "profile_nothing": (
         "schema",
-        "报文规则 {profile} 在消息里没有找到记录仪 {device} 的任何通道",
+        "报文模板 {profile} 在消息里没有找到记录仪 {device} 的任何通道",
         "payload profile {profile} finds no channel of device {device} in the message",
     ),
     "profile_work": (
         "schema",
-        "报文规则 {profile} 的表达式在此消息上计算量过大",
+        "报文模板 {profile} 的表达式在此消息上计算量过大",
         "the expressions of payload profile {profile} have too much to do on this message",
     ),
     "poison": (
