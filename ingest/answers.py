@@ -2,42 +2,85 @@
 
 These are answers of the application, beside the PUBACK: a device may free its memory on an `ack`.
 `n` rows were new, `dup` stored before; `conflict`, where there are any, came with another value
-than the stored one and were kept aside as events.
+than the stored one and were kept aside as events. Messages in order of one device may share an
+`ack`: `n` counts the rows of all, `of` the messages, and `seq` is the last of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ingest.batch import NOWHERE, Batch, Item, Report
+from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.scans import Scan
+from ingest.sheet import Sheet
 from ingest.wire import Message
+
+if TYPE_CHECKING:
+    from ingest.lane import Lane
+
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A PUBACK that is due on one connection, and a publication (QoS 0) if there is one."""
+    """The PUBACKs that are due on one connection, and publications (QoS 0): (topic, payload)."""
 
     connection: int
-    mid: int
-    topic: str = ""
-    payload: bytes = b""
+    mids: Sequence[bytes] = ()
+    publications: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(slots=True)
+class Owed:
+    """Acks of the fast lane that are yet to be told, one a topic however many its messages."""
+
+    _rows: dict[Lane, list[int]] = field(default_factory=dict)  # messages, rows, last version
+
+    def add(self, sheet: Sheet) -> None:
+        """Note the messages of a committed sheet."""
+        owed = self._rows
+        for group in sheet.groups.values():
+            for lane, version, n in zip(group.lanes, group.versions, group.counts, strict=True):
+                known = owed.get(lane)
+                if known is None:
+                    owed[lane] = [1, n, version + n - 1]
+                else:
+                    known[0] += 1
+                    known[1] += n
+                    known[2] = version + n - 1
+
+    def pay(self) -> list[tuple[str, bytes]]:
+        """Return the publications of all acks owed."""
+        owed, self._rows = self._rows, {}
+        return [(lane.ack, _encode(_joined(*rows))) for lane, rows in owed.items()]
+
+
+def _joined(messages: int, n: int, version: int) -> dict[str, int]:
+    body = {"v": 1, "boot": version >> BOOT_SHIFT, "seq": version & (SEQ_END - 1), "n": n, "dup": 0}
+    return body if messages == 1 else body | {"of": messages}
 
 
 def answers(batch: Batch) -> list[Answer]:
-    """Return the answers of a committed batch, in order of arrival."""
-    return [_answer(item) for item in batch.items]
-
-
-def _answer(item: Item) -> Answer:
-    kind, body = _body(item)
-    received = item.received
-    if not kind or item.topic is NOWHERE or not (item.topic.device_id or item.topic.kind == "scan"):
-        return Answer(received.connection, received.mid)
-    payload = msgspec.json.encode({"v": 1, **body})
-    return Answer(received.connection, received.mid, item.topic.answer(kind), payload)
+    """Return the answers of a committed batch, one a connection, in order of arrival."""
+    mids: dict[int, list[bytes]] = {}
+    publications: dict[int, list[tuple[str, bytes]]] = {}
+    for item in batch.items:
+        received = item.received
+        mids.setdefault(received.connection, []).extend([received.mid] if received.mid else [])
+        kind, body = _body(item)
+        if (
+            kind
+            and item.topic is not NOWHERE
+            and (item.topic.device_id or item.topic.kind == "scan")
+        ):
+            told = (item.topic.answer(kind), _encode({"v": 1, **body}))
+            publications.setdefault(received.connection, []).append(told)
+    return [Answer(c, of, publications.get(c, ())) for c, of in mids.items()]
 
 
 def _body(item: Item) -> tuple[str, dict[str, object]]:

@@ -37,7 +37,7 @@ class Received:
     topic: str
     payload: bytes
     connection: int = 0
-    mid: int = 0
+    mid: bytes = b""  # of the packet, as its two bytes
     replay_id: UUID | None = None  # of the quarantine, for a message played again
     replayed_by: str = ""
 
@@ -58,7 +58,7 @@ class Item:
 
     received: Received
     topic: Topic = NOWHERE
-    content: Message | Scan | Report | None = None
+    content: Message | tuple[Message, ...] | Scan | Report | None = None
     refused: Refused | None = None
     new: int = 0
     repeated: int = 0
@@ -94,7 +94,6 @@ class Batch:
     `shifted`: a device whose probes moved or whose rules changed, judged again though it is silent.
     """
 
-    number: int
     now: datetime
     items: list[Item]
     directory: Directory
@@ -107,6 +106,17 @@ class Batch:
     episodes: dict[str, EpisodeRow] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     conflicts: dict[UUID, Event] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[tuple[Item, Message]]:
+        """The readings of messages that are not refused; one message may tell of many devices."""
+        told = ((item, item.content) for item in self.taken)
+        return [
+            (item, message)
+            for item, content in told
+            for message in (content if isinstance(content, tuple) else (content,))
+            if isinstance(message, Message)
+        ]
 
     @property
     def now_ms(self) -> int:

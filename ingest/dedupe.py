@@ -23,7 +23,6 @@ from ingest.readings import take_readings
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, last_of_streams, queries
 from ingest.scans import Scan
-from ingest.wire import Message
 from store.envelope import Envelope
 
 Connection = psycopg.Connection[Any]
@@ -31,7 +30,7 @@ Connection = psycopg.Connection[Any]
 
 def dedupe(batch: Batch, conn: Connection) -> None:
     """Turn what is new into rows and events, and count what is not."""
-    messages = [(item, item.content) for item in batch.taken if isinstance(item.content, Message)]
+    messages = batch.messages
     scans = [(item, item.content) for item in batch.taken if isinstance(item.content, Scan)]
     reports = [(item, item.content) for item in batch.taken if isinstance(item.content, Report)]
     if messages:

@@ -1,6 +1,6 @@
 -- name: own
--- One ingest a database: the lock lives and dies with the connection that writes.
-SELECT pg_try_advisory_lock(hashtext('vaxtrail.ingest'))
+-- One process a worker number: the lock lives and dies with the connection that writes.
+SELECT pg_try_advisory_lock(hashtext('vaxtrail.ingest'), %s)
 
 -- name: ledger_position
 SELECT coalesce(max(notification_id), 0) FROM ledger_events
@@ -25,11 +25,37 @@ SELECT d.device_id, d.device_no, s.ts, s.boot, s.seq, s.t1, s.t2, s.t3, s.t4, s.
 FROM device_no d LEFT JOIN device_state s USING (device_no)
 WHERE d.device_id = ANY(%s)
 
--- name: settled_position
-SELECT ledger_id FROM settled
+-- name: enter_worker
+INSERT INTO ingest_worker (worker, settled_ledger_id, states_telemetry_id)
+VALUES (%s, 0, (SELECT coalesce(max(notification_id), 0) FROM telemetry_events))
+ON CONFLICT DO NOTHING
+
+-- name: worker_positions
+SELECT settled_ledger_id, states_telemetry_id FROM ingest_worker WHERE worker = %s
 
 -- name: set_settled_position
-UPDATE settled SET ledger_id = %s
+UPDATE ingest_worker SET settled_ledger_id = %s WHERE worker = %s
+
+-- name: states_are_written
+-- All states of the worker's devices stand for everything it has stored with this transaction.
+UPDATE ingest_worker SET states_telemetry_id = currval('telemetry_events_notification_id_seq')
+WHERE worker = %s
+
+-- name: nothing_to_recall
+-- The same where the worker has nothing to store: what others store meanwhile is not its concern.
+UPDATE ingest_worker SET states_telemetry_id = (
+    SELECT coalesce(max(notification_id), 0) FROM telemetry_events)
+WHERE worker = %s
+
+-- name: readings_after
+SELECT originator_id, originator_version, topic, state, notification_id FROM telemetry_events
+WHERE notification_id > %s AND topic = %s ORDER BY notification_id LIMIT %s
+
+-- name: last_episode_ends
+-- In ms, of each device with episodes; NULL while one has not ended.
+SELECT device_no, CASE WHEN bool_and(resolved_at IS NOT NULL)
+                  THEN ceil(extract(epoch FROM max(resolved_at)) * 1000)::float8 END
+FROM episode WHERE device_no = ANY(%s) AND NOT withdrawn GROUP BY device_no
 
 -- name: readings_at
 -- Rows of devices that number nothing, found by their time: the identity they have. OFFSET 0
@@ -83,15 +109,31 @@ FROM episode WHERE device_no = %s AND channel = %s
 COPY reading (device_no, ts, boot, seq, batch, backfill,
               t1, t2, t3, t4, rh, door, mains, bat, extra) FROM STDIN
 
+-- name: copy_readings_binary
+COPY reading (device_no, ts, boot, seq, batch, backfill,
+              t1, t2, t3, t4, rh, door, mains, bat, extra) FROM STDIN (FORMAT BINARY)
+
+-- name: insert_readings
+INSERT INTO reading (device_no, ts, boot, seq, batch, backfill,
+                     t1, t2, t3, t4, rh, door, mains, bat, extra)
+SELECT * FROM unnest(
+    %s::int4[], %s::timestamptz[], %s::int4[], %s::int8[], %s::int8[], %s::bool[], %s::float8[],
+    %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::float8[],
+    %s::jsonb[])
+
 -- name: upsert_states
 INSERT INTO device_state (device_no, region_code, ts, boot, seq, t1, t2, t3, t4, rh, door, mains,
                           bat, extra, older, received_at, ranges, rules)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+SELECT * FROM unnest(
+    %s::int4[], %s::text[], %s::timestamptz[], %s::int4[], %s::int8[], %s::float8[], %s::float8[],
+    %s::float8[], %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::float8[], %s::jsonb[],
+    %s::jsonb[], %s::timestamptz[], %s::bytea[], %s::jsonb[])
 ON CONFLICT (device_no) DO UPDATE SET
     region_code = excluded.region_code, ts = excluded.ts, boot = excluded.boot, seq = excluded.seq,
     t1 = excluded.t1, t2 = excluded.t2, t3 = excluded.t3, t4 = excluded.t4, rh = excluded.rh,
     door = excluded.door, mains = excluded.mains, bat = excluded.bat, extra = excluded.extra,
-    older = excluded.older, received_at = excluded.received_at, ranges = excluded.ranges, rules = excluded.rules
+    older = excluded.older, received_at = excluded.received_at, ranges = excluded.ranges,
+    rules = excluded.rules
 
 -- name: upsert_quarantine
 INSERT INTO quarantine (id, topic, payload, code, detail, received_at)

@@ -104,6 +104,8 @@ class _Judgement:
             self.state.probes[channel] = Watched(version, evaluation.state)
         elif self._kept_of(watch):
             del self.state.probes[channel]
+        if evaluation.changes:
+            self.state.calm_ms = None
         for change in evaluation.changes:
             episode = self.stored.changed[change.episode.alert_id] = change.episode
             row = EpisodeRow(self.state.device_no, channel, episode)

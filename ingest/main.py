@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 
 from domain.shared.clock import Clock
 from ingest.mqtt import Receiver
+from ingest.pipeline import Pipeline
 from ingest.topics import filters
 from ingest.worker import Stopped, Worker
 
@@ -66,14 +67,20 @@ def run(
 
 
 def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
+    pipeline = Pipeline(worker, receiver.inbox, receiver.answer)
     next_look = 0.0
-    while not stop.is_set():
-        received = receiver.inbox.take(HOUSEKEEPING_S)
-        if receiver.failure is not None:
-            raise receiver.failure
-        if received:
-            receiver.answer(worker.take(received))
-        if time.monotonic() >= next_look:
-            worker.settle()
-            receiver.answer(worker.replay())
-            next_look = time.monotonic() + HOUSEKEEPING_S
+    try:
+        while not stop.is_set():
+            block = receiver.inbox.take(HOUSEKEEPING_S)
+            if receiver.failure is not None:
+                raise receiver.failure
+            if block is not None:
+                pipeline.take(block)
+            if time.monotonic() >= next_look:
+                pipeline.wait()
+                worker.settle()
+                worker.flush()
+                receiver.answer(worker.replay())
+                next_look = time.monotonic() + HOUSEKEEPING_S
+    finally:
+        pipeline.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from ingest.batch import Batch
 from ingest.scans import Scan
+from ingest.sheet import Sheet
 from ingest.wire import Message
 
 READINGS_STORED = Counter("vaxtrail_readings_stored_total", "Readings stored")
@@ -20,7 +23,7 @@ ALERT_CHANGES = Counter("vaxtrail_alert_changes_total", "Alert events written")
 BATCH_MESSAGES = Histogram(
     "vaxtrail_ingest_batch_messages",
     "Messages of a transaction",
-    buckets=(1, 4, 16, 64, 128, 256, 512),
+    buckets=(1, 4, 16, 64, 128, 256, 512, 1024),
 )
 COMMIT_SECONDS = Histogram(
     "vaxtrail_ingest_commit_seconds",
@@ -32,12 +35,23 @@ QUEUE_LENGTH = Gauge("vaxtrail_ingest_queue_messages", "Messages received and no
 LAST_COMMIT = Gauge("vaxtrail_ingest_last_commit_timestamp_seconds", "Time of the last commit")
 
 
-def committed(batch: Batch, seconds: float) -> None:
-    """Count a batch whose commit took `seconds`."""
+def committed(content: Batch | Sheet, now: datetime, seconds: float) -> None:
+    """Count a transaction of `now` whose commit took `seconds`."""
+    if isinstance(content, Sheet):
+        READINGS_STORED.inc(content.rows)
+        BATCH_MESSAGES.observe(len(content.mids))
+    else:
+        _count(content)
+        BATCH_MESSAGES.observe(len(content.items))
+    COMMIT_SECONDS.observe(seconds)
+    LAST_COMMIT.set(now.timestamp())
+
+
+def _count(batch: Batch) -> None:
     for item in batch.items:
         if item.refused is not None:
             QUARANTINED.labels(item.refused.code).inc()
-        elif isinstance(item.content, Message):
+        elif isinstance(item.content, Message | tuple):
             READINGS_STORED.inc(item.new)
             READINGS_REPEATED.inc(item.repeated)
             READINGS_CONFLICTING.inc(item.conflicting)
@@ -45,6 +59,3 @@ def committed(batch: Batch, seconds: float) -> None:
             SCANS_STORED.inc(item.new)
             SCANS_REPEATED.inc(item.repeated)
     ALERT_CHANGES.inc(len(batch.notices))
-    BATCH_MESSAGES.observe(len(batch.items))
-    COMMIT_SECONDS.observe(seconds)
-    LAST_COMMIT.set(batch.now.timestamp())

@@ -24,8 +24,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.answers import Answer
-from ingest.batch import Received
-from ingest.inbox import Inbox
+from ingest.client import BlockClient, Packet, publication
+from ingest.inbox import Block, Inbox
 
 KEEPALIVE_S = 60
 CONNECT_TIMEOUT_S = 5.0
@@ -60,7 +60,7 @@ class Receiver:
         self._may_read = may_read
         self._answers: deque[Answer] = deque()
         self._connection = 0
-        self._unanswered: set[int] = set()  # packet ids on this connection
+        self._unanswered: set[bytes] = set()  # packet ids on this connection
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -129,13 +129,18 @@ class Receiver:
         self._client.loop_misc()
 
     def _send_answers(self) -> None:
+        """Send all that is waiting in one write; a PUBACK only on the connection it belongs to."""
+        mids: list[bytes] = []
+        publications: list[bytes] = []
         while self._answers:
             answer = self._answers.popleft()
-            if answer.mid and answer.connection == self._connection:
-                self._client.ack(answer.mid, 1)
-                self._unanswered.discard(answer.mid)
-            if answer.topic:
-                self._client.publish(answer.topic, answer.payload, qos=0)
+            if answer.connection == self._connection:
+                mids += answer.mids
+            publications += (
+                publication(topic.encode(), payload) for topic, payload in answer.publications
+            )
+        self._unanswered.difference_update(mids)
+        self._client.acknowledge(mids, publications)
 
     def _leave(self) -> None:
         deadline = time.monotonic() + FLUSH_S
@@ -156,8 +161,8 @@ class Receiver:
         except BlockingIOError:
             return  # full of wakes already
 
-    def _make_client(self, client_id: str) -> mqtt.Client:
-        client = mqtt.Client(
+    def _make_client(self, client_id: str) -> BlockClient:
+        client = BlockClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=False,
@@ -170,7 +175,7 @@ class Receiver:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
+        client.on_packets = self._on_packets
         return client
 
     def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
@@ -201,18 +206,14 @@ class Receiver:
         if refused:
             raise SubscriptionRefused(refused)
 
-    def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as error:
-            topic = error.object.decode(errors="replace")
-        connection = 0
-        if message.qos:
-            if message.mid in self._unanswered:
-                return  # sent again since its commit takes long; the one in hand is answered
-            self._unanswered.add(message.mid)
-            connection = self._connection
-        self.inbox.put(Received(topic, bytes(message.payload), connection, message.mid))
+    def _on_packets(self, packets: list[Packet]) -> None:
+        mids = {mid for _, _, mid in packets} - {b""}
+        if not self._unanswered.isdisjoint(mids):
+            # Sent again since its commit takes long: the one in hand will be answered.
+            packets = [packet for packet in packets if packet[2] not in self._unanswered]
+        self._unanswered |= mids
+        if packets:
+            self.inbox.put(Block(self._connection, packets))
 
 
 def login_refused(url: str, seconds: float) -> str:

@@ -82,7 +82,7 @@ def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
         if at < run.end:
             repeated.append(_Run(item, message, at, run.end))
     bound(state.ranges)
-    item.repeated = sum(run.end - run.begin for run in repeated)
+    item.repeated += sum(run.end - run.begin for run in repeated)
     return repeated
 
 

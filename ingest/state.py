@@ -1,25 +1,35 @@
 """What ingest remembers of a device: newest values, stored ranges, threshold states.
 
 One row of `device_state` each, loaded when a device is first seen and kept in memory after that:
-the ingest that holds the lock is the only writer. A batch works on copies, which replace the kept
-ones only after its commit, so a failed batch leaves nothing behind.
+the ingest that owns the device is the only writer. States change as messages are prepared, ahead of
+their commit: when a commit fails all are forgotten and read again.
+
+What careful judgement changed is written in the transaction of its readings. What messages in
+order left behind without changing a threshold state (newest values, the end of a range) may be
+written up to `FLUSH_S` later, for many messages at once; `recall` folds the log after the written
+position in again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
 from domain.alerting.watch import WatchState, to_datetime, to_ms
+from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingsRecorded
 from ingest import ranges
-from ingest.ranges import Ranges
+from ingest.ranges import BOOT_SHIFT, SEQ_END, Ranges, version_of
 from ingest.rows import queries
+
+if TYPE_CHECKING:
+    from ingest.screen import Screen
 
 TYPED = ("t1", "t2", "t3", "t4", "rh", "door", "mains", "bat")
 BOOLEAN = ("door", "mains")
@@ -40,13 +50,19 @@ class Watched:
     state: WatchState
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DeviceState:
-    """A device as it stands after the newest stored batch.
+    """A device as it stands after the newest prepared message.
 
     `last`: its newest reading. `values`: of each channel what the newest reading that names it says
     (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
     of arrival, and a channel that is measured less often keeps its value.
+
+    `recent`: by channels, the newest row (ts_ms, version, values) that `fold` has not taken in yet.
+    `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie outside
+    every episode stored; None when that must be looked up. `screen`: what plainly changes no
+    threshold state, made when it is asked for. `careful`: the turn in which a message of the device
+    was last left to careful judgement.
     """
 
     device_id: str
@@ -56,20 +72,14 @@ class DeviceState:
     keys: dict[str, Key] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=list)
     probes: dict[str, Watched] = field(default_factory=dict)
+    calm_ms: float | None = None
     stored_ts_ms: int | None = None  # time of the newest reading before this batch
     changed: bool = False  # by this batch
-
-    def copy(self) -> DeviceState:
-        """Return one that a batch may change."""
-        return replace(
-            self,
-            values=dict(self.values),
-            keys=dict(self.keys),
-            ranges=list(self.ranges),
-            probes=dict(self.probes),
-            stored_ts_ms=self.ts_ms,
-            changed=False,
-        )
+    dirty: bool = False  # not written since it changed
+    newest_ms: int = -1
+    recent: dict[tuple[str, ...], tuple[int, int, Sequence[float]]] = field(default_factory=dict)
+    screen: Screen | None = None
+    careful: int = 0
 
     @property
     def ts_ms(self) -> int | None:
@@ -81,10 +91,27 @@ class DeviceState:
         self.changed = True
         if key > (self.last or BEGINNING):
             self.last = key
+            self.newest_ms = max(self.newest_ms, key[0])
         else:
             row = {name: v for name, v in row.items() if key > self.keys.get(name, BEGINNING)}
         self.values.update(row)
         self.keys.update(dict.fromkeys(row, key))
+
+    def fold(self) -> None:
+        """Take in the rows of messages that changed nothing but these newest values."""
+        for channels, (ts_ms, version, row) in self.recent.items():
+            key = (ts_ms, version >> BOOT_SHIFT, version & (SEQ_END - 1))
+            self.saw(key, dict(zip(channels, map(float, row), strict=True)))
+            self.judged(channels, (ts_ms, version))
+        self.recent.clear()
+
+    def judged(self, channels: Iterable[str], at: tuple[int, int]) -> None:
+        """Note that readings up to `at` (ts_ms, version) changed nothing about idle watches."""
+        for channel in channels:
+            watched = self.probes.get(channel)
+            if watched and _follows(watched.state, at):
+                state = replace(watched.state, last=at)
+                self.probes[channel] = Watched(watched.rule_version, state)
 
 
 class DeviceStates:
@@ -92,16 +119,69 @@ class DeviceStates:
 
     def __init__(self) -> None:
         self._kept: dict[str, DeviceState] = {}
+        self._dirty: list[DeviceState] = []
+
+    def get(self, device_id: str) -> DeviceState | None:
+        """Return a device's state when it is in memory."""
+        return self._kept.get(device_id)
 
     def load(
         self, conn: psycopg.Connection[Any], device_ids: Collection[str], *, numbering: bool
     ) -> dict[str, DeviceState]:
-        """Return copies of these devices, read where they are not in memory.
+        """Return these devices for careful judgement, read where they are not in memory.
 
         A device seen for the first time gets its number with `numbering`, else it is left out.
         """
         self._load(conn, device_ids, numbering)
-        return {i: self._kept[i].copy() for i in device_ids if i in self._kept}
+        states = {i: self._kept[i] for i in device_ids if i in self._kept}
+        for state in states.values():
+            state.fold()
+            state.stored_ts_ms, state.changed, state.screen = state.ts_ms, False, None
+        self._find_calm(conn, [s for s in states.values() if s.calm_ms is None])
+        return states
+
+    def touched(self, state: DeviceState) -> None:
+        """Note that a state is to be written."""
+        if not state.dirty:
+            state.dirty = True
+            self._dirty.append(state)
+
+    def flush(self) -> list[DeviceState]:
+        """Return the states to write now, folded; they count as written."""
+        flushed, self._dirty = self._dirty, []
+        for state in flushed:
+            state.dirty = False
+            state.fold()
+        return flushed
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether any state is yet to be written."""
+        return bool(self._dirty)
+
+    def forget(self) -> None:
+        """Drop everything: what is stored must be read again."""
+        self._kept.clear()
+        self._dirty.clear()
+
+    def forget_screens(self) -> None:
+        """Drop what was derived from the registry, which has changed."""
+        for state in self._kept.values():
+            state.screen = None
+
+    def recall(self, conn: psycopg.Connection[Any], events: Iterable[ReadingsRecorded]) -> None:
+        """Fold in readings stored after the rows of device_state may have been written.
+
+        Each was either written with its state, then it changes nothing here, or changed nothing but
+        what is folded in here.
+        """
+        told = list(events)
+        states = self.load(conn, {event.device_id for event in told}, numbering=False)
+        for event in told:
+            state = states.get(event.device_id)
+            if state is not None:
+                _recall(state, event)
+                self.touched(state)
 
     def _load(
         self, conn: psycopg.Connection[Any], device_ids: Collection[str], numbering: bool
@@ -109,7 +189,7 @@ class DeviceStates:
         missing = [device_id for device_id in device_ids if device_id not in self._kept]
         if not missing:
             return
-        if len(self._kept) + len(missing) > DEVICES_MAX:
+        if len(self._kept) + len(missing) > DEVICES_MAX and not self._dirty:
             self._kept.clear()
             missing = list(device_ids)
         self._read(conn, missing)
@@ -118,18 +198,37 @@ class DeviceStates:
             conn.execute(queries.add_devices, (unnumbered,))
             self._read(conn, unnumbered)
 
-    def keep(self, states: Iterable[DeviceState]) -> None:
-        """Take what a committed batch made of its copies."""
-        self._kept.update((state.device_id, state) for state in states)
-
-    def forget(self) -> None:
-        """Drop everything: the connection was lost, so what is stored must be read again."""
-        self._kept.clear()
-
     def _read(self, conn: psycopg.Connection[Any], device_ids: list[str]) -> None:
         with conn.cursor(row_factory=dict_row) as cur:
             for row in cur.execute(queries.load_devices, (device_ids,)):
                 self._kept[row["device_id"]] = _from_row(row)
+
+    def _find_calm(self, conn: psycopg.Connection[Any], states: Sequence[DeviceState]) -> None:
+        if not states:
+            return
+        numbers = [state.device_no for state in states]
+        ends = dict(conn.execute(queries.last_episode_ends, (numbers,)).fetchall())
+        for state in states:
+            end_ms = ends.get(state.device_no, -math.inf)
+            state.calm_ms = math.inf if end_ms is None else end_ms
+
+
+def _follows(state: WatchState, key: tuple[int, int]) -> bool:
+    """Tell whether an idle watch has judged nothing as new as this reading."""
+    return not state.active and state.watch_ms <= key[0] and key > state.last
+
+
+def _recall(state: DeviceState, event: ReadingsRecorded) -> None:
+    first = version_of(event.boot, event.seq)
+    n = len(event.ts_ms)
+    if event.boot != BOOT_UNSEQUENCED:
+        ranges.add(state.ranges, first, first + n)
+    channels = tuple(event.columns)
+    for i, ts_ms in enumerate(event.ts_ms):
+        version = version_of(event.boot, event.seq_of(i))
+        row = {channel: values[i] for channel, values in event.columns.items()}
+        state.saw((ts_ms, event.boot, event.seq_of(i)), row)
+        state.judged(channels, (ts_ms, version))
 
 
 def columns(values: Values) -> tuple[object, ...]:
@@ -187,6 +286,7 @@ def _from_row(row: Mapping[str, Any]) -> DeviceState:
         device_id=row["device_id"],
         device_no=row["device_no"],
         last=last,
+        newest_ms=last[0] if last else -1,
         values=dict.fromkeys(older) | values,
         keys=dict.fromkeys(values, last or BEGINNING) | older,
         ranges=ranges.from_bytes(bytes(row["ranges"] or b"")),

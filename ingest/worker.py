@@ -1,34 +1,41 @@
-"""The steps of a batch, and what happens when one fails.
+"""The intake: what becomes of messages, in which transaction, and what happens when one fails.
 
-A batch is made from its messages, stored in one transaction, and answered. When the database goes
-away it is made anew once it is back, from what is stored then: had the lost commit succeeded after
-all, its messages are repetitions. Nothing is answered before. A message that nothing but itself
-makes fail is found by halving and kept in quarantine.
+Messages of the fast lane make a sheet, all others go through the steps of careful judgement as a
+batch; each is one transaction and is answered after it. States run ahead of their commit. When a
+commit fails they are forgotten, and its messages are taken anew once the database is back, from
+what is stored then: had the lost commit succeeded after all, they are repetitions. A message that
+nothing but itself makes fail is found by halving and kept in quarantine.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from threading import Event as StopEvent
 from typing import Any, TypeVar
 
 import psycopg
 import structlog
 
+from domain.alerting.watch import to_ms
+from domain.cold_chain.events import ReadingsRecorded
 from domain.shared.clock import Clock
 from ingest import metrics
-from ingest.answers import Answer, answers
+from ingest.answers import Answer, Owed, answers
 from ingest.batch import Batch, Item, Received
+from ingest.client import Packet
 from ingest.decode import decode, topic_of
 from ingest.dedupe import dedupe
 from ingest.directory import Directory
 from ingest.judge import judge
+from ingest.lane import Lanes
 from ingest.quarantine import replays, set_aside
 from ingest.refusals import Refused
-from ingest.rows import queries
-from ingest.state import DeviceStates
-from ingest.write import Partitions, write
+from ingest.rows import envelope_of, queries
+from ingest.sheet import Sheet
+from ingest.state import DeviceState, DeviceStates, to_row
+from ingest.write import SMALL_MAX, Entry, Partitions, write, write_states
 from store.transient import is_transient
 
 # Seconds: how long a start waits for the lock (the server may still be ending a killed ingest),
@@ -36,15 +43,20 @@ from store.transient import is_transient
 LOCK_WAIT_S = 20.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
 CONNECT_TIMEOUT_S = 5
-BATCH_NUMBERS = 64  # taken from the sequence at once
+BATCH_NUMBERS = 1_024  # taken from the sequence at once
+RECALL_EVENTS = 2_000  # read at once
+# Messages of a careful transaction: it may hold the ledger's lock, which people wait for.
+CAREFUL_MAX = 500
 # Seconds after which messages get their turn again while many devices are to be judged anew.
 SETTLE_S = 1.0
+# Seconds that the states of the fast lane may stay unwritten.
+FLUSH_S = 1.0
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 log = structlog.get_logger()
 
-# What a batch goes through before it is written; each step adds to it.
+# What a careful batch goes through before it is written; each step adds to it.
 STEPS: tuple[Callable[[Batch, Connection], None], ...] = (decode, dedupe, judge, set_aside)
 
 
@@ -62,41 +74,128 @@ class Stopped(Exception):
 
 
 class Worker:
-    """Owns the connection that writes, the lock on it, and what is kept in memory."""
+    """Owns the connection that writes, the lock on it, and what is kept in memory.
 
-    def __init__(self, dsn: str, clock: Clock, stop: StopEvent) -> None:
+    All of it is used by one thread at a time: `commit` may run in another one than the rest, which
+    then may `prepare` meanwhile and nothing else.
+    """
+
+    def __init__(self, dsn: str, clock: Clock, stop: StopEvent, *, number: int = 0) -> None:
         self._dsn = dsn
         self._clock = clock
         self._stop = stop
+        self._number_of_worker = number
         self._conn: Connection | None = None
         self._numbers: list[int] = []
-        self._states = DeviceStates()
-        self._partitions = Partitions()
         self._directory = Directory()
+        self._states = DeviceStates()
+        self._lanes = Lanes(self._directory, self._states)
+        self._partitions = Partitions()
+        self._owed = Owed()
+        self._recalled = False
+        self._flushed = 0.0
+        self._ledger_top = 0
         self._all_settled = True
 
     def start(self) -> None:
         """Take the database and learn the registry. AlreadyRunning when another ingest has it."""
-        self._persist(self._begin)
+        self._persist(self._settle)
 
     def close(self) -> None:
-        """Give the connection and its lock back."""
-        if self._conn is not None:
-            self._conn.close()
+        """Write what is unwritten, where the database is there; give connection and lock back."""
+        if self._conn is None:
+            return
+        try:
+            self._flush(self._conn)
+        except psycopg.Error as error:
+            log.warning("states_unwritten", error=str(error).strip())
+        self._conn.close()
+
+    # --- one thing after the other ---
 
     def take(self, received: Sequence[Received]) -> list[Answer]:
-        """Store messages and return what their senders are to be told. Stopped while waiting."""
-        self.settle()
-        return self._persist(lambda conn: self._halving(conn, received))
+        """Store messages of one connection; return what senders are told. Stopped while waiting."""
+        return self._take(received, self._store)
+
+    def take_carefully(self, received: Sequence[Received]) -> list[Answer]:
+        """Do the same for messages that the fast lane has left."""
+        return self._take(received, self._store_batch)
+
+    def _take(
+        self,
+        received: Sequence[Received],
+        store: Callable[[Connection, Sequence[Received]], list[Answer]],
+    ) -> list[Answer]:
+        told: list[Answer] = []
+        for n in range(0, len(received), CAREFUL_MAX):
+            self.settle()
+            part = received[n : n + CAREFUL_MAX]
+            told += self._persist(lambda conn, of=part: self._store_halving(conn, of, store))  # type: ignore[misc]
+        return told
 
     def replay(self) -> list[Answer]:
         """Take again what somebody asked for in quarantine, and return what senders are told."""
         asked = self._persist(replays)
-        return self.take(asked) if asked else []
+        return self.take_carefully(asked) if asked else []
 
     def settle(self) -> None:
         """Read on in the registry; act on probes that moved and rules that changed."""
         self._persist(self._settle)
+
+    def flush(self) -> None:
+        """Write the states of the fast lane."""
+        self._persist(self._flush)
+
+    # --- in two stages ---
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether `prepare` may run: it asks the database nothing."""
+        return self._recalled and bool(self._numbers)
+
+    @property
+    def behind(self) -> bool:
+        """Tell whether the ledger has gained what is not read yet."""
+        return self._ledger_top > self._directory.position
+
+    def prepare(self, packets: Sequence[Packet], connection: int) -> tuple[Entry | None, list[int]]:
+        """Make an entry of the messages of the fast lane; return it and the indexes of all others.
+
+        It must be committed, in order of preparation, or `forget` called.
+        """
+        now = self._clock.now()
+        sheet = Sheet(connection)
+        careful = self._lanes.take(packets, sheet, to_ms(now))
+        if not sheet.rows:
+            return None, careful
+        entry = Entry(self._numbers.pop(), now, sheet)
+        self._add_states(entry, (), due=sheet.rows <= SMALL_MAX)
+        return entry, careful
+
+    def commit(self, entry: Entry) -> None:
+        """Write an entry. psycopg.Error when it is not stored."""
+        if self._conn is None:
+            raise psycopg.OperationalError("the connection was lost")
+        started = time.perf_counter()
+        write(entry, self._conn, self._partitions)
+        self._ledger_top = max(self._ledger_top, entry.ledger_top)
+        if isinstance(entry.content, Sheet):
+            self._owed.add(entry.content)
+        metrics.committed(entry.content, entry.now, time.perf_counter() - started)
+
+    def answer(self, entry: Entry, *, owing: bool = False) -> Answer:
+        """Return the answer to a committed entry of `prepare`; `owing`: the acks can wait."""
+        content = entry.content
+        mids = content.mids if isinstance(content, Sheet) else ()
+        connection = content.connection if isinstance(content, Sheet) else 0
+        return Answer(connection, mids, () if owing else self._owed.pay())
+
+    def forget(self) -> None:
+        """Drop all that ran ahead of a commit that failed."""
+        self._states.forget()
+        self._lanes.forget()
+        self._partitions = Partitions()
+        self._recalled = False
 
     # --- the database comes and goes ---
 
@@ -126,33 +225,51 @@ class Worker:
                 conn.close()
                 raise
             self._conn = conn
+        if not self._recalled:
+            self._recall(self._conn)
+        self._numbers.append(self._number(self._conn))
         return self._conn
 
     def _own(self, conn: Connection) -> None:
         deadline = time.monotonic() + LOCK_WAIT_S
-        while not conn.execute(queries.own).fetchall()[0][0]:
+        while not conn.execute(queries.own, (self._number_of_worker,)).fetchall()[0][0]:
             if time.monotonic() > deadline:
                 raise AlreadyRunning
             if self._stop.wait(RETRY_S_MIN):
                 raise Stopped
 
-    def _forget(self) -> None:
-        self._states.forget()
-        self._partitions = Partitions()
-
     def _disconnect(self) -> None:
-        self._forget()
+        self.forget()
         self._numbers.clear()
         if self._conn is not None:
             self._conn.close()
             self._conn = None
 
-    # --- batches ---
+    def _recall(self, conn: Connection) -> None:
+        """Fold in what the log has after the states that are written."""
+        conn.execute(queries.enter_worker, (self._number_of_worker,))
+        ((settled, after),) = conn.execute(
+            queries.worker_positions, (self._number_of_worker,)
+        ).fetchall()
+        if self._directory.position == 0:
+            self._directory.settled = settled
+        self._refresh(conn)
+        while True:
+            window = (after, ReadingsRecorded.TOPIC, RECALL_EVENTS)
+            found = conn.execute(queries.readings_after, window).fetchall()
+            told = [envelope_of(row).event for row in found]
+            self._states.recall(conn, [e for e in told if isinstance(e, ReadingsRecorded)])
+            if len(found) < RECALL_EVENTS:
+                break
+            after = found[-1][4]
+        self._recalled = True
 
-    def _begin(self, conn: Connection) -> None:
-        """Fold the registry; what it changed while nobody listened is settled now."""
-        ((self._directory.settled,),) = conn.execute(queries.settled_position).fetchall()
-        self._settle(conn)
+    # --- registry and states ---
+
+    def _refresh(self, conn: Connection) -> None:
+        if self._directory.refresh(conn):
+            self._lanes.forget()
+            self._states.forget_screens()
 
     def _settle(self, conn: Connection) -> None:
         """Judge again the devices concerned, each in a transaction of its own.
@@ -160,8 +277,8 @@ class Worker:
         To settle again what is settled changes nothing: the position may follow at the end.
         """
         self._partitions.make_ahead(conn, self._clock.now())
+        self._refresh(conn)
         directory = self._directory
-        directory.refresh(conn)
         if not directory.waiting:
             return
         sent = self._states.load(conn, list(directory.waiting), numbering=False)
@@ -173,7 +290,8 @@ class Worker:
             if directory.waiting and time.monotonic() > until:
                 return
         if self._all_settled:
-            conn.execute(queries.set_settled_position, (directory.position,))
+            position = (directory.position, self._number_of_worker)
+            conn.execute(queries.set_settled_position, position)
 
     def _settle_device(self, conn: Connection, device_id: str) -> None:
         """Settle one device; a fault of its data must not stop all the others.
@@ -181,37 +299,83 @@ class Worker:
         The next start tries it again: until then the position stays behind.
         """
         try:
-            self._store(conn, (), shifted=device_id)
+            self._store_batch(conn, (), shifted=device_id)
         except Exception as error:
             if isinstance(error, psycopg.Error) and is_transient(error):
                 raise
             log.exception("settling_failed", device_id=device_id)
-            self._forget()
+            self.forget()
+            self._recall(conn)
             self._all_settled = False
             del self._directory.waiting[device_id]
 
-    def _halving(
-        self, conn: Connection, received: Sequence[Received], *, forgotten: bool = False
+    def _flush(self, conn: Connection) -> None:
+        now = self._clock.now()
+        states = [self._row(state, now) for state in self._states.flush()]
+        with conn.transaction(), conn.cursor() as cur:
+            write_states(cur, states)
+            cur.execute(queries.nothing_to_recall, (self._number_of_worker,))
+        self._flushed = time.monotonic()
+
+    def _row(self, state: DeviceState, now: datetime) -> tuple[object, ...]:
+        region_code = self._directory.places(state.device_id)[-1].region_code
+        return to_row(state, region_code, now)
+
+    def _add_states(self, entry: Entry, changed: Sequence[DeviceState], *, due: bool) -> None:
+        """Let an entry write the changed states, and all unwritten ones when it is time to."""
+        written = {state.device_id: state for state in changed}
+        if due or time.monotonic() - self._flushed > FLUSH_S:
+            written |= {state.device_id: state for state in self._states.flush()}
+            entry.worker = self._number_of_worker
+            self._flushed = time.monotonic()
+        entry.states = [self._row(state, entry.now) for state in written.values()]
+
+    # --- careful judgement ---
+
+    def _store(self, conn: Connection, received: Sequence[Received]) -> list[Answer]:
+        """Store messages of one connection: a sheet of what can be, the others with care."""
+        packets = [(each.topic.encode(), each.payload, each.mid) for each in received]
+        entry, careful = self.prepare(packets, received[0].connection)
+        told = []
+        if entry is not None:
+            self.commit(entry)
+            told.append(self.answer(entry))
+        if careful:
+            told += self._store_batch(conn, [received[n] for n in careful])
+        return told
+
+    def _store_halving(
+        self,
+        conn: Connection,
+        received: Sequence[Received],
+        store: Callable[[Connection, Sequence[Received]], list[Answer]],
+        *,
+        forgotten: bool = False,
     ) -> list[Answer]:
         """Store the messages; on a fault of the data, each half, down to the one at fault.
 
         forgotten: nothing is remembered, so the fault is no longer one of memory.
         """
         try:
-            return self._store(conn, received)
+            return store(conn, received)
         except Exception as error:  # any fault of one message must not stop all the others
             if isinstance(error, psycopg.Error) and is_transient(error):
                 raise
             fault = error
-        self._forget()
+        self.forget()
+        self._recall(conn)
         if len(received) == 1 and forgotten:
             log.error("message_poisoned", topic=received[0].topic, exc_info=fault)
-            return self._store(conn, received, poison=fault)
+            return self._store_batch(conn, received, poison=fault)
         middle = (len(received) + 1) // 2
         parts = [part for part in (received[:middle], received[middle:]) if part]
-        return [answer for part in parts for answer in self._halving(conn, part, forgotten=True)]
+        return [
+            answer
+            for part in parts
+            for answer in self._store_halving(conn, part, self._store_batch, forgotten=True)
+        ]
 
-    def _store(
+    def _store_batch(
         self,
         conn: Connection,
         received: Sequence[Received],
@@ -220,7 +384,6 @@ class Worker:
         poison: Exception | None = None,
     ) -> list[Answer]:
         batch = Batch(
-            number=self._number(conn),
             now=self._clock.now(),
             items=[Item(message) for message in received],
             directory=self._directory,
@@ -235,12 +398,12 @@ class Worker:
                 item.topic = topic_of(item.received)
                 item.refused = Refused("poison", text=f"{type(poison).__name__}: {poison}")
             set_aside(batch, conn)
-        started = time.perf_counter()
-        write(batch, conn, self._partitions)
-        self._states.keep(batch.states.values())
+        entry = Entry(self._number(conn), batch.now, batch)
+        changed = [state for state in batch.states.values() if state.changed]
+        self._add_states(entry, changed, due=len(received) <= SMALL_MAX)
+        self.commit(entry)
         for device_id in batch.states:
             self._directory.waiting.pop(device_id, None)
-        metrics.committed(batch, time.perf_counter() - started)
         return answers(batch)
 
     def _number(self, conn: Connection) -> int:

@@ -1,13 +1,17 @@
 """Last step but one: everything of a batch in ONE transaction.
 
 Rows first, then the telemetry lock with its events, then the ledger lock with its events (nobody
-takes them in the other order), the batch's row, commit. The locks cover as little as possible.
+takes them in the other order), the batch's row, commit. The locks cover as little as possible. Few
+rows go to the server in one round trip, many by COPY.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -17,12 +21,20 @@ from domain.alerting.watch import to_datetime
 from ingest.batch import Batch, EpisodeRow, Row
 from ingest.quarantine import write_quarantine
 from ingest.rows import queries
-from ingest.state import columns, to_row
+from ingest.sheet import Sheet
+from ingest.state import columns
 from store.mapper import to_row as event_row
-from store.recorder import copy_events, record_batch
+from store.recorder import append_events, copy_binary, copy_event_rows
+from store.recorder import queries as event_queries
 
 # Days for which there is room before their first reading comes.
 AHEAD_DAYS = 7
+# Rows and events up to which one round trip is quicker than COPY.
+SMALL_MAX = 64
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+DAY_MS = 86_400_000
 
 
 class Partitions:
@@ -31,9 +43,10 @@ class Partitions:
     def __init__(self) -> None:
         self._days: set[date] = set()
 
-    def ensure(self, conn: psycopg.Connection[Any], rows: Iterable[Row]) -> None:
-        """Make the partitions that these rows need; in a transaction of its own."""
-        self._make(conn, {to_datetime(row.ts_ms).date() for row in rows})
+    def ensure(self, conn: psycopg.Connection[Any], times_ms: Iterable[int]) -> None:
+        """Make the partitions that these readings need; in a transaction of its own."""
+        days = {ms // DAY_MS for ms in times_ms}
+        self._make(conn, {to_datetime(day * DAY_MS).date() for day in days})
 
     def make_ahead(self, conn: psycopg.Connection[Any], now: datetime) -> None:
         """Make the partitions of the next days while nothing waits for them."""
@@ -45,48 +58,114 @@ class Partitions:
         self._days |= days
 
 
-def write(batch: Batch, conn: psycopg.Connection[Any], partitions: Partitions) -> None:
-    """Store the batch. psycopg.Error when it cannot be: then nothing of it is stored."""
-    partitions.ensure(conn, batch.rows)
-    with conn.transaction(), conn.cursor() as cur:
-        _copy_readings(cur, batch)
-        _write_states(cur, batch)
-        write_quarantine(cur, batch)
-        _write_episodes(cur, batch)
-        notices.write(cur, batch.notices)
-        telemetry_id = _copy_events(cur, "telemetry_events", batch.telemetry.values())
-        ledger_id = _copy_events(cur, "ledger_events", batch.ledger.values())
-        if telemetry_id or ledger_id:
-            record_batch(
-                cur,
-                at=batch.now,
-                batch=batch.number,
-                telemetry_id=telemetry_id,
-                ledger_id=ledger_id,
-            )
+@dataclass(slots=True)
+class Entry:
+    """What one transaction writes: a sheet or a careful batch, and states with it.
+
+    states: rows of `upsert_states`. `worker`: whose states stand for everything stored so far once
+    this is committed; None when some are yet to be written.
+    """
+
+    number: int
+    now: datetime
+    content: Sheet | Batch
+    states: list[tuple[object, ...]] = field(default_factory=list)
+    worker: int | None = None
+    ledger_top: int = 0  # position of the ledger's newest event, told by the commit
 
 
-def _copy_readings(cur: psycopg.Cursor[Any], batch: Batch) -> None:
-    if not batch.rows:
+def write(entry: Entry, conn: psycopg.Connection[Any], partitions: Partitions) -> None:
+    """Store an entry. psycopg.Error when it cannot be: then nothing of it is stored."""
+    small = _is_small(entry.content)
+    partitions.ensure(conn, _times(entry.content))
+    try:
+        with conn.pipeline() if small else nullcontext(), conn.transaction():
+            reached = _write(entry, conn, small=small)
+    except BaseException:
+        # A fault in a pipeline shows after its commit was sent, which then was not done.
+        conn.rollback()
+        raise
+    found = reached.fetchone() if reached is not None else None
+    if found is not None:
+        entry.ledger_top = found[0]
+
+
+def _write(entry: Entry, conn: Connection, *, small: bool) -> Cursor | None:
+    """Write everything; return the cursor that will tell the ledger's newest position."""
+    content, cur = entry.content, conn.cursor()
+    _write_readings(cur, entry, small=small)
+    write_states(cur, entry.states)
+    telemetry, ledger = True, False  # a sheet is never empty
+    if isinstance(content, Batch):
+        write_quarantine(cur, content)
+        _write_episodes(cur, content)
+        notices.write(cur, content.notices)
+        events = [
+            list(map(event_row, found.values())) for found in (content.telemetry, content.ledger)
+        ]
+        append_events(cur, "telemetry_events", events[0], small=small)
+        append_events(cur, "ledger_events", events[1], small=small)
+        telemetry, ledger = bool(events[0]), bool(events[1])
+    elif small:
+        append_events(cur, "telemetry_events", content.stored_events(entry.now), small=True)
+    else:
+        copy_event_rows(cur, "telemetry_events", content.events(entry.now))
+    if not telemetry and not ledger:
+        return None
+    reached = {"batch": entry.number, "at": entry.now, "telemetry": telemetry, "ledger": ledger}
+    cur.execute(event_queries.record_reached, reached)
+    if entry.worker is not None and telemetry:
+        cur.execute(queries.states_are_written, (entry.worker,))
+    top = conn.cursor()
+    top.execute(queries.ledger_position)
+    return top
+
+
+def write_states(cur: Cursor, rows: Sequence[tuple[object, ...]]) -> None:
+    """Write rows of device_state."""
+    if rows:
+        cur.execute(queries.upsert_states, _transposed(rows))
+
+
+def _is_small(content: Sheet | Batch) -> bool:
+    if isinstance(content, Sheet):
+        return content.rows <= SMALL_MAX
+    return max(len(content.rows), len(content.telemetry), len(content.ledger)) <= SMALL_MAX
+
+
+def _times(content: Sheet | Batch) -> Iterable[int]:
+    if isinstance(content, Sheet):
+        return chain.from_iterable(group.ts_ms for group in content.groups.values())
+    return (row.ts_ms for row in content.rows)
+
+
+def _write_readings(cur: Cursor, entry: Entry, *, small: bool) -> None:
+    content = entry.content
+    if isinstance(content, Sheet) and not small:
+        copy_binary(cur, queries.copy_readings_binary, content.readings(entry.number))
         return
-    with cur.copy(queries.copy_readings) as copy:
-        for row in batch.rows:
-            key = (row.state.device_no, to_datetime(row.ts_ms), row.boot, row.seq)
-            copy.write_row((*key, batch.number, row.backfill, *columns(row.values)))
+    if isinstance(content, Sheet):
+        rows = content.reading_rows(entry.number)
+    else:
+        rows = [_reading_row(row, entry.number) for row in content.rows]
+    if small and rows:
+        cur.execute(queries.insert_readings, _transposed(rows))
+    elif rows:
+        with cur.copy(queries.copy_readings) as copy:
+            for row in rows:
+                copy.write_row(row)
 
 
-def _write_states(cur: psycopg.Cursor[Any], batch: Batch) -> None:
-    devices = batch.directory.devices
-    changed = [
-        to_row(state, devices[state.device_id].registered.region_code, batch.now)
-        for state in batch.states.values()
-        if state.changed
-    ]
-    if changed:
-        cur.executemany(queries.upsert_states, changed)
+def _reading_row(row: Row, number: int) -> tuple[object, ...]:
+    key = (row.state.device_no, to_datetime(row.ts_ms), row.boot, row.seq)
+    return (*key, number, row.backfill, *columns(row.values))
 
 
-def _write_episodes(cur: psycopg.Cursor[Any], batch: Batch) -> None:
+def _transposed(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _write_episodes(cur: Cursor, batch: Batch) -> None:
     if batch.episodes:
         cur.executemany(queries.upsert_episode, map(_episode_values, batch.episodes.values()))
 
@@ -113,11 +192,6 @@ def _episode_values(row: EpisodeRow) -> tuple[object, ...]:
 
 def _maybe_datetime(ms: int | None) -> datetime | None:
     return None if ms is None else to_datetime(ms)
-
-
-def _copy_events(cur: psycopg.Cursor[Any], table: str, envelopes: Iterable[Any]) -> int | None:
-    rows = [event_row(envelope) for envelope in envelopes]
-    return copy_events(cur, table, rows) if rows else None
 
 
 def _stretches(days: set[date]) -> list[tuple[date, date]]:

@@ -11,6 +11,15 @@ COPY telemetry_events (originator_id, originator_version, topic, state) FROM STD
 -- name: copy_ledger_events
 COPY ledger_events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)
 
+-- name: insert_telemetry_events
+-- For few rows: COPY costs a round trip of its own.
+INSERT INTO telemetry_events (originator_id, originator_version, topic, state)
+SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[])
+
+-- name: insert_ledger_events
+INSERT INTO ledger_events (originator_id, originator_version, topic, state)
+SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[])
+
 -- name: last_telemetry_events
 SELECT currval('telemetry_events_notification_id_seq')
 
@@ -26,6 +35,20 @@ VALUES (coalesce(%(batch)s, nextval('batch_seq')), %(telemetry_id)s, %(ledger_id
     (SELECT recorded_at FROM batches WHERE telemetry_id IS NOT NULL
      ORDER BY telemetry_id DESC LIMIT 1),
     (SELECT recorded_at FROM batches WHERE ledger_id IS NOT NULL ORDER BY ledger_id DESC LIMIT 1)))
+
+-- name: record_reached
+-- The same for what this transaction itself has appended, without asking how far that was.
+INSERT INTO batches (batch, telemetry_id, ledger_id, recorded_at)
+VALUES (
+    %(batch)s,
+    CASE WHEN %(telemetry)s THEN currval('telemetry_events_notification_id_seq') END,
+    CASE WHEN %(ledger)s THEN currval('ledger_events_notification_id_seq') END,
+    greatest(
+        %(at)s,
+        (SELECT recorded_at FROM batches WHERE telemetry_id IS NOT NULL
+         ORDER BY telemetry_id DESC LIMIT 1),
+        (SELECT recorded_at FROM batches WHERE ledger_id IS NOT NULL
+         ORDER BY ledger_id DESC LIMIT 1)))
 
 -- name: position_at_telemetry_events
 SELECT telemetry_id AS position FROM batches WHERE telemetry_id IS NOT NULL AND recorded_at < %s

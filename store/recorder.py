@@ -7,9 +7,9 @@ table's sequence under that lock: they are visible in order, and contiguous with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from eventsourcing.persistence import StoredEvent
@@ -19,6 +19,10 @@ from store.sql import load_queries
 from store.tables import SQL_FILE
 
 queries = load_queries(SQL_FILE)
+
+# Signature, flags, length of an extension; the end: no more columns.
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TAIL = b"\xff\xff"
 
 Also = Callable[["psycopg.Cursor[Any]"], object]
 
@@ -38,6 +42,33 @@ def copy_events(cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent
     if found is None:
         raise psycopg.DataError("the sequence gave no value")
     return int(next(iter(found.values())) if isinstance(found, dict) else found[0])
+
+
+def append_events(
+    cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent], *, small: bool
+) -> None:
+    """Lock, notify and append rows: few by a statement that fits a pipeline, many by COPY."""
+    if not rows:
+        return
+    if not small:
+        copy_events(cur, table, rows)
+        return
+    cur.execute(getattr(queries, f"lock_{table}"))
+    values = [(row.originator_id, row.originator_version, row.topic, row.state) for row in rows]
+    columns = [list(column) for column in zip(*values, strict=True)]
+    cur.execute(getattr(queries, f"insert_{table}"), columns)
+
+
+def copy_event_rows(cur: psycopg.Cursor[Any], table: str, rows: Sequence[bytes]) -> None:
+    """Lock, notify and COPY rows that are in COPY's binary form already."""
+    cur.execute(getattr(queries, f"lock_{table}"))
+    copy_binary(cur, getattr(queries, f"copy_{table}"), rows)
+
+
+def copy_binary(cur: psycopg.Cursor[Any], statement: LiteralString, rows: Iterable[bytes]) -> None:
+    """COPY rows that are in its binary form: what stands before and after them is added here."""
+    with cur.copy(statement) as copy:
+        copy.write(b"".join((_COPY_HEAD, *rows, _COPY_TAIL)))
 
 
 def record_batch(

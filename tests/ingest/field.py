@@ -184,7 +184,12 @@ def message(topic: str, body: object) -> Received:
 
 def said(answers: Iterable[Answer]) -> list[dict[str, Any]]:
     """Return what the senders are told."""
-    return [json.loads(answer.payload) for answer in answers if answer.topic]
+    return [json.loads(payload) for _, payload in told(answers)]
+
+
+def told(answers: Iterable[Answer]) -> list[tuple[str, bytes]]:
+    """Return what is published to the senders: (topic, payload)."""
+    return [publication for answer in answers for publication in answer.publications]
 
 
 def started(dsn: str, clock: Clock) -> Worker:

@@ -121,8 +121,8 @@ def _rows_read(plan: dict[str, Any]) -> list[float]:
 def test_given_a_topic_with_a_nul_when_taken_then_quarantined_and_answered(
     worker: Worker, database: Database
 ) -> None:
-    sent = Received(f"cc/v1/640202/s\x00x/{GATEWAY}/tele/d", b"{}", 1, 5)
+    sent = Received(f"cc/v1/640202/s\x00x/{GATEWAY}/tele/d", b"{}", 1, b"\0\5")
     (answer,) = worker.take([sent])
-    assert answer.mid == 5
+    assert (answer.connection, answer.mids) == (1, [b"\0\5"])
     kept = database.query("SELECT code, topic FROM quarantine WHERE payload = %s", b"{}")
     assert kept == [("schema", f"cc/v1/640202/s\\0x/{GATEWAY}/tele/d")]

@@ -119,7 +119,7 @@ def test_given_a_stay_told_while_nobody_ran_when_started_then_judged_at_once(
     field.started(database.app_dsn, clock).close()
     assert units(database, device) == [UNIT]
     position = ledger.last_position()
-    database.query("UPDATE settled SET ledger_id = 0")
+    database.query("UPDATE ingest_worker SET settled_ledger_id = 0")
     field.started(database.app_dsn, clock).close()
     assert ledger.last_position() == position, "to settle again changes nothing"
 
