@@ -11,7 +11,9 @@ from projections.projection import Projection
 
 HERE = Path(__file__).parent
 # The machinery beside the read models.
-NOT_MODULES = frozenset({"projection", "discovery", "runner", "rebuild", "follower", "readings"})
+NOT_MODULES = frozenset(
+    {"projection", "discovery", "runner", "rebuild", "follower", "readings", "rollups", "charts"}
+)
 
 
 class NotAProjection(RuntimeError):

@@ -11,7 +11,7 @@ import structlog
 from eventsourcing.persistence import PersistenceError
 from prometheus_client import Gauge
 
-from projections import readings
+from projections import readings, rollups
 from projections import rebuild as rebuilding
 from projections.discovery import discover
 from projections.follower import Follower, queries
@@ -73,6 +73,12 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
                 return
         listening.execute("LISTEN ledger_events")
         runner = Runner(app_dsn)
+        # Roll-ups follow the other log, in passes that may take seconds: a thread of their own.
+        ended = threading.Event()
+        rolling = threading.Thread(
+            target=rollups.follow, kwargs={"app_dsn": app_dsn, "stop": ended}, name="rollups"
+        )
+        rolling.start()
         try:
             while not stop.is_set():
                 runner.follow_once()
@@ -80,6 +86,8 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
                 for _ in listening.notifies(timeout=POLL_SECONDS, stop_after=1):
                     LAG.set(runner.behind())
         finally:
+            ended.set()
+            rolling.join()
             runner.close()
 
 
@@ -95,7 +103,12 @@ def listing(app_dsn: str) -> list[rebuilding.Listed]:
 
 
 def rebuild(app_dsn: str, name: str) -> int:
-    """Rebuild one read model while the product runs; return its position. NotFound otherwise."""
+    """Rebuild one read model, or the `rollups`, while the product runs; return its position.
+
+    NotFound for another name.
+    """
+    if name == rollups.NAME:
+        return rollups.rebuild(app_dsn)
     with Ledger(app_dsn) as ledger, psycopg.connect(app_dsn, autocommit=True) as conn:
         return rebuilding.rebuild(ledger, conn, rebuilding.named(name))
 
