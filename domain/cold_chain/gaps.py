@@ -21,11 +21,12 @@ from domain.shared.ids import stream_id
 
 BOOT_SHIFT = 40
 SEQ_END = 1 << BOOT_SHIFT
-# A gap is asked for when nothing of it has come for so long: most heal by themselves.
+# A gap is asked for when nothing of it came for so long: most heal by themselves.
 QUIET_MS = 30_000
 # Then again after 1, 2, 4 … minutes, so often in vain: after 17 hours it is given up.
 ASKS_MAX = 10
 RETRY_MS = 60_000
+OPEN = "open"
 
 Span = tuple[int, int]  # versions, half-open
 
@@ -45,44 +46,43 @@ class NewGap:
 class GapNotes:
     """What a batch says of gaps.
 
-    `stored`: what fell into holes, by device_no; `lost`: what devices say they have no more.
+    By device_no, `healed`: holes of which nothing is left, or into which something was put that
+    the ranges do not tell; `forgotten`: the version below which the ranges tell of no hole any
+    more. `lost`: what devices say they have no more.
     """
 
     opened: list[NewGap] = field(default_factory=list)
-    stored: list[tuple[int, Span]] = field(default_factory=list)
+    healed: list[tuple[int, Span]] = field(default_factory=list)
+    forgotten: list[tuple[int, int]] = field(default_factory=list)
     lost: list[tuple[str, Span]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """An open gap when it is looked at: `lost` are ranges; `asked` in vain so many times."""
+    """An open gap: how much was missing when it was last looked at, how often asked in vain.
+
+    `lost`: ranges.
+    """
 
     span: Span
+    missing: int
     lost: Sequence[int]
-    progress_ms: int  # when something of it came, or it was opened
     asked: int
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the device for these readings, and look again at `due_ms`."""
+class Step:
+    """What becomes of a gap that was looked at.
 
-    span: Span
+    `state`: open | filled | lost | abandoned. An open one is looked at again at `due_ms`; `ask`
+    the device for this span of it, unless None. What comes after a gap was closed is taken as well.
+    """
+
+    state: str
+    missing: int
+    asked: int
     due_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Something came lately: look again at `due_ms`."""
-
-    due_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Ask no more: lost | abandoned. What comes all the same is taken."""
-
-    outcome: str
+    ask: Span | None = None
 
 
 def gap_stream(device_id: str, first: int) -> UUID:
@@ -90,42 +90,34 @@ def gap_stream(device_id: str, first: int) -> UUID:
     return stream_id("cold_chain.gap", device_id, first)
 
 
-def added(before: Sequence[int], after: Sequence[int]) -> list[Span]:
-    """Return what `after` covers and `before`, a part of it, does not."""
-    # Where both change nothing changes between them.
-    return _spans(sorted({*before} ^ {*after}))
-
-
 def holes(ranges: Sequence[int]) -> list[Span]:
     """Return the holes between two ranges of one boot."""
     return [span for span in _spans(ranges[1:-1]) if _one_boot(*span)]
 
 
-def in_hole(ranges: Sequence[int], version: int) -> bool:
-    """Tell whether a version lies in a hole."""
-    at = bisect_right(ranges, version)
-    return at % 2 == 0 and 0 < at < len(ranges) and _one_boot(ranges[at - 1], ranges[at])
-
-
 def opened(before: Sequence[int], after: Sequence[int]) -> list[Span]:
     """Return the holes of `after` that are no part of a hole of `before`."""
-    return [span for span in holes(after) if not in_hole(before, span[0])]
+    return [span for span in holes(after) if not _in_hole(before, span[0])]
 
 
-def next_step(gap: Gap, stored: Sequence[int], now_ms: int) -> Ask | Wait | Close:
-    """Return what to do about an open gap that is due, given its device's stored ranges.
+def healed(before: Sequence[int], after: Sequence[int]) -> list[Span]:
+    """Return the holes of `before` of which `after` leaves nothing."""
+    return [span for span in holes(before) if _covered(after, span)]
 
-    Ranges that have forgotten a hole say nothing of it: then the whole gap is asked for.
-    """
-    wanted = _outside(_outside([gap.span], _spans(stored)), _spans(gap.lost))
-    if gap.lost and not wanted:
-        return Close("lost")
-    if gap.asked == 0 and now_ms < gap.progress_ms + QUIET_MS:
-        return Wait(gap.progress_ms + QUIET_MS)
+
+def look(gap: Gap, stored: Sequence[int], now_ms: int) -> Step:
+    """Return what to do about an open gap, given what is stored of its device."""
+    holes_left = _outside([gap.span], _spans(stored))
+    wanted = _outside(holes_left, _spans(gap.lost))
+    missing = sum(past - first for first, past in holes_left)
+    if not wanted:
+        return Step("lost" if missing else "filled", missing, gap.asked, now_ms)
+    if missing < gap.missing:
+        return Step(OPEN, missing, 0, now_ms + QUIET_MS)
     if gap.asked >= ASKS_MAX:
-        return Close("abandoned")
-    span = (wanted[0][0], wanted[-1][1]) if wanted else gap.span
-    return Ask(span, now_ms + (RETRY_MS << gap.asked))
+        return Step("abandoned", missing, gap.asked, now_ms)
+    due_ms = now_ms + (RETRY_MS << gap.asked)
+    return Step(OPEN, missing, gap.asked + 1, due_ms, (wanted[0][0], wanted[-1][1]))
 
 
 def was_opened(device_id: str, span: Span, now_ms: int) -> SeqGapOpened:
@@ -152,6 +144,16 @@ def was_closed(device_id: str, span: Span, outcome: str, missing: int, now_ms: i
         missing=missing,
         closed_ms=now_ms,
     )
+
+
+def _in_hole(ranges: Sequence[int], version: int) -> bool:
+    at = bisect_right(ranges, version)
+    return at % 2 == 0 and 0 < at < len(ranges) and _one_boot(ranges[at - 1], ranges[at])
+
+
+def _covered(ranges: Sequence[int], span: Span) -> bool:
+    at = bisect_right(ranges, span[0])
+    return at % 2 == 1 and span[1] <= ranges[at]
 
 
 def _one_boot(first: int, past: int) -> bool:

@@ -2,28 +2,30 @@
 -- of devices.
 
 -- A gap is [first, past) on its device's line of versions (boot * 2^40 + seq); gaps of a device
--- never overlap. `missing` readings of it have not come; `lost` ones the device has no more.
--- `asked`: so often in vain since `progress_at`, when something of it came or it was opened.
+-- never overlap. `missing` readings of it had not come when it was last looked at, `lost` ones the
+-- device has no more. `asked`: how often in vain. `forgotten`: the ranges of the device say nothing
+-- of it any more, only the log does.
 CREATE TABLE gap (
     device_no integer NOT NULL REFERENCES device_no,
     first bigint NOT NULL,
     past bigint NOT NULL,
     missing bigint NOT NULL,
     lost int8multirange NOT NULL DEFAULT '{}',
+    forgotten boolean NOT NULL DEFAULT false,
     gateway_id text NOT NULL,
     region_code text NOT NULL,
     state text NOT NULL DEFAULT 'open',
     version bigint NOT NULL DEFAULT 1,
     opened_at timestamptz NOT NULL,
     closed_at timestamptz,
-    progress_at timestamptz NOT NULL,
     asked integer NOT NULL DEFAULT 0,
     asked_at timestamptz,
     due_at timestamptz NOT NULL,
     PRIMARY KEY (device_no, first)
-) WITH (fillfactor = 70);
+);
 -- Filled ones are by far the most, and nobody works on them.
 CREATE INDEX gap_due_idx ON gap (due_at) WHERE state = 'open';
+CREATE INDEX gap_gateway_idx ON gap (gateway_id) WHERE state = 'open';
 CREATE INDEX gap_missing_idx ON gap (state, device_no) WHERE state <> 'filled';
 CREATE INDEX gap_opened_at_idx ON gap (opened_at, device_no, first);
 

@@ -11,20 +11,9 @@ from hypothesis import strategies as st
 
 from domain.cold_chain import gaps
 from domain.cold_chain.events import SeqGapClosed, SeqGapOpened
-from domain.cold_chain.gaps import (
-    ASKS_MAX,
-    QUIET_MS,
-    RETRY_MS,
-    SEQ_END,
-    Ask,
-    Close,
-    Gap,
-    Wait,
-    next_step,
-)
+from domain.cold_chain.gaps import ASKS_MAX, QUIET_MS, RETRY_MS, SEQ_END, Gap, Span, Step
 
 NOW_MS = 1_772_409_600_000
-LONG_AGO_MS = NOW_MS - QUIET_MS
 SPAN = (10, 20)
 
 
@@ -46,17 +35,18 @@ versions = st.sets(
 
 
 @given(versions, versions)
-def test_given_any_ranges_when_more_is_stored_then_what_was_added_and_which_holes_are_new(
+def test_given_any_ranges_when_more_is_stored_then_which_holes_are_new_and_which_healed(
     stored: set[int], more: set[int]
 ) -> None:
     before, after = flat(stored), flat(stored | more)
-    assert {v for first, past in gaps.added(before, after) for v in range(first, past)} == (
-        more - stored
-    )
-    old = gaps.holes(before)
-    for span in gaps.holes(after):
-        inside = any(first <= span[0] and span[1] <= past for first, past in old)
-        assert (span in gaps.opened(before, after)) is not inside
+    old, now = gaps.holes(before), gaps.holes(after)
+
+    def inside(span: Span, spans: list[Span]) -> bool:
+        return any(first <= span[0] and span[1] <= past for first, past in spans)
+
+    assert gaps.opened(before, after) == [span for span in now if not inside(span, old)]
+    left = [span for span in old if any(inside(part, [span]) for part in now)]
+    assert gaps.healed(before, after) == [span for span in old if span not in left]
 
 
 @given(versions)
@@ -70,11 +60,6 @@ def test_given_any_ranges_when_holes_are_listed_then_missing_versions_between_tw
         if right - left > 1
     ]
     assert gaps.holes(flat(stored)) == expected
-    for first, past in expected:
-        assert gaps.in_hole(flat(stored), first)
-        assert gaps.in_hole(flat(stored), past - 1)
-        assert not gaps.in_hole(flat(stored), first - 1)
-        assert not gaps.in_hole(flat(stored), past)
 
 
 @given(st.permutations([at(boot, seq) for boot in (1, 2) for seq in range(8)]), st.data())
@@ -83,43 +68,40 @@ def test_given_any_order_when_stored_then_open_gaps_are_the_holes(
 ) -> None:
     kept = data.draw(st.sets(st.sampled_from(order)))
     stored: set[int] = set()
-    missing: dict[tuple[int, int], int] = {}
+    told: set[Span] = set()
     for version in (v for v in order if v in kept):
         before, after = flat(stored), flat(stored | {version})
         stored.add(version)
-        for span in gaps.added(before, after):
-            for known in [known for known in missing if known[0] <= span[0] < known[1]]:
-                assert gaps.in_hole(before, span[0])
-                missing[known] -= span[1] - span[0]
-                if not missing[known]:
-                    del missing[known]
-        for span in gaps.opened(before, after):
-            assert span not in missing
-            missing[span] = span[1] - span[0]
+        for hole in gaps.healed(before, after):
+            (known,) = [span for span in told if span[0] <= hole[0] and hole[1] <= span[1]]
+            step = gaps.look(Gap(known, 1, (), 0), after, NOW_MS)
+            if step.state == "filled":
+                told.remove(known)
+        new = gaps.opened(before, after)
+        assert told.isdisjoint(new)
+        told.update(new)
     holes = {v for first, past in gaps.holes(flat(stored)) for v in range(first, past)}
-    open_now = {v for first, past in missing for v in range(first, past)} - stored
-    assert open_now == holes
-    assert sum(missing.values()) == len(holes)
+    assert {v for first, past in told for v in range(first, past)} - stored == holes
+    assert all(holes.intersection(range(*span)) for span in told)
 
 
 @pytest.mark.parametrize(
-    ("stored", "lost", "asked", "progress_ms", "then"),
+    ("stored", "lost", "asked", "then"),
     [
-        ([0, 10, 20, 30], [], 0, LONG_AGO_MS, Ask(SPAN, NOW_MS + RETRY_MS)),
-        ([0, 10, 20, 30], [], 0, LONG_AGO_MS + 1, Wait(NOW_MS + 1)),
-        ([0, 10, 20, 30], [], 3, NOW_MS, Ask(SPAN, NOW_MS + 8 * RETRY_MS)),
-        ([0, 12, 15, 17, 19, 30], [], 0, LONG_AGO_MS, Ask((12, 19), NOW_MS + RETRY_MS)),
-        ([0, 12, 20, 30], [12, 16], 0, LONG_AGO_MS, Ask((16, 20), NOW_MS + RETRY_MS)),
-        ([0, 12, 20, 30], [12, 20], 0, NOW_MS, Close("lost")),
-        ([0, 10, 20, 30], [], ASKS_MAX, LONG_AGO_MS, Close("abandoned")),
-        # The ranges forgot the hole.
-        ([0, 30], [], 0, LONG_AGO_MS, Ask(SPAN, NOW_MS + RETRY_MS)),
+        ([0, 10, 20, 30], [], 0, Step("open", 10, 1, NOW_MS + RETRY_MS, SPAN)),
+        ([0, 10, 20, 30], [], 3, Step("open", 10, 4, NOW_MS + 8 * RETRY_MS, SPAN)),
+        ([0, 12, 20, 30], [], 3, Step("open", 8, 0, NOW_MS + QUIET_MS)),
+        ([0, 10, 20, 30], [2, 16], 0, Step("open", 10, 1, NOW_MS + RETRY_MS, (16, 20))),
+        ([0, 12, 20, 30], [12, 20], 0, Step("lost", 8, 0, NOW_MS)),
+        ([0, 30], [12, 20], 1, Step("filled", 0, 1, NOW_MS)),
+        ([0, 10, 20, 30], [], ASKS_MAX, Step("abandoned", 10, ASKS_MAX, NOW_MS)),
+        ([], [], 0, Step("open", 10, 1, NOW_MS + RETRY_MS, SPAN)),
     ],
 )
 def test_given_an_open_gap_when_looked_at_then_one_step(
-    stored: list[int], lost: list[int], asked: int, progress_ms: int, then: Ask | Wait | Close
+    stored: list[int], lost: list[int], asked: int, then: Step
 ) -> None:
-    assert next_step(Gap(SPAN, lost, progress_ms, asked), stored, NOW_MS) == then
+    assert gaps.look(Gap(SPAN, 10, lost, asked), stored, NOW_MS) == then
 
 
 @given(versions, versions, st.integers(0, ASKS_MAX - 1))
@@ -127,15 +109,14 @@ def test_given_any_gap_when_asked_for_then_nothing_at_its_edges_is_stored_or_los
     stored: set[int], lost: set[int], asked: int
 ) -> None:
     for span in gaps.holes(flat(stored)):
-        gone = [v for v in lost if span[0] <= v < span[1]]
-        step = next_step(Gap(span, flat(set(gone)), LONG_AGO_MS, asked), flat(stored), NOW_MS)
-        if isinstance(step, Close):
-            assert len(gone) == span[1] - span[0]
-        else:
-            assert isinstance(step, Ask)
-            assert not {step.span[0], step.span[1] - 1} & (stored | lost)
-            assert not set(range(span[0], step.span[0])) - lost
-            assert span[1] >= step.span[1]
+        gone = {v for v in lost if span[0] <= v < span[1]}
+        n = span[1] - span[0]
+        step = gaps.look(Gap(span, n, flat(gone), asked), flat(stored), NOW_MS)
+        assert step.missing == n
+        assert (step.state == "lost") is (len(gone) == n)
+        if step.ask is not None:
+            assert not {step.ask[0], step.ask[1] - 1} & (stored | lost)
+            assert gone >= set(range(span[0], step.ask[0]))
 
 
 def test_given_a_gap_when_told_then_in_the_numbers_of_the_device() -> None:
