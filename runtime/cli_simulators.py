@@ -27,7 +27,7 @@ from runtime.process import StartFailed, free_port, log_tail, spawn, stop_child
 from runtime.refusal import Refusal
 from runtime.settings import PREFIX, Settings
 from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
-from runtime.terminal import console, end, program, say, say_where, settings_of
+from runtime.terminal import end, program, say, say_where, settings_of
 
 READY_SECONDS = 180.0
 DEMO_REGION = "640200"  # of the city that the demonstration registers
@@ -113,8 +113,10 @@ def _demo_settings(ctx: typer.Context) -> Settings:
 
 
 def _wait_ready(child: subprocess.Popen[bytes], settings: Settings, log: Path) -> None:
+    from rich.console import Console
+
     deadline = time.monotonic() + READY_SECONDS
-    with console.status(f"正在启动 | starting … {settings.data}"):
+    with Console(highlight=False).status(f"正在启动 | starting … {settings.data}"):
         while not _ready(settings.data, child.pid):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise StartFailed(log_tail(log))

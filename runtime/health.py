@@ -10,7 +10,6 @@ from typing import NamedTuple
 import psycopg
 
 from domain.shared.clock import Clock
-from ingest.mqtt import login_refused
 from runtime.disk import DiskGuard
 from store.sql import load_queries
 
@@ -114,6 +113,8 @@ class Health:
 
     def _broker(self) -> Check:
         """Look whether the broker lets us in, with the account that ingest has."""
+        from ingest.mqtt import login_refused  # loads all of ingest: not where nobody asks
+
         try:
             refusal = login_refused(self._mqtt_url, CONNECT_SECONDS)
         except (OSError, ValueError) as error:  # ValueError: an address that is none

@@ -33,11 +33,12 @@ from runtime.supervisor import (
     stop_on_signals,
 )
 from runtime.terminal import say_where
+from store.migrate import pending
 
 log = structlog.get_logger(__name__)
 
-# In the order of their start; they stop in reverse, so nobody is left asking.
-SERVICES = ("project", "alert", "ingest", "api")
+# In the order of their start: gateways wait least. They stop in reverse: nobody is left asking.
+SERVICES = ("ingest", "project", "alert", "api")
 # A kill at any moment loses nothing, so there is no reason to wait long for an orphan.
 LEFTOVER_STOP_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 READY_ASKED_SECONDS = 1.0
@@ -119,9 +120,18 @@ class Tree:
         servers: list[tuple[str, Part | None]] = [
             ("postgres", self._postgres),
             ("broker", self._broker),
-            ("migrate", Once(self._command("migrate"), lambda: self._environment(owner=True))),
+            ("migrate", self._migrate()),
         ]
         return [(name, part) for name, part in servers if part is not None]
+
+    def _migrate(self) -> Once:
+        """Return the step that makes the tables; nobody waits for it where they are there."""
+
+        def needed() -> bool:
+            owner = self._instance().owner_dsn
+            return not owner or bool(pending(owner))
+
+        return Once(self._command("migrate"), lambda: self._environment(owner=True), needed)
 
     def _services(self) -> list[tuple[str, Part]]:
         return [(name, Service(self._command(name), self._environment)) for name in SERVICES]

@@ -11,20 +11,22 @@ import signal
 import threading
 from enum import StrEnum
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
-from alerts.channels.email import Smtp
 from runtime import folder
 from runtime.clock import open_clock
 from runtime.disk import DiskGuard
 from runtime.health import Health
-from runtime.metrics import DatabaseCollector, GatewayFaults
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn
+
+if TYPE_CHECKING:
+    from alerts.channels.email import Smtp
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +102,7 @@ def run_api(settings: Settings) -> None:
 
     from api.app import create_app
     from api.deps import Deps
+    from runtime.metrics import DatabaseCollector, GatewayFaults
     from store.logs import Ledger, Telemetry
 
     app_dsn, mqtt_url = urls(settings)
@@ -135,6 +138,8 @@ def run_api(settings: Settings) -> None:
 
 def smtp(settings: Settings) -> Smtp | None:
     """Return the mail server, None when there is none. Refusal for an address that is none."""
+    from alerts.channels.email import Smtp
+
     url = dsn(settings.smtp_url)
     if not url:
         return None

@@ -12,9 +12,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from domain.shared.errors import Invalid
 from domain.shared.ids import checked_region
@@ -28,10 +35,10 @@ _SIMULATORS = "SIM_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """One instance's settings. Frozen; `load` is the only place that makes it."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     data: Path = Field(Path(".vaxtrail/data"), description="数据目录 | data folder")
     database_url: SecretStr | None = Field(
@@ -147,18 +154,6 @@ class Settings(BaseSettings):
                 " set mqtt_tls_login to password"
             )
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from `load` alone, which knows about unknown keys and `_FILE`."""
-        return (init_settings,)
 
 
 # What pydantic says of a value, in Chinese; {…} are its own facts.

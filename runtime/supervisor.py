@@ -24,9 +24,12 @@ from runtime.process import StartFailed, spawn, stop_child
 
 log = structlog.get_logger(__name__)
 
-TICK_SECONDS = 0.2
-BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
-STEADY_SECONDS = 60.0  # having run this long, a part's earlier failures are forgotten
+TICK_SECONDS = 0.05
+# The last is short, since what a part waits for (room on the disk, say) may be there at any moment.
+BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 10.0
+STEADY_SECONDS = 5.0  # having run this long, a part starts again at once
+# Between the starts of two services: loading takes a core, and the first shall have one.
+HEAD_START_SECONDS = 1.0
 SERVICE_STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
 
@@ -87,12 +90,22 @@ class Service:
 
 
 class Once(Service):
-    """One of our own commands that runs to its end before the next part starts."""
+    """One of our own commands that runs to its end, before the next part starts where it must."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Callable[[], Mapping[str, str]],
+        waited_for: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`waited_for` is asked at the start: whether those that follow need what it does."""
+        super().__init__(argv, env)
+        self._waited_for = waited_for
 
     @property
     def running(self) -> bool:
-        """Tell whether it has done its work."""
-        return self._process is not None and self._process.poll() == 0
+        """Tell whether it has done its work, or still does what nobody waits for."""
+        return self._process is not None and self._process.poll() in {None, 0}
 
     @property
     def pid(self) -> int | None:
@@ -100,9 +113,10 @@ class Once(Service):
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Run it. StartFailed when it does not succeed."""
+        """Run it. StartFailed when it is waited for and does not succeed."""
+        waited_for = self._waited_for()
         super().start()
-        if self._process is None or self._process.wait() != 0:
+        if waited_for and (self._process is None or self._process.wait() != 0):
             raise StartFailed(f"{self._argv[-1]} failed / 失败")
 
 
@@ -148,8 +162,12 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every part in order. StartFailed when one does not come up."""
+        running = 0
         for watched in self._watched:
+            if running and not watched.needed:
+                time.sleep(HEAD_START_SECONDS)
             self._start(watched)
+            running += not watched.needed
 
     def watch(self, each: Callable[[], None] = lambda: None) -> NoReturn:
         """Restart what ends, for ever; `each` runs at every look."""
@@ -213,17 +231,17 @@ class Supervisor:
 
     def _ended(self, watched: _Watched) -> None:
         watched.up = False
+        seconds = 0.0
         if time.monotonic() - watched.started > STEADY_SECONDS:
-            watched.failures = 0
-        seconds = self._postpone(watched)
+            watched.failures, watched.due = 0, 0.0
+        else:
+            seconds = self._postpone(watched)
         log.error("part_ended", name=watched.name, restart_in_s=seconds)
         self._tell()
 
     def _postpone(self, watched: _Watched) -> float:
-        seconds: float = min(
-            BACKOFF_FIRST_SECONDS * 2.0 ** min(watched.failures, 10), BACKOFF_MAX_SECONDS
-        )
-        watched.failures += 1
+        seconds = min(BACKOFF_FIRST_SECONDS * 2.0**watched.failures, BACKOFF_MAX_SECONDS)
+        watched.failures = min(watched.failures + 1, 10)
         watched.due = time.monotonic() + seconds
         return seconds
 

@@ -9,9 +9,6 @@ from pathlib import Path
 import psycopg
 import typer
 from eventsourcing import persistence
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from domain.shared.clock import Clock
 from domain.shared.errors import DomainError
@@ -20,8 +17,6 @@ from runtime.clock import open_clock
 from runtime.process import StartFailed
 from runtime.refusal import Refusal
 from runtime.settings import Settings, load
-
-console = Console(highlight=False)
 
 
 def settings_of(ctx: typer.Context, part: str = "cli") -> Settings:
@@ -59,12 +54,16 @@ def say_where(data: Path, pgdata: Path) -> None:
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table."""
+    from rich import box  # what draws is loaded when something is drawn
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(str, row))
-    console.print(table)
+    Console(highlight=False).print(table)
 
 
 def program() -> str:

@@ -44,7 +44,7 @@ def migrate(
         applied: dict[str, str] = dict(conn.execute(queries.applied).fetchall())
         for file in files if files is not None else migrations():
             text = file.read_text(encoding="utf-8")
-            digest = hashlib.sha256(text.encode()).hexdigest()
+            digest = _digest(text)
             known = applied.get(file.name)
             if known is None:
                 conn.execute(text.encode())
@@ -61,14 +61,18 @@ def migrate(
 
 
 def pending(dsn: str) -> list[str]:
-    """Return the migrations a database still lacks; all of them when it is empty."""
-    names = [file.name for file in migrations()]
+    """Return the migrations a database lacks or has in another form; all when it is empty."""
+    digests = {file.name: _digest(file.read_text(encoding="utf-8")) for file in migrations()}
     with psycopg.connect(dsn) as conn:
         found = conn.execute("SELECT to_regclass('schema_migration')").fetchone()
         if found is None or found[0] is None:
-            return names
+            return list(digests)
         applied: dict[str, str] = dict(conn.execute(queries.applied).fetchall())
-    return [name for name in names if name not in applied]
+    return [name for name, digest in digests.items() if applied.get(name) != digest]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema_digest(owner_dsn: str) -> str:
