@@ -162,10 +162,10 @@ def compiled(profile: PayloadProfile) -> Compiled:
     for name, expression in expressions(profile).items():
         try:
             trees[name] = jmespath.compile(expression).parsed
-            visitor.TreeInterpreter().visit(trees[name], {})  # finds functions that are none
+            _Search().visit(trees[name], {})  # finds functions that are none
         except exceptions.JMESPathTypeError:
             continue  # of the empty message it was tried on
-        except _FAULTS as error:
+        except (*_FAULTS, _Exhausted) as error:
             reason = _reason(error)
             raise Invalid("bad_expression", field=name, value=expression, reason=reason) from error
     return Compiled(profile, trees)

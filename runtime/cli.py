@@ -18,6 +18,7 @@ from runtime import (
     cli_database,
     cli_gateway,
     cli_keys,
+    cli_profile,
     cli_quarantine,
     cli_simulators,
     doctor,
@@ -48,6 +49,7 @@ for module in (
     cli_database,
     cli_gateway,
     cli_keys,
+    cli_profile,
     cli_quarantine,
     cli_simulators,
 ):

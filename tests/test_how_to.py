@@ -18,6 +18,7 @@ from runtime.seed import seed
 from store.envelope import Meta
 from store.logs import Ledger
 from tests.conftest import START, Database
+from tests.runtime.instance import run
 
 FOLDER = Path(__file__).parents[1] / "docs" / "how-to"
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
@@ -76,3 +77,14 @@ def test_given_the_example_files_when_imported_in_order_then_every_line_goes_in(
         report = import_file(kind, file, ledger, meta)
         assert report.errors == []
         assert report.created == text.strip().count("\n")
+
+
+@pytest.mark.parametrize("name", ["several-probes", "fahrenheit", "numbered"])
+def test_given_an_example_profile_when_tried_on_its_sample_then_as_the_page_shows(
+    name: str, tmp_path: Path
+) -> None:
+    files = [str(FOLDER / "profiles" / f"{name}.{kind}") for kind in ("toml", "json")]
+    done = run(tmp_path, "profile", "try", *files)
+    (shown,) = blocks("vendor-profiles.md", f"text {name}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == shown.split()
