@@ -159,7 +159,7 @@ def state_of(ledger: Ledger, stream: UUID, evolve: Callable[[S | None, Any], S |
     return versioned(ledger, stream, evolve)[0]
 
 
-def shown(state: Event, version: int, **more: object) -> Response:
+def shown(state: Event, version: int, /, **more: object) -> Response:
     """Answer a thing whose state has the shape of an event, and `more`; its version is the ETag."""
     headers = {"ETag": f'"{version}"'}
     return json_answer({**asdict(state), **more, "version": version}, headers=headers)  # type: ignore[call-overload]  # every event is a dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,13 +17,23 @@ if TYPE_CHECKING:
     from store.logs import Ledger, Telemetry
 
 
+# Channels and times (UTC ms) of the readings in a message of a device; None: it cannot be read.
+Sample = tuple[Collection[str], Sequence[int]]
+ReadSample = Callable[[str, bytes, int], Sample | None]
+
+
+def _unread(_device_id: str, _payload: bytes, _now_ms: int) -> Sample | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
     """The parts of a running instance.
 
     `pool` serves reads (autocommit, 4 to 8 connections, application role). `readiness` names the
     parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
-    instance's figures on `/metrics`.
+    instance's figures on `/metrics`. `read_sample` opens a message of readings, given its device
+    and the time now (UTC ms).
     """
 
     ledger: Ledger
@@ -32,6 +42,7 @@ class Deps:
     clock: Clock
     readiness: Callable[[], Mapping[str, str]]
     collectors: Sequence[Collector] = ()
+    read_sample: ReadSample = _unread
 
 
 async def deps_of(request: Request) -> Deps:

@@ -16,5 +16,10 @@ WHERE id = %s
 UPDATE quarantine SET state = 'replay', actor_id = %(actor_id)s
 WHERE id = %(id)s AND state IN ('open', 'set_aside')
 
+-- name: replay_unknown
+-- The same for all messages of a device that was unknown.
+UPDATE quarantine SET state = 'replay', actor_id = %(actor_id)s
+WHERE topic = ANY(%(topics)s) AND code = 'unknown_device' AND state = 'open'
+
 -- name: set_aside
 UPDATE quarantine SET state = 'set_aside', actor_id = %s, resolved_at = %s WHERE id = %s

@@ -1,4 +1,4 @@
-"""Equipment as people list it, its newest values, and the readings of a probe for a chart.
+"""Equipment as people list it, and its newest values.
 
 Lists take the prefix of a region code (empty: everywhere) and go by id: `after` is the last id of
 the page before. `version` is that of the stream, what `If-Match` names.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg.rows import class_row
 
@@ -41,9 +38,6 @@ from store.sql import load_queries
 queries = load_queries(Path(__file__).parent / "sql" / "cold_chain.sql")
 
 T = TypeVar("T")
-_EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH_2000_MS = 946_684_800_000
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +165,22 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
-    """Readings of one channel: UTC milliseconds and values, None where the probe was unplugged.
+class Unknown:
+    """A device, or with an empty `device_id` a gateway, that spoke without being registered.
 
-    `rows` were found; when they were more than asked for, they are `decimated` to the least and
-    the greatest value of each of equal spans of time.
+    Whether the site of its topic, and the gateway there, are registered; how many different
+    messages of it are kept.
     """
 
-    t: list[int]
-    v: list[float | None]
-    rows: int
-    decimated: bool
+    region_code: str
+    site_id: str
+    gateway_id: str
+    device_id: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    messages: int
+    site_known: bool
+    gateway_known: bool
 
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
@@ -341,6 +340,26 @@ def conflicts(
     return _page(conn, Conflict, queries.conflicts, region=region, after=after, limit=limit)
 
 
+def unknown(
+    conn: psycopg.Connection[Any],
+    *,
+    region: str = "",
+    after: tuple[str, str, str, str] = ("", "", "", ""),
+    limit: int,
+) -> list[Unknown]:
+    """Return up to `limit` who spoke unregistered, by region, site, gateway, device after a key."""
+    key = dict(zip(("region_code", "site_id", "gateway_id", "device_id"), after, strict=True))
+    return _page(conn, Unknown, queries.unknown, region=region, **key, limit=limit)
+
+
+def unknown_samples(
+    conn: psycopg.Connection[Any], topics: Sequence[str], samples: int
+) -> list[tuple[str, bytes]]:
+    """Return (topic, payload) of the newest `samples` unregistered messages of each topic."""
+    wanted = {"topics": list(topics), "samples": samples}
+    return conn.execute(queries.unknown_samples, wanted).fetchall()
+
+
 def latest(
     conn: psycopg.Connection[Any],
     *,
@@ -352,62 +371,6 @@ def latest(
     """Return the newest values of up to `limit` devices of a region, or of one of its sites."""
     wanted = {"region": region, "site_id": site_id, "after": after, "limit": limit}
     return _page(conn, Latest, queries.latest, **wanted)
-
-
-def readings(
-    conn: psycopg.Connection[Any],
-    *,
-    device_id: str,
-    channel: str,
-    t0: datetime,
-    t1: datetime,
-    points: int,
-    telemetry: int | None = None,
-) -> Readings:
-    """Return the readings of a channel in [t0, t1), at most `points` (at least 2) of them.
-
-    As the telemetry log stood at that position (None: now).
-    """
-    wanted = {
-        "device_id": device_id,
-        "channel": channel,
-        "t0": t0,
-        "t1": t1,
-        "telemetry": telemetry,
-    }
-    row: Any = conn.execute(queries.readings, wanted, binary=True).fetchone()
-    ts = np.frombuffer(row[0], ">i8").astype(np.int64)
-    values = np.frombuffer(row[1], ">f8").astype(np.float64)
-    begin, end = ((t - _EPOCH_2000) // _MICROSECOND for t in (t0, t1))
-    kept = decimate(ts, values, begin, end, points)
-    return Readings(
-        t=(ts[kept] // 1_000 + _EPOCH_2000_MS).tolist(),
-        v=[None if np.isnan(value) else value for value in values[kept].tolist()],
-        rows=int(ts.size),
-        decimated=kept.size < ts.size,
-    )
-
-
-def decimate(
-    ts: npt.NDArray[np.int64], values: npt.NDArray[np.float64], begin: int, end: int, points: int
-) -> npt.NDArray[np.int64]:
-    """Return the indices of at most `points` rows that keep every peak.
-
-    `ts` ascending in [begin, end). All of them when they fit; else the least and the greatest of
-    each of `points` // 2 equal spans, and one row without value where a span has no other.
-    """
-    if ts.size <= points:
-        return np.arange(ts.size)
-    spans = points // 2
-    edges = np.searchsorted(ts, np.linspace(begin, end, spans + 1)[1:-1]).tolist()
-    kept: list[int] = []
-    for first, last in pairwise([0, *edges, ts.size]):
-        part = values[first:last]
-        if np.isnan(part).all():
-            kept += [first] if part.size else []
-        else:
-            kept += sorted({first + int(np.nanargmin(part)), first + int(np.nanargmax(part))})
-    return np.array(kept, dtype=np.int64)
 
 
 def _page(conn: psycopg.Connection[Any], kind: type[T], query: Any, **wanted: object) -> list[T]:

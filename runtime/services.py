@@ -103,6 +103,7 @@ def run_api(settings: Settings) -> None:
     from api.app import create_app
     from api.deps import Deps
     from runtime.metrics import DatabaseCollector, GatewayFaults
+    from ingest.samples import read_sample
     from store.logs import Ledger, Telemetry
 
     app_dsn, mqtt_url = urls(settings)
@@ -125,6 +126,7 @@ def run_api(settings: Settings) -> None:
             clock=clock,
             readiness=Health(app_dsn, mqtt_url, disk, clock).problems,
             collectors=(DatabaseCollector(pool, disk), GatewayFaults(settings.data)),
+            read_sample=read_sample,
         )
         uvicorn.run(
             create_app(deps),

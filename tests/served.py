@@ -20,6 +20,7 @@ from api.deps import Deps
 from domain.accounts import model as accounts
 from domain.shared.decide import decide
 from domain.shared.roles import Role
+from ingest.samples import read_sample
 from projections import runner
 from store.commands import Command, execute
 from store.envelope import Meta
@@ -93,7 +94,7 @@ def api(database: Database, ledger: Ledger, telemetry: Telemetry) -> Iterator[Ap
     with ConnectionPool(
         database.app_dsn, min_size=4, max_size=8, kwargs={"autocommit": True}
     ) as pool:
-        deps = Deps(ledger, telemetry, pool, clock, dict)
+        deps = Deps(ledger, telemetry, pool, clock, dict, read_sample=read_sample)
         app = create_app(deps)
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
         server = uvicorn.Server(config)

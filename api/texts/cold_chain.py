@@ -57,6 +57,14 @@ TEXTS = {
         "记录仪 {device_id} 的通道 {channel} 当时不在任何设备中",
         "Channel {channel} of device {device_id} stood in no unit then",
     ),
+    "no_suggestion": (
+        "消息里看不出字段 {field}，请填写",
+        "Its messages do not tell field {field}; name it",
+    ),
+    "nothing_waits": (
+        "隔离区没有来自 {id} 的消息",
+        "No message of {id} is in quarantine",
+    ),
     "in_future": (
         "字段 {field} 的时间不得晚于现在",
         "The time in field {field} lies in the future",

@@ -192,6 +192,36 @@ WHERE t.topic = 'cold_chain.ReadingConflict' AND t.notification_id > %(after)s
   AND d.region_code LIKE %(region)s || '%%'
 ORDER BY t.notification_id LIMIT %(limit)s
 
+-- name: unknown
+-- Who spoke from which place without being registered, from the messages in quarantine; without a
+-- device: the gateway itself. A page by place and device.
+SELECT w.*, n.id IS NOT NULL AS site_known, g.gateway_id IS NOT NULL AS gateway_known
+FROM (SELECT split_part(topic, '/', 3) COLLATE "C" AS region_code,
+             split_part(topic, '/', 4) COLLATE "C" AS site_id,
+             split_part(topic, '/', 5) COLLATE "C" AS gateway_id,
+             split_part(topic, '/', 7) COLLATE "C" AS device_id,
+             min(received_at) AS first_seen_at, max(received_at) AS last_seen_at,
+             count(*) AS messages
+      FROM public.quarantine
+      WHERE code = 'unknown_device' AND state = 'open'
+        AND topic LIKE 'cc/v1/' || %(region)s || '%%'
+      GROUP BY 1, 2, 3, 4) w
+LEFT JOIN rm_shared_org_tree.node n
+    ON n.kind = 'site' AND n.id = w.site_id AND n.region_code = w.region_code
+LEFT JOIN rm_cold_chain.gateway g ON g.gateway_id = w.gateway_id AND g.site_id = w.site_id
+WHERE (w.region_code, w.site_id, w.gateway_id, w.device_id)
+      > (%(region_code)s, %(site_id)s, %(gateway_id)s, %(device_id)s)
+ORDER BY w.region_code, w.site_id, w.gateway_id, w.device_id LIMIT %(limit)s
+
+-- name: unknown_samples
+-- The newest messages on each of these topics, newest first.
+SELECT q.topic, q.payload
+FROM (SELECT id, row_number() OVER (PARTITION BY topic ORDER BY received_at DESC, id) AS nth
+      FROM public.quarantine
+      WHERE code = 'unknown_device' AND state = 'open' AND topic = ANY(%(topics)s)) newest
+JOIN public.quarantine q USING (id)
+WHERE newest.nth <= %(samples)s ORDER BY q.received_at DESC, q.id
+
 -- name: latest
 -- The newest values of the devices of a region; those that never spoke have no time.
 SELECT d.device_id, d.gateway_id, d.site_id, d.region_code, d.interval_s, d.channels, s.ts,
@@ -206,20 +236,3 @@ LEFT JOIN public.device_state s USING (device_no)
 WHERE d.region_code LIKE %(region)s || '%%' AND %(site_id)s IN ('', d.site_id)
   AND d.device_id > %(after)s
 ORDER BY d.device_id LIMIT %(limit)s
-
--- name: readings
--- One channel of a device in [t0, t1) as two columns of big-endian 64-bit values: microseconds
--- since 2000-01-01 UTC, and values, NaN where the probe was unplugged. Times without this channel
--- in the message are NaN too.
-SELECT coalesce(string_agg(timestamptz_send(ts), ''::bytea ORDER BY ts, boot, seq), ''),
-       coalesce(string_agg(float8send(coalesce(
-           CASE %(channel)s
-               WHEN 't1' THEN t1 WHEN 't2' THEN t2 WHEN 't3' THEN t3 WHEN 't4' THEN t4
-               WHEN 'rh' THEN rh WHEN 'bat' THEN bat
-               WHEN 'door' THEN door::integer WHEN 'mains' THEN mains::integer
-               ELSE (extra ->> %(channel)s)::float8
-           END, 'NaN')), ''::bytea ORDER BY ts, boot, seq), '')
-FROM public.reading r JOIN public.device_no n USING (device_no)
-WHERE n.device_id = %(device_id)s AND ts >= %(t0)s AND ts < %(t1)s
-  AND (%(telemetry)s::bigint IS NULL OR EXISTS (
-      SELECT FROM public.batches b WHERE b.batch = r.batch AND b.telemetry_id <= %(telemetry)s))
