@@ -81,7 +81,7 @@ def note_report(notes: GapNotes, replies: list[Reply], device_id: str, report: R
             reply = msgspec.json.decode(report.payload, type=_Reply)
             text = reply.text.replace("\x00", "")[:TEXT_LENGTH_MAX]
             replies.append(Reply(str(reply.cmd_id), device_id, reply.state, text))
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise Refused("bad_field", text=error) from error
 
 
