@@ -1,0 +1,498 @@
+"""Vendors' messages: read by their profiles, held against the registry, bounded."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.cold_chain.events import (
+    BOOT_UNSEQUENCED,
+    DeviceRegistered,
+    GatewayRegistered,
+    PayloadProfilePublished,
+    PayloadProfileWithdrawn,
+)
+from domain.cold_chain.model import Device
+from domain.shared.errors import Invalid
+from ingest import vendors
+from ingest.batch import Batch, Item, Received
+from ingest.directory import Directory
+from ingest.profiles import Compiled, Decoded, Found, Profiles, decode, filters, load
+from ingest.refusals import Refused
+from ingest.state import DeviceStates
+from ingest.wire import TS_MS_MIN
+
+NOW = datetime(2026, 3, 3, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+TS_MS = 1_772_409_600_000  # 2026-03-02T00:00:00Z
+EXAMPLES = Path(__file__).parents[2] / "docs" / "how-to" / "profiles"
+
+HEAD = """
+profile_id = "acme"
+name = "Acme"
+topic = "acme/{gateway}/{device}/up"
+"""
+TIME = """
+[time]
+value = "message.ts"
+form = "ms"
+"""
+T1 = """
+[channels.t1]
+value = "message.t"
+unit = "Cel"
+"""
+MANY = """
+profile_id = "hub"
+name = "Hub"
+topic = "hub/{gateway}/post"
+devices = "message.d"
+readings = "device.r"
+device = "device.sn"
+sequence = "reading.n"
+[time]
+value = "reading.ts"
+form = "ms"
+[channels.t1]
+value = "reading.t"
+unit = "Cel"
+"""
+
+
+def profile(text: str) -> Compiled:
+    return load(text.encode())
+
+
+def read(text: str, message: object, **names: str) -> Decoded:
+    """Return what a message tells by a profile, on a topic of gateway G and device D."""
+    found = Found(profile(text), {"gateway": "G", "device": "D", **names})
+    return decode(found, json.dumps(message).encode(), NOW_MS)
+
+
+def value(text: str, message: object) -> float | None:
+    """Return the only value that a message tells."""
+    (told,) = read(text, message).messages
+    ((only,),) = told.columns.values()
+    return only
+
+
+def fault(text: str, message: object, **names: str) -> str:
+    """Return why the only device of a message is refused."""
+    decoded = read(text, message, **names)
+    assert decoded.messages == ()
+    (refused,) = decoded.refused.values()
+    return str(refused.args[0])
+
+
+def test_given_a_flat_message_when_read_then_identified_by_its_time() -> None:
+    (told,) = read(HEAD + TIME + T1, {"ts": TS_MS, "t": 5.3}).messages
+    assert (told.device_id, told.boot) == ("D", BOOT_UNSEQUENCED)
+    assert list(told.ts_ms) == [TS_MS]
+    assert list(told.seqs) == [TS_MS - TS_MS_MIN]
+    assert told.columns == {"t1": [5.3]}
+
+
+def test_given_nested_lists_when_read_then_one_message_a_device_in_order() -> None:
+    rows = [{"n": n, "ts": TS_MS + n, "t": n} for n in (3, 1, 2)]
+    sent = {"d": [{"sn": "b", "r": rows}, {"sn": "a", "r": rows[:1]}, {"sn": "c", "r": []}]}
+    first, second = read(MANY, sent).messages
+    assert (first.device_id, list(first.seqs), first.boot) == ("b", [1, 2, 3], 0)
+    assert first.columns == {"t1": [1.0, 2.0, 3.0]}
+    assert (second.device_id, list(second.seqs)) == ("a", [3])
+
+
+def test_given_a_list_of_readings_of_several_devices_when_read_then_gathered_by_device() -> None:
+    text = MANY.replace('readings = "device.r"\n', "").replace("reading.", "device.")
+    sent = [{"sn": sn, "n": n, "ts": TS_MS + n, "t": 4} for n, sn in enumerate("abab")]
+    assert [(m.device_id, list(m.seqs)) for m in read(text, {"d": sent}).messages] == [
+        ("a", [0, 2]),
+        ("b", [1, 3]),
+    ]
+
+
+def test_given_gzip_when_read_then_unpacked() -> None:
+    found = Found(profile(HEAD + TIME + T1), {"gateway": "G", "device": "D"})
+    packed = gzip.compress(json.dumps({"ts": TS_MS, "t": 5}).encode())
+    assert decode(found, packed, NOW_MS).messages
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ('"ms"', TS_MS),
+        ('"ms"', str(TS_MS)),
+        ('"s"', TS_MS // 1000),
+        ('"s"', TS_MS / 1000),
+        ('"rfc3339"', "2026-03-02T08:00:00+08:00"),
+        ('"%Y-%m-%d %H:%M:%S"\noffset = "+08:00"', "2026-03-02 08:00:00"),
+        ('"%Y%m%d%H%M%S"\noffset = "-01:30"', "20260301223000"),
+    ],
+)
+def test_given_a_time_in_its_form_when_read_then_utc_milliseconds(form: str, told: object) -> None:
+    text = HEAD + TIME.replace('"ms"', form) + T1
+    (message,) = read(text, {"ts": told, "t": 5}).messages
+    assert list(message.ts_ms) == [TS_MS]
+
+
+@pytest.mark.parametrize(
+    ("form", "told", "reason"),
+    [
+        ('"ms"', "yesterday", "profile_time"),
+        ('"ms"', True, "profile_time"),
+        ('"ms"', None, "profile_time"),
+        ('"ms"', "nan", "profile_time"),
+        ('"ms"', 10**400, "profile_time"),
+        ('"s"', [], "profile_time"),
+        ('"rfc3339"', "2026-03-02T08:00:00", "profile_time"),
+        ('"rfc3339"', 5, "profile_time"),
+        ('"%Y-%m-%d %H:%M:%S"\noffset = "+08:00"', "2026-03-02", "profile_time"),
+        ('"ms"', TS_MS // 1000, "clock"),
+        ('"s"', TS_MS, "clock"),
+        ('"ms"', NOW_MS + 301_000, "clock"),
+    ],
+)
+def test_given_a_time_that_is_none_when_read_then_refused(
+    form: str, told: object, reason: str
+) -> None:
+    assert fault(HEAD + TIME.replace('"ms"', form) + T1, {"ts": told, "t": 5}) == reason
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "ours"),
+    [
+        ('unit = "Cel"', "5.3", 5.3),
+        ('unit = "Cel"\ndivisor = 10', 53, 5.3),
+        ('unit = "degF"', 46.4, 8.0),
+        ('unit = "K"', 275.15, 2.0),
+        ('unit = "Cel"\nsentinels = [-999, "--"]', -999, None),
+        ('unit = "Cel"\nsentinels = [-999, "--"]', "-999.0", None),
+        ('unit = "Cel"\nsentinels = [-999, "--"]', "--", None),
+        ('unit = "Cel"', 327.67, None),  # what probes say for nothing connected, as everywhere
+        ('unit = "Cel"', None, None),
+        ('unit = "Cel"\nvalid = "message.ok"', 5, 5.0),
+        ('unit = "Cel"\nvalid = "!(message.ok)"', 5, None),
+    ],
+)
+def test_given_a_value_when_read_then_in_our_unit_or_unplugged(
+    more: str, told: object, ours: float | None
+) -> None:
+    text = HEAD + TIME + T1.replace('unit = "Cel"', more)
+    assert value(text, {"ts": TS_MS, "t": told, "ok": True}) == ours
+
+
+def test_given_truth_when_read_then_a_number_where_the_channel_has_no_unit() -> None:
+    door = "[channels.door]\nvalue = \"message.t == 'open'\"\n"
+    assert value(HEAD + TIME + door, {"ts": TS_MS, "t": "open"}) == 1.0
+    assert fault(HEAD + TIME + T1, {"ts": TS_MS, "t": True}) == "profile_number"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "reason"),
+    [
+        (HEAD + TIME + T1, {"ts": TS_MS, "t": "warm"}, "profile_number"),
+        (HEAD + TIME + T1, {"ts": TS_MS, "t": {}}, "profile_number"),
+        (HEAD + TIME + T1, {"ts": TS_MS, "t": 10**400}, "profile_number"),
+        (HEAD + TIME + T1, {"ts": TS_MS, "t": 201}, "bad_value"),
+        (HEAD + TIME + T1, {"ts": TS_MS, "temp": 5}, "profile_nothing"),
+        (HEAD + TIME + T1 + 'valid = "message.ok"', {"ts": TS_MS, "t": 5}, "profile_valid"),
+        (HEAD + 'sequence = "message.n"' + TIME + T1, {"ts": TS_MS, "t": 5}, "profile_whole"),
+        (
+            HEAD + 'sequence = "message.n"' + TIME + T1,
+            {"ts": TS_MS, "t": 5, "n": 2**40},
+            "profile_whole",
+        ),
+        (
+            HEAD + 'sequence = "message.n"' + TIME + T1,
+            {"ts": TS_MS, "t": 5, "n": 1.5},
+            "profile_whole",
+        ),
+        (
+            HEAD + 'sequence = "message.n"\nboot = "message.b"' + TIME + T1,
+            {"ts": TS_MS, "t": 5, "n": 1, "b": -1},
+            "profile_whole",
+        ),
+        (HEAD + 'device = "message.sn"' + TIME + T1, {"ts": TS_MS, "t": 5}, "profile_device"),
+        (
+            HEAD + 'device = "message.sn"' + TIME + T1,
+            {"ts": TS_MS, "t": 5, "sn": True},
+            "profile_device",
+        ),
+        (
+            HEAD + 'device = "message.sn"' + TIME + T1,
+            {"ts": TS_MS, "t": 5, "sn": "x" * 65},
+            "profile_device",
+        ),
+        (
+            HEAD + TIME + T1.replace("message.t", "sum(message.t)"),
+            {"ts": TS_MS, "t": 5},
+            "profile_fault",
+        ),
+        (
+            HEAD + TIME + T1.replace("message.t", "[message.t < message.u][0]"),
+            {"ts": TS_MS, "t": 5, "u": "x"},
+            "profile_fault",
+        ),
+    ],
+)
+def test_given_a_message_that_does_not_fit_when_read_then_its_device_is_refused(
+    text: str, message: object, reason: str
+) -> None:
+    assert fault(text, message) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "payload", "reason"),
+    [
+        (MANY, b'{"d": 5}', "profile_list"),
+        (MANY, b'{"d": [{"sn": 1}]}', "profile_list"),
+        (MANY, b"{", "bad_json"),
+        (MANY, b"\xff", "bad_json"),
+        (MANY, b"[" * 30_000 + b"]" * 30_000, "bad_json"),
+        (MANY, b" " * 65_537, "too_large"),
+        (MANY, b'{"d": [{"r": [%s]}]}' % b",".join([b"0"] * 501), "too_many"),
+    ],
+)
+def test_given_a_message_that_cannot_be_read_when_read_then_refused_whole(
+    text: str, payload: bytes, reason: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        decode(Found(profile(text), {}), payload, NOW_MS)
+    assert caught.value.args[0] == reason
+
+
+def test_given_a_fault_when_told_then_with_profile_place_and_expression_in_both_languages() -> None:
+    sent = {"d": [{"sn": 7, "r": [{"n": 1, "ts": TS_MS, "t": 5}, {"n": 2, "ts": TS_MS, "t": "?"}]}]}
+    refused = read(MANY, sent).refused["7"]
+    for text in (refused.zh, refused.en):
+        for part in ("hub", "channels.t1.value devices[0] readings[1]", "reading.t", '"?"'):
+            assert part in text
+
+
+def test_given_a_fault_of_one_device_when_read_then_the_others_are_told() -> None:
+    rows = [{"n": 1, "ts": TS_MS, "t": 5}]
+    sent = {"d": [{"sn": "a", "r": rows}, {"sn": "b", "r": [*rows, {}]}, {"r": rows}]}
+    decoded = read(MANY, sent)
+    assert [message.device_id for message in decoded.messages] == ["a"]
+    assert {name: why.args[0] for name, why in decoded.refused.items()} == {
+        "b": "profile_whole",
+        "": "profile_device",
+    }
+
+
+def test_given_an_empty_list_when_read_then_nothing_is_told_and_nothing_is_wrong() -> None:
+    text = MANY.replace('"message.d"', "\"message.d[?type=='th']\"")
+    assert read(text, {"d": [{"type": "beat"}]}) == Decoded((), {})
+
+
+def test_given_channels_told_at_times_when_read_then_left_out_where_no_reading_has_them() -> None:
+    text = MANY + '[channels.rh]\nvalue = "reading.h[0]"\nunit = "%"\n'
+    text += '[channels.bat]\nvalue = "reading.b"\nunit = "%"\n'
+    rows = [{"n": 1, "ts": TS_MS, "t": 5, "h": []}, {"n": 2, "ts": TS_MS + 1, "t": 5, "h": [61]}]
+    (told,) = read(text, {"d": [{"sn": "a", "r": rows}]}).messages
+    assert told.columns == {"t1": [5.0, 5.0], "rh": [None, 61.0]}
+
+
+def test_given_a_vendors_id_when_read_then_a_name_of_ours() -> None:
+    (told,) = read(HEAD + TIME + T1, {"ts": TS_MS, "t": 5}, device="86:AB.1").messages
+    assert told.device_id == "86-AB-1"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "sum(message.big)",
+        "message.big[?@ > `5`] | [0]",
+        "join('', map(&to_string(message.big), message.big))",
+        " | ".join(["message.r", *["[@, @][]"] * 30, "[0]"]),
+    ],
+)
+def test_given_expressions_with_too_much_to_do_when_read_then_given_up(expression: str) -> None:
+    text = HEAD + 'readings = "message.r"' + TIME + T1
+    text = text.replace('"message.t"', f'"{expression}"')
+    sent = {"ts": TS_MS, "r": list(range(500)), "big": [1] * 15_000}
+    with pytest.raises(Refused) as caught:
+        read(text, sent)
+    assert caught.value.args[0] == "profile_work"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("=", "bad_profile_file"),
+        (HEAD, "bad_profile_file"),
+        (HEAD + TIME + "[channels]\nt1 = 5", "bad_profile_file"),
+        (HEAD + "time = 5\n", "bad_profile_file"),
+        (HEAD + "colour = 5" + TIME + T1, "unknown_field"),
+        (HEAD + TIME + "zone = 5" + T1, "unknown_field"),
+        (HEAD + TIME + T1 + "sentinel = [5]", "unknown_field"),
+        (HEAD.replace("acme/", "cc/") + TIME + T1, "bad_profile_topic"),
+        (HEAD + TIME + T1.replace("message.t", "message.t["), "bad_expression"),
+        (HEAD + TIME + T1.replace("message.t", "message.t #"), "bad_expression"),
+        (HEAD + TIME + T1.replace("message.t", "mean(message.t)"), "bad_expression"),
+        (HEAD + TIME + T1.replace("message.t", "join(message.t)"), "bad_expression"),
+        (HEAD + TIME + T1.replace("message.t", "[" * 400), "bad_expression"),
+        (HEAD + TIME + T1.replace("message.t", "|".join(["[@,@][]"] * 50)), "bad_expression"),
+    ],
+)
+def test_given_a_file_that_is_no_profile_when_loaded_then_told(text: str, code: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        load(text.encode())
+    assert caught.value.code == code
+
+
+def test_given_a_file_that_is_no_text_when_loaded_then_told() -> None:
+    with pytest.raises(Invalid) as caught:
+        load(b"\xff")
+    assert caught.value.code == "bad_profile_file"
+
+
+def test_given_published_profiles_when_folded_then_found_by_topic_until_withdrawn() -> None:
+    known = Profiles()
+    acme, hub = (profile(text).profile for text in (HEAD + TIME + T1, MANY))
+    known.take(PayloadProfilePublished(profile_id="acme", version=1, profile=acme))
+    known.take(PayloadProfilePublished(profile_id="hub", version=1, profile=hub))
+    assert known.filters() == filters([acme, hub]) == ["acme/+/+/up", "hub/+/post"]
+    found = known.find("acme/G/D/up")
+    assert found is not None
+    assert found.names == {"gateway": "G", "device": "D"}
+    again = known.find("acme/G/E/up")
+    assert again is not None
+    assert again.profile is found.profile
+    known.take(PayloadProfilePublished(profile_id="acme", version=2, profile=acme))
+    newer = known.find("acme/G/D/up")
+    assert newer is not None
+    assert newer.profile is not found.profile
+    known.take(PayloadProfileWithdrawn(profile_id="acme", version=2))
+    assert known.find("acme/G/D/up") is None
+    assert known.filters() == ["hub/+/post"]
+
+
+def test_given_a_stored_profile_that_no_longer_compiles_when_found_then_refused() -> None:
+    known = Profiles()
+    broken = profile(MANY).profile
+    object.__setattr__(broken, "device", "device.")
+    known.take(PayloadProfilePublished(profile_id="hub", version=1, profile=broken))
+    with pytest.raises(Refused) as caught:
+        known.find("hub/G/post")
+    assert caught.value.args[0] == "bad_profile"
+
+
+# --- held against the registry ---
+
+
+def directory(**fields: Any) -> Directory:
+    """Return a registry: gateways G (640202) and H (640205), devices a and b behind G, c behind H.
+
+    The profile HUB names gateways in its topic, FREE names none.
+    """
+    known = Directory(**fields)
+    for gateway_id, region, devices in (("G", "640202", "ab"), ("H", "640205", "c")):
+        known.gateways[gateway_id] = GatewayRegistered(
+            gateway_id=gateway_id, site_id="s", region_code=region
+        )
+        for device_id in devices:
+            known.devices[device_id] = Device(
+                DeviceRegistered(
+                    device_id=device_id,
+                    gateway_id=gateway_id,
+                    site_id="s",
+                    region_code=region,
+                    channels=("t1",),
+                    interval_s=300,
+                )
+            )
+    free = MANY.replace('"hub"', '"free"').replace("hub/{gateway}/post", "free/post")
+    for text in (MANY, free):
+        told = profile(text).profile
+        event = PayloadProfilePublished(profile_id=told.profile_id, version=1, profile=told)
+        known.profiles.take(event)
+    return known
+
+
+def take(
+    known: Directory, topic: str, devices: str, **received: Any
+) -> tuple[list[str], Batch, Item]:
+    """Return the devices whose readings of a message are taken, the batch and the item."""
+    rows = [{"n": 1, "ts": TS_MS, "t": 5}]
+    body = json.dumps({"d": [{"sn": device_id, "r": rows} for device_id in devices]}).encode()
+    item = Item(Received(topic, body, **received))
+    batch = Batch(now=NOW, items=[item], directory=known, memory=DeviceStates())
+    return [message.device_id for message in vendors.take(batch, item)], batch, item
+
+
+def refused(known: Directory, topic: str, devices: str) -> str:
+    with pytest.raises(Refused) as caught:
+        take(known, topic, devices)
+    return str(caught.value.args[0])
+
+
+def test_given_devices_of_the_gateway_in_the_topic_when_taken_then_all() -> None:
+    taken, batch, _ = take(directory(), "hub/G/post", "ab")
+    assert taken == ["a", "b"]
+    assert len(batch.items) == 1
+
+
+def test_given_a_topic_without_a_gateway_when_taken_then_any_registered_device() -> None:
+    assert take(directory(), "free/post", "ac")[0] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "devices", "reason"),
+    [
+        ("hub/G/post", "x", "unknown_device"),
+        ("free/post", "x", "unknown_device"),
+        ("hub/I/post", "a", "unknown_gateway"),
+        ("hub/H/post", "a", "elsewhere"),
+        ("tub/G/post", "a", "bad_topic"),
+        ("cc/v1/x", "a", "bad_topic"),
+    ],
+)
+def test_given_a_device_that_is_not_the_gateways_when_taken_then_refused(
+    topic: str, devices: str, reason: str
+) -> None:
+    assert refused(directory(), topic, devices) == reason
+
+
+def test_given_some_unknown_devices_when_taken_then_the_rest_is_stored_and_the_message_kept() -> (
+    None
+):
+    taken, batch, item = take(directory(), "hub/G/post", "axb")
+    assert taken == ["a", "b"]
+    aside = batch.items[1]
+    assert aside.refused is not None
+    assert aside.refused.code == "unknown_device"
+    assert aside.received == Received(item.received.topic, item.received.payload)
+
+
+def test_given_a_replay_that_mends_a_part_when_taken_then_the_message_stays_in_quarantine() -> None:
+    from uuid import UUID
+
+    asked = {"replay_id": UUID(int=1), "replayed_by": "k1"}
+    _, batch, item = take(directory(), "hub/G/post", "ax", **asked)
+    assert item.received.replay_id is None
+    assert batch.items[1].received.replay_id == UUID(int=1)
+
+
+def test_given_several_workers_when_taken_then_each_device_by_one_and_strays_by_one() -> None:
+    first = directory(regions=("640202",))
+    second = directory(regions=("640205",), strays=False)
+    taken, batch, _ = take(first, "free/post", "acx")
+    assert (taken, len(batch.items)) == (["a"], 2)
+    taken, batch, _ = take(second, "free/post", "acx")
+    assert (taken, len(batch.items)) == (["c"], 1)
+    assert refused(first, "other/post", "a") == "bad_topic"
+    assert take(second, "other/post", "a")[0] == []
+    assert refused(second, "hub/G/post", "c") == "elsewhere"
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.toml")), ids=lambda f: f.stem)
+def test_given_an_example_when_read_then_every_device_of_its_sample(file: Path) -> None:
+    found = Found(load(file.read_bytes()), {"gateway": "G", "device": "D"})
+    decoded = decode(found, file.with_suffix(".json").read_bytes(), NOW_MS)
+    assert decoded.messages
+    assert decoded.refused == {}
