@@ -64,13 +64,11 @@ class Lanes:
         """Add to the sheet what can be; return the indexes of the messages that need care."""
         self._turn += 1
         turn, lanes, careful = self._turn, self._lanes, []
-        for index, (topic, payload, mid) in enumerate(packets):
+        for index, (topic, payload, _) in enumerate(packets):
             lane = lanes.get(topic) or self._find(topic)
             if lane is None:
                 careful.append(index)
-            elif lane.state.careful != turn and self._add(lane, payload, sheet, now_ms):
-                sheet.mids.append(mid)
-            else:
+            elif lane.state.careful == turn or not self._add(lane, payload, sheet, now_ms):
                 lane.state.careful = turn
                 careful.append(index)
         return careful

@@ -76,8 +76,10 @@ def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
                 raise receiver.failure
             if block is not None:
                 pipeline.take(block)
+            else:
+                pipeline.advance()
             if time.monotonic() >= next_look:
-                pipeline.wait()
+                pipeline.finish()
                 worker.settle()
                 worker.flush()
                 receiver.answer(worker.replay())

@@ -1,8 +1,9 @@
 """Two stages: the next messages are prepared while the last ones are being committed.
 
-One entry is between the stages at most. It is committed in a thread of its own, unless nothing else
-waits and it is small: then a change of threads would only cost time. Whatever needs the database
-waits until nothing is being committed.
+While a sheet is being committed, the next one gathers all that comes: nothing lingers when nothing
+is being committed, and the busier the database, the more messages share a transaction. A commit
+runs in a thread of its own, unless it is small and nothing else waits: then a change of threads
+would only cost time. Whatever needs the database waits until nothing is being committed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ingest.write import SMALL_MAX, Entry
 # Seconds between two looks at the registry, and that acks wait for more of the same device.
 REFRESH_S = 0.1
 OWING_S = 1.0
+# Rows of a sheet that is committed without waiting for more.
+GATHER_MAX = 10_000
 
 log = structlog.get_logger()
 
@@ -36,42 +39,64 @@ class Pipeline:
         self._worker = worker
         self._inbox = inbox
         self._answer = answer
+        self._gathered: Block | None = None  # the messages of the worker's sheet
         self._committing: tuple[Future[None], Block] | None = None
         self._executor = ThreadPoolExecutor(1, "commit")
         self._paid = self._refreshed = time.monotonic()
 
     def close(self) -> None:
-        """Finish what is being committed. Stopped when the database is away."""
+        """Finish what has been taken. Stopped when the database is away."""
         try:
-            self.wait()
+            self.finish()
         finally:
             self._executor.shutdown()
 
     def take(self, block: Block) -> None:
-        """Store a block of messages, or hand it over to be stored. Stopped while waiting."""
+        """Add a block of messages to those that are stored next. Stopped while waiting."""
         worker = self._worker
         if not worker.ready or (worker.behind and self._look_due()):
-            self.wait()
+            self.finish()
             worker.settle()
+        if self._gathered is not None and self._gathered.connection != block.connection:
+            self._hand_over()
         try:
-            entry, careful = worker.prepare(block.packets, block.connection)
+            careful = worker.prepare(block.packets)
         except Exception:  # whatever it is about these messages, the careful way finds out
             log.exception("preparation_failed")
-            self.wait()
-            self._store_again([block])
+            self._store_again(self._outcome(), self._gathered, block)
             return
-        if entry is not None and not self._hand_over(entry, block):
-            return  # all of it was stored on the careful way
+        self._gather(block, careful)
         if careful:
-            self.wait()
+            self.finish()
             received = [_received(block.packets[n], block.connection) for n in careful]
             self._answer(worker.take_carefully(received))
+        else:
+            self.advance()
 
-    def wait(self) -> None:
-        """Wait until nothing is being committed; what could not be is stored another way."""
-        failed = self._outcome()
-        if failed is not None:
-            self._store_again([failed])
+    def advance(self) -> None:
+        """Commit what is gathered, unless something is being committed and there is more room."""
+        gathered = self._gathered
+        if self._committing is not None and self._committing[0].done():
+            self._check()
+        if gathered is None or self._gathered is None:
+            return
+        if self._committing is None or self._worker.prepared >= GATHER_MAX:
+            self._hand_over()
+
+    def finish(self) -> None:
+        """Commit what is gathered and wait until nothing is being committed any more."""
+        self._hand_over()
+        self._check()
+
+    def _gather(self, block: Block, careful: Sequence[int]) -> None:
+        left = set(careful)
+        ordinary = [packet for n, packet in enumerate(block.packets) if n not in left]
+        if not ordinary:
+            return
+        if self._gathered is None:
+            self._gathered = Block(block.connection, ordinary)
+        else:
+            self._gathered.packets += ordinary
 
     def _look_due(self) -> bool:
         now = time.monotonic()
@@ -80,29 +105,38 @@ class Pipeline:
         self._refreshed = now
         return True
 
-    def _hand_over(self, entry: Entry, block: Block) -> bool:
-        """Have an entry committed after the one before it; False when that one had failed."""
-        idle = self._committing is None or self._committing[0].done()
-        failed = self._outcome()
-        if failed is None and idle and self._inbox.empty and len(block.packets) <= SMALL_MAX:
-            try:
-                self._commit(entry)
-            except Exception as error:
-                log.warning("commit_failed", error=str(error).strip())
-                failed, block = block, Block(block.connection)
-        elif failed is None:
+    def _hand_over(self) -> None:
+        """Have the sheet committed after the one before it."""
+        self._check()
+        block = self._gathered
+        if block is None:
+            return
+        self._gathered = None
+        entry = self._worker.finished(block.connection, [mid for _, _, mid in block.packets])
+        if len(block.packets) > SMALL_MAX or not self._inbox.empty:
             self._committing = self._executor.submit(self._commit, entry), block
-            return True
-        if failed is not None:
-            self._store_again([failed, block])
-        return failed is None
+            return
+        try:
+            self._commit(entry)
+        except Exception as error:
+            log.warning("commit_failed", error=str(error).strip())
+            self._store_again(block)
 
     def _commit(self, entry: Entry) -> None:
-        self._worker.commit(entry)
-        now = time.monotonic()
-        owing = not self._inbox.empty and now - self._paid < OWING_S
-        self._paid = self._paid if owing else now
-        self._answer([self._worker.answer(entry, owing=owing)])
+        try:
+            self._worker.commit(entry)
+            now = time.monotonic()
+            owing = not self._inbox.empty and now - self._paid < OWING_S
+            self._paid = self._paid if owing else now
+            self._answer([self._worker.answer(entry, owing=owing)])
+        finally:
+            self._inbox.wake()
+
+    def _check(self) -> None:
+        """Wait for the commit; when it failed, store its messages and those after it again."""
+        failed = self._outcome()
+        if failed is not None:
+            self._store_again(failed, self._gathered)
 
     def _outcome(self) -> Block | None:
         """Return the messages of the entry being committed, once it is known that it has failed."""
@@ -115,11 +149,12 @@ class Pipeline:
             log.warning("commit_failed", error=str(error).strip())
         return None if error is None else block
 
-    def _store_again(self, blocks: Sequence[Block]) -> None:
+    def _store_again(self, *blocks: Block | None) -> None:
         """Store messages one block after the other, from what is stored now."""
+        self._gathered = None
         self._worker.forget()
         for block in blocks:
-            if block.packets:
+            if block is not None:
                 received = [_received(packet, block.connection) for packet in block.packets]
                 self._answer(self._worker.take(received))
 

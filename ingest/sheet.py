@@ -50,8 +50,8 @@ class Group:
 class Sheet:
     """The messages of one transaction. `mids`: the packet ids to acknowledge on `connection`."""
 
-    connection: int
-    mids: list[bytes] = field(default_factory=list)
+    connection: int = 0
+    mids: Sequence[bytes] = ()
     groups: dict[Channels, Group] = field(default_factory=dict)
     rows: int = 0
 

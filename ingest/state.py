@@ -155,9 +155,9 @@ class DeviceStates:
         return flushed
 
     @property
-    def dirty(self) -> bool:
-        """Tell whether any state is yet to be written."""
-        return bool(self._dirty)
+    def unwritten(self) -> int:
+        """The number of states that are yet to be written."""
+        return len(self._dirty)
 
     def forget(self) -> None:
         """Drop everything: what is stored must be read again."""

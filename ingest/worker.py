@@ -90,6 +90,7 @@ class Worker:
         self._directory = Directory()
         self._states = DeviceStates()
         self._lanes = Lanes(self._directory, self._states)
+        self._sheet = Sheet()
         self._partitions = Partitions()
         self._owed = Owed()
         self._recalled = False
@@ -158,19 +159,25 @@ class Worker:
         """Tell whether the ledger has gained what is not read yet."""
         return self._ledger_top > self._directory.position
 
-    def prepare(self, packets: Sequence[Packet], connection: int) -> tuple[Entry | None, list[int]]:
-        """Make an entry of the messages of the fast lane; return it and the indexes of all others.
+    @property
+    def prepared(self) -> int:
+        """The rows of the sheet that gathers."""
+        return self._sheet.rows
 
-        It must be committed, in order of preparation, or `forget` called.
+    def prepare(self, packets: Sequence[Packet]) -> list[int]:
+        """Add the messages of the fast lane to the sheet; return the indexes of all others."""
+        return self._lanes.take(packets, self._sheet, to_ms(self._clock.now()))
+
+    def finished(self, connection: int, mids: Sequence[bytes]) -> Entry:
+        """Return the sheet as an entry, and begin a new one; `mids` are its messages' packet ids.
+
+        Entries must be committed in this order, or all be forgotten.
         """
-        now = self._clock.now()
-        sheet = Sheet(connection)
-        careful = self._lanes.take(packets, sheet, to_ms(now))
-        if not sheet.rows:
-            return None, careful
-        entry = Entry(self._numbers.pop(), now, sheet)
-        self._add_states(entry, (), due=sheet.rows <= SMALL_MAX)
-        return entry, careful
+        sheet, self._sheet = self._sheet, Sheet()
+        sheet.connection, sheet.mids = connection, mids
+        entry = Entry(self._numbers.pop(), self._clock.now(), sheet)
+        self._add_states(entry, ())
+        return entry
 
     def commit(self, entry: Entry) -> None:
         """Write an entry. psycopg.Error when it is not stored."""
@@ -194,6 +201,7 @@ class Worker:
         """Drop all that ran ahead of a commit that failed."""
         self._states.forget()
         self._lanes.forget()
+        self._sheet = Sheet()
         self._partitions = Partitions()
         self._recalled = False
 
@@ -321,10 +329,10 @@ class Worker:
         region_code = self._directory.places(state.device_id)[-1].region_code
         return to_row(state, region_code, now)
 
-    def _add_states(self, entry: Entry, changed: Sequence[DeviceState], *, due: bool) -> None:
-        """Let an entry write the changed states, and all unwritten ones when it is time to."""
+    def _add_states(self, entry: Entry, changed: Sequence[DeviceState]) -> None:
+        """Let an entry write the changed states, and all unwritten ones if few or due."""
         written = {state.device_id: state for state in changed}
-        if due or time.monotonic() - self._flushed > FLUSH_S:
+        if self._states.unwritten <= SMALL_MAX or time.monotonic() - self._flushed > FLUSH_S:
             written |= {state.device_id: state for state in self._states.flush()}
             entry.worker = self._number_of_worker
             self._flushed = time.monotonic()
@@ -334,10 +342,12 @@ class Worker:
 
     def _store(self, conn: Connection, received: Sequence[Received]) -> list[Answer]:
         """Store messages of one connection: a sheet of what can be, the others with care."""
-        packets = [(each.topic.encode(), each.payload, each.mid) for each in received]
-        entry, careful = self.prepare(packets, received[0].connection)
+        careful = self.prepare([(each.topic.encode(), each.payload, each.mid) for each in received])
         told = []
-        if entry is not None:
+        if self._sheet.rows:
+            left = set(careful)
+            mids = [each.mid for n, each in enumerate(received) if n not in left and each.mid]
+            entry = self.finished(received[0].connection, mids)
             self.commit(entry)
             told.append(self.answer(entry))
         if careful:
@@ -400,7 +410,7 @@ class Worker:
             set_aside(batch, conn)
         entry = Entry(self._number(conn), batch.now, batch)
         changed = [state for state in batch.states.values() if state.changed]
-        self._add_states(entry, changed, due=len(received) <= SMALL_MAX)
+        self._add_states(entry, changed)
         self.commit(entry)
         for device_id in batch.states:
             self._directory.waiting.pop(device_id, None)
