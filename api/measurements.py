@@ -38,6 +38,7 @@ from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
 from domain.shared.ids import NAME_PATTERN
 from domain.shared.roles import Role
+from projections import charts
 from projections import cold_chain as read
 
 router = module_router("cold_chain")
@@ -162,22 +163,29 @@ def read_readings(
     points: Annotated[int, Query(ge=2, le=POINTS_MAX)] = POINTS_DEFAULT,
     as_of: AsOf = None,
 ) -> Response:
-    """Return the readings of a probe in [from, to), thinned to its peaks beyond `points`."""
+    """Return the readings of a probe in [from, to), thinned to its peaks beyond `points`.
+
+    A month and more may be some seconds behind; `as_of` says where it stands.
+    """
     device = state_of(deps.ledger, model.device_stream(device_id), model.evolve_device)
     if device is None or not who.covers(device.region_code):
         raise NotFound("unknown_device", device_id=device_id)
     t0, t1 = _span(deps.clock.now(), since, until)
+    asked: dict[str, Any] = {
+        "device_id": device_id,
+        "channel": model.CHANNEL_ALIASES.get(channel, channel),
+        "t0": t0,
+        "t1": t1,
+        "points": points,
+    }
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
-        found = read.readings(
-            conn,
-            device_id=device_id,
-            channel=model.CHANNEL_ALIASES.get(channel, channel),
-            t0=t0,
-            t1=t1,
-            points=points,
-            telemetry=at.telemetry,
-        )
+        rolled_up = charts.long_readings(conn, **asked) if as_of is None else None
+        if rolled_up:
+            found, telemetry = rolled_up
+            at = at._replace(telemetry=telemetry)
+        else:
+            found = charts.readings(conn, **asked, telemetry=at.telemetry)
     shown = {"device_id": device_id, "channel": channel, **asdict(found), "as_of": str(at)}
     return json_answer(shown)
 

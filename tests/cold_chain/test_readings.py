@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections.cold_chain import Readings, decimate, readings
+from projections.charts import Readings, decimate, readings
 from tests.cold_chain.given import NOON, minutes, read
 from tests.conftest import Database
 

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from ingest import rows as ingest_rows
 from ingest.batch import Received
-from projections import cold_chain, readings
+from projections import charts, cold_chain, readings
 from projections.discovery import schemas
 from projections.shared import placements
 from store.logs import Ledger
@@ -146,6 +146,7 @@ def test_given_the_extension_when_migrated_then_readings_are_a_hypertable_by_day
     ) == [("public", "reading", OWNER_ROLE, 1)]
     assert database.query(
         "SELECT column_name, time_interval FROM timescaledb_information.dimensions"
+        " WHERE hypertable_name = 'reading'"
     ) == [("ts", timedelta(days=1))]
     assert database.query("SELECT indexname FROM pg_indexes WHERE tablename = 'reading'") == [
         (INDEX,)
@@ -221,7 +222,7 @@ def test_given_a_device_and_a_day_when_read_then_by_index_from_one_chunk(app: Co
     chart = {"device_id": DEVICES[3], "channel": "t1", "t0": day, "t1": next_day, "telemetry": None}
     for read, used in (
         scans(app, ingest_rows.queries.probe_readings, (3, day, next_day)),
-        scans(app, cold_chain.queries.readings, chart),
+        scans(app, charts.queries.rows, chart),
     ):
         assert len(read) == 1
         assert {f"{chunk}_{INDEX}" for chunk in read} <= used
@@ -235,11 +236,11 @@ def test_given_readings_taken_in_when_queried_then_as_the_events_say(
     assert checked.live["reading"][0] == DAYS * ROWS_A_DAY * len(DEVICES)
     end = FIRST + timedelta(days=DAYS)
     wanted: dict[str, Any] = {"channel": "t1", "t0": FIRST, "t1": end, "points": 60}
-    found = cold_chain.readings(app, device_id=DEVICES[0], **wanted)
+    found = charts.readings(app, device_id=DEVICES[0], **wanted)
     assert (found.rows, found.decimated) == (DAYS * ROWS_A_DAY, True)
     assert max(value for value in found.v if value is not None) == 9.0
     assert len(cold_chain.latest(app, limit=100)) == len(DEVICES)
-    first = cold_chain.readings(app, device_id=DEVICES[0], **wanted, telemetry=1)
+    first = charts.readings(app, device_id=DEVICES[0], **wanted, telemetry=1)
     assert first.rows == 0
     summary = placements.temperature_summary(app, field.UNIT, FIRST, end)
     assert summary.n == DAYS * ROWS_A_DAY * len(DEVICES)
