@@ -18,6 +18,7 @@ from domain.cold_chain.events import (
     PayloadProfileWithdrawn,
 )
 from domain.cold_chain.model import Device
+from domain.cold_chain.payload_profiles import profile_stream
 from domain.shared.errors import Invalid
 from ingest import vendors
 from ingest.batch import Batch, Item, Received
@@ -26,6 +27,9 @@ from ingest.profiles import Compiled, Decoded, Found, Profiles, decode, filters,
 from ingest.refusals import Refused
 from ingest.state import DeviceStates
 from ingest.wire import TS_MS_MIN
+from store.logs import Ledger
+from tests.conftest import Database, ManualClock
+from tests.ingest import field
 
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -496,3 +500,42 @@ def test_given_an_example_when_read_then_every_device_of_its_sample(file: Path) 
     decoded = decode(found, file.with_suffix(".json").read_bytes(), NOW_MS)
     assert decoded.messages
     assert decoded.refused == {}
+
+
+def test_given_a_profile_in_force_when_messages_come_then_stored_kept_and_mended_by_replay(
+    database: Database, ledger: Ledger, clock: ManualClock
+) -> None:
+    told = profile(MANY).profile
+    field.register(ledger, "a")
+    field.append(
+        ledger,
+        [
+            (
+                profile_stream("hub"),
+                1,
+                PayloadProfilePublished(profile_id="hub", version=1, profile=told),
+            )
+        ],
+    )
+    rows = [{"n": n, "ts": field.NOW_MS - 1000 + n, "t": 5} for n in range(3)]
+    sent = field.message(
+        f"hub/{field.GATEWAY}/post", {"d": [{"sn": "a", "r": rows}, {"sn": "b", "r": rows}]}
+    )
+    worker = field.started(database.app_dsn, clock)
+    try:
+        assert field.told(worker.take([sent, sent])) == []
+        count = "SELECT count(*) FROM reading JOIN device_no USING (device_no) WHERE device_id = %s"
+        assert database.query(count, "a") == [(3,)]
+        ((code, state, identifier),) = database.query("SELECT code, state, id FROM quarantine")
+        assert (code, state) == ("unknown_device", "open")
+        replay = "UPDATE quarantine SET state = 'replay', actor_id = 'k1' WHERE id = %s"
+        database.query(replay, identifier)
+        worker.replay()
+        assert database.query("SELECT state FROM quarantine") == [("open",)]
+        field.register(ledger, "b")
+        database.query(replay, identifier)
+        worker.replay()
+        assert database.query("SELECT state FROM quarantine") == [("resolved",)]
+        assert database.query(count, "a") == database.query(count, "b") == [(3,)]
+    finally:
+        worker.close()
