@@ -134,11 +134,24 @@ TEXTS = {
         "主题与报文模板 {profile_id} 的 {topic} 重叠",
         "The topic overlaps {topic} of payload profile {profile_id}",
     ),
+    "too_many_profiles": (
+        "启用的报文模板最多 {limit} 个",
+        "At most {limit} payload profiles are in force at a time",
+    ),
     "unknown_payload_profile": ("没有这个报文模板", "There is no such payload profile"),
     "topic_differs": (
         "主题 {topic} 不符合报文模板的 {pattern}",
         "Topic {topic} does not fit {pattern} of the payload profile",
     ),
+    "bad_command": (
+        "没有命令 {value}",
+        "There is no command {value}",
+    ),
+    "bad_arguments": (
+        "命令 {cmd} 的参数须为整数：{takes}",
+        "The arguments of {cmd} are whole numbers: {takes}",
+    ),
+    "unknown_command": ("没有命令记录 {id}", "There is no command with the id {id}"),
     "bad_topic": (
         "主题的 {field} 不符合约定",
         "Level {field} of the topic is not of the agreed form",

@@ -4,8 +4,8 @@ A profile is published in versions, all kept for ever; its newest is in force un
 Stream: `cold_chain.payload_profile`. The expressions themselves are read by `ingest/profiles.py`.
 
 Codes of refusals: bad_name, bad_text, bad_profile_topic, bad_profile_device, bad_expression,
-bad_time_form, bad_channel, bad_unit, bad_divisor (Invalid); topic_overlaps (Conflict);
-unknown_payload_profile (NotFound).
+bad_time_form, bad_channel, bad_unit, bad_divisor (Invalid); topic_overlaps, too_many_profiles
+(Conflict); unknown_payload_profile (NotFound).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from domain.shared.events import Event
 from domain.shared.ids import checked_name, stream_id
 from domain.shared.text import checked_text
 
+# Profiles in force: each is a subscription, and a broker bounds what it keeps in flight over all
+# subscriptions of a client together (the embedded one at 65,535 messages).
+PROFILES_MAX = 16
 # Characters of an expression and of a topic; more than any message needs.
 EXPRESSION_LENGTH_MAX = 500
 TOPIC_LENGTH_MAX = 200
@@ -60,8 +63,8 @@ RFC_3339 = "rfc3339"
 _SPECIMEN = datetime(2026, 11, 22, 17, 38, 49)  # noqa: DTZ001 (a pattern has no offset)
 _OFFSET = re.compile(r"([+-])(0[0-9]|1[0-4]):([0-5][0-9])")
 _WILD = {"{device}", "{gateway}", "+"}
-_LITERAL = re.compile(r"[A-Za-z0-9_:-]+")
-_OUR_ROOT = "cc"
+_LITERAL = re.compile(r"[A-Za-z0-9_.:-]+")
+_OUR_ROOTS = ("cc", "spBv1.0")
 
 ProfileEvent: TypeAlias = PayloadProfilePublished | PayloadProfileWithdrawn
 ProfileState: TypeAlias = ProfileEvent | None
@@ -87,9 +90,11 @@ def publish(
     """Put a profile in force as its next version; the same as is in force changes nothing.
 
     others: topics of the profiles in force, by profile. Conflict("topic_overlaps") when a message
-    could belong to two of them.
+    could belong to two of them, Conflict("too_many_profiles").
     """
     checked_profile(profile)
+    if len(others.keys() - {profile.profile_id}) >= PROFILES_MAX:
+        raise Conflict("too_many_profiles", limit=PROFILES_MAX)
     for profile_id, topic in others.items():
         if profile_id != profile.profile_id and _overlap(profile.topic, topic):
             raise Conflict("topic_overlaps", profile_id=profile_id, topic=topic)
@@ -190,7 +195,7 @@ def _check_topic(profile: PayloadProfile) -> None:
     named = [level for level in levels if level[:1] == "{"]
     if (
         len(profile.topic) > TOPIC_LENGTH_MAX
-        or first in {"", _OUR_ROOT, *_WILD}
+        or first in {"", *_OUR_ROOTS, *_WILD}
         or len(set(named)) < len(named)
         or not all(
             level in _WILD or _LITERAL.fullmatch(level) or (n == 0 and not level)

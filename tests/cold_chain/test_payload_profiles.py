@@ -16,6 +16,7 @@ from domain.cold_chain.events import (
     PayloadTime,
 )
 from domain.cold_chain.payload_profiles import (
+    PROFILES_MAX,
     checked_profile,
     converted,
     evolve,
@@ -90,12 +91,21 @@ def test_given_a_topic_in_force_when_another_is_published_then_no_message_belong
         assert done.error is None
 
 
+def test_given_as_many_as_can_be_in_force_when_another_is_published_then_refused() -> None:
+    others = {f"p{n}": f"p{n}/{{device}}" for n in range(PROFILES_MAX)}
+    profiles.when(publish, profile=PROFILE, others=others).refused(Conflict, "too_many_profiles")
+    del others["p0"]
+    known = {**others, "acme": PROFILE.topic}
+    profiles.when(publish, profile=PROFILE, others=known).then(PUBLISHED)
+
+
 @pytest.mark.parametrize(
     "topic",
     [
         "acme/{device}",
         "/acme/{device}",
         "a:b/+/{gateway}/{device}/x_y-z",
+        "v1.0/{device}",
     ],
 )
 def test_given_a_topic_of_names_and_placeholders_when_checked_then_taken(topic: str) -> None:
@@ -109,6 +119,7 @@ def test_given_a_topic_of_names_and_placeholders_when_checked_then_taken(topic: 
         "/",
         "cc/v1/{device}",
         "/cc/{device}",
+        "spBv1.0/{device}",
         "{device}/up",
         "+/{device}",
         "/+/{device}",
