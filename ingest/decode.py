@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
+
 from domain.shared.errors import Invalid
-from ingest import scans, wire
+from ingest import scans, senml, sparkplug, vendors, wire
 from ingest.batch import NOWHERE, Batch, Item, Received, Report
 from ingest.directory import Directory
 from ingest.refusals import Refused
 from ingest.topics import Topic, parse
 from ingest.wire import Message
 
+Connection = psycopg.Connection[Any]
+Content = Message | tuple[Message, ...] | scans.Scan | Report | None
+
 # Of a report's own name for its kind.
 KIND_LENGTH_MAX = 64
 
 
-def decode(batch: Batch, _conn: object) -> None:
+def decode(batch: Batch, conn: Connection) -> None:
     """Give every message its topic and content, or the reason why it is refused."""
-    for item in batch.items:
+    for item in tuple(batch.items):  # a message can make a second item
         item.topic = topic_of(item.received)
         try:
-            item.content = _content(batch, item, item.topic)
+            item.content = _content(batch, conn, item, item.topic)
         except Refused as refused:
             item.refused = refused
 
@@ -35,14 +40,11 @@ def topic_of(received: Received) -> Topic:
         return NOWHERE
 
 
-def _content(batch: Batch, item: Item, topic: Topic) -> Message | scans.Scan | Report:
+def _content(batch: Batch, conn: Connection, item: Item, topic: Topic) -> Content:
     payload, directory = item.received.payload, batch.directory
     match topic.kind:
         case "tele" | "backfill":
-            directory.check_device(topic)
-            message = wire.decode(topic.device_id, payload, batch.now_ms)
-            directory.check_device(topic, max(message.ts_ms))
-            return message
+            return _readings(batch, item, topic)
         case "scan":
             return _scan(directory, topic, payload, batch.now_ms)
         case "event":
@@ -53,8 +55,25 @@ def _content(batch: Batch, item: Item, topic: Topic) -> Message | scans.Scan | R
         case "status":
             directory.check_gateway(topic)
             return _report(payload, batch.now_ms, timed=False)
+        case "NBIRTH" | "NDATA" | "NDEATH" | "DBIRTH" | "DDATA" | "DDEATH":
+            return sparkplug.take(batch, conn, item)
+        case "NCMD" | "DCMD":
+            return None  # what servers say, we among them
         case _:
-            raise Refused("bad_topic", text=item.received.topic)
+            return vendors.take(batch, item)
+
+
+def _readings(batch: Batch, item: Item, topic: Topic) -> Message | tuple[Message, ...]:
+    batch.directory.check_device(topic)
+    body = wire.unpacked(item.received.payload)
+    if not senml.is_pack(body):
+        message = wire.decode(topic.device_id, body, batch.now_ms)
+        batch.directory.check_device(topic, max(message.ts_ms))
+        return message
+    sent_ms = batch.now_ms if item.received.replay_id is None else None
+    messages = senml.decode(topic.device_id, body, batch.now_ms, sent_ms)
+    batch.directory.check_device(topic, max(max(message.ts_ms) for message in messages))
+    return messages
 
 
 def _scan(directory: Directory, topic: Topic, payload: bytes, now_ms: int) -> scans.Scan:

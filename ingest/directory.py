@@ -42,6 +42,7 @@ from domain.traceability.events import ProductRegistered
 from ingest.profiles import Profiles
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, queries
+from ingest.sparkplug_nodes import Nodes
 from ingest.topics import Topic
 
 TOPICS = (
@@ -92,6 +93,7 @@ class Directory:
     rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
     products: set[str] = field(default_factory=set)
     profiles: Profiles = field(default_factory=Profiles)
+    nodes: Nodes = field(default_factory=Nodes)  # not of the ledger: what gateways declared
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
     _places: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 

@@ -3,6 +3,9 @@
 `cc/v1/{region}/{site}/{gateway}/` + `tele/{device}`, `backfill/{device}`, `event/{device}`,
 `status`; a scanner stands in the gateway's place: `…/{scanner}/scan`. Answers go to `ack/{device}`
 and `reject/{device}` under the same prefix.
+
+Sparkplug B beside it: `spBv1.0/{region}/{kind}/{gateway}[/{device}]`; it names no site and takes no
+such answers. Every other topic can be a vendor's (profiles.py).
 """
 
 from __future__ import annotations
@@ -19,10 +22,18 @@ FILTERS = ("tele/+", "backfill/+", "event/+", "status", "scan")
 WITH_DEVICE = ("tele", "backfill", "event")
 WITHOUT_DEVICE = ("status", "scan")
 
+SPARKPLUG = "spBv1.0"
+# Kinds of a gateway's own messages and of its devices'; commands are what servers say.
+OF_NODES = ("NBIRTH", "NDATA", "NDEATH", "NCMD")
+OF_NODE_DEVICES = ("DBIRTH", "DDATA", "DDEATH", "DCMD")
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic taken apart; `device_id` is empty for `status` and `scan`."""
+    """A topic taken apart; `device_id` is empty where the gateway or scanner speaks for itself.
+
+    `site_id` is empty for Sparkplug's, until the registry has told it.
+    """
 
     region_code: str
     site_id: str
@@ -31,7 +42,12 @@ class Topic:
     device_id: str = ""
 
     def answer(self, kind: str) -> str:
-        """Return the topic of an `ack` or `reject` for whoever sent a message on this one."""
+        """Return the topic of an `ack` or `reject` for whoever sent a message on this one.
+
+        Empty when nobody listens.
+        """
+        if self.kind in OF_NODES or self.kind in OF_NODE_DEVICES:
+            return ""
         whom = self.device_id or self.kind
         return "/".join((*ROOT, self.region_code, self.site_id, self.gateway_id, kind, whom))
 
@@ -39,6 +55,8 @@ class Topic:
 def parse(text: str) -> Topic:
     """Return the parts of a topic. Invalid when it is none of ours or a name is not allowed."""
     levels = text.split("/")
+    if levels[0] == SPARKPLUG:
+        return _parse_sparkplug(levels)
     if len(levels) not in (6, 7) or tuple(levels[:2]) != ROOT:
         raise Invalid("bad_topic", field="topic")
     _, _, region, site, gateway, kind, *device = levels
@@ -53,10 +71,29 @@ def parse(text: str) -> Topic:
     )
 
 
+def _parse_sparkplug(levels: list[str]) -> Topic:
+    if len(levels) not in (4, 5):
+        raise Invalid("bad_topic", field="topic")
+    _, region, kind, gateway, *device = levels
+    if kind not in (OF_NODE_DEVICES if device else OF_NODES):
+        raise Invalid("bad_topic", field="kind")
+    return Topic(
+        checked_region(region, "region"),
+        "",
+        checked_name(gateway, "gateway"),
+        kind,
+        checked_name(device[0], "device") if device else "",
+    )
+
+
 def filters(regions: Sequence[str]) -> list[str]:
-    """Return the five subscriptions of each region; of all regions when none is named."""
+    """Return the seven subscriptions of each region; of all regions when none is named."""
     return [
-        "/".join((*ROOT, region, "+", "+", kind))
+        text
         for region in (regions or ("+",))
-        for kind in FILTERS
+        for text in (
+            *("/".join((*ROOT, region, "+", "+", kind)) for kind in FILTERS),
+            f"{SPARKPLUG}/{region}/+/+",
+            f"{SPARKPLUG}/{region}/+/+/+",
+        )
     ]

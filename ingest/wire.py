@@ -105,7 +105,8 @@ class Message:
     """The readings of one message: n rows of one device and boot, ascending by `seqs`.
 
     A column holds n values, None where the probe was unplugged. Without a sequence of its own a
-    device has boot BOOT_UNSEQUENCED and seq = milliseconds since 2015-01-01T00:00Z.
+    device has boot BOOT_UNSEQUENCED and seq = milliseconds since 2015-01-01T00:00Z. `backfill`: the
+    message itself says that it tells of the past.
     """
 
     device_id: str
@@ -113,6 +114,7 @@ class Message:
     seqs: Sequence[int]
     ts_ms: Sequence[int]
     columns: dict[str, Sequence[float | None]]
+    backfill: bool = False
 
     @property
     def sequenced(self) -> bool:

@@ -68,7 +68,7 @@ class BrokerServer:
         *,
         port: int | None = None,
         sync: Sync = "always",
-        filters: int = 5,
+        filters: int = 7,
         host: str = HOST,
         shared: bool = False,
         tls: Tls | None = None,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from ingest.topics import filters
 from runtime import folder
 from runtime.broker import BrokerServer
 from runtime.broker_log import BrokerLog
@@ -42,7 +43,6 @@ SERVICES = ("ingest", "project", "alert", "api")
 # A kill at any moment loses nothing, so there is no reason to wait long for an orphan.
 LEFTOVER_STOP_STEPS = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 READY_ASKED_SECONDS = 1.0
-FILTERS_PER_REGION = 5  # tele, backfill, event, status, scan
 _ROOT = Path(__file__).parent.parent
 
 
@@ -87,7 +87,7 @@ class Tree:
                 data,
                 port=settings.mqtt_port,
                 sync=settings.mqtt_sync,
-                filters=FILTERS_PER_REGION * max(1, len(settings.regions)),
+                filters=len(filters(settings.regions)),
                 host=settings.mqtt_host,
                 shared=settings.mqtt_shared_account,
                 tls=tls_of(settings),
