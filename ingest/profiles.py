@@ -104,12 +104,14 @@ class Profiles:
 
     active: dict[str, PayloadProfilePublished] = field(default_factory=dict)
     _compiled: dict[str, Compiled] = field(default_factory=dict)
+    _ever: set[str] = field(default_factory=set)  # filters, of all versions
 
     def take(self, event: PayloadProfilePublished | PayloadProfileWithdrawn) -> None:
         """Fold a profile's event in."""
         self._compiled.pop(event.profile_id, None)
         if isinstance(event, PayloadProfilePublished):
             self.active[event.profile_id] = event
+            self._ever.add(topic_filter(event.profile.topic))
         else:
             self.active.pop(event.profile_id, None)
 
@@ -130,6 +132,10 @@ class Profiles:
     def filters(self) -> list[str]:
         """Return the subscriptions that the profiles need beside our own topics."""
         return filters(published.profile for published in self.active.values())
+
+    def dropped(self) -> list[str]:
+        """Return the subscriptions that profiles needed once: a broker's session still has them."""
+        return sorted(self._ever.difference(self.filters()))
 
 
 def filters(profiles: Iterable[PayloadProfile]) -> list[str]:

@@ -361,6 +361,7 @@ def test_given_published_profiles_when_folded_then_found_by_topic_until_withdraw
     known.take(PayloadProfilePublished(profile_id="acme", version=1, profile=acme))
     known.take(PayloadProfilePublished(profile_id="hub", version=1, profile=hub))
     assert known.filters() == filters([acme, hub]) == ["acme/+/+/up", "hub/+/post"]
+    assert known.dropped() == []
     found = known.find("acme/G/D/up")
     assert found is not None
     assert found.names == {"gateway": "G", "device": "D"}
@@ -374,6 +375,7 @@ def test_given_published_profiles_when_folded_then_found_by_topic_until_withdraw
     known.take(PayloadProfileWithdrawn(profile_id="acme", version=2))
     assert known.find("acme/G/D/up") is None
     assert known.filters() == ["hub/+/post"]
+    assert known.dropped() == ["acme/+/+/up"]
 
 
 def test_given_a_stored_profile_that_no_longer_compiles_when_found_then_refused() -> None:
