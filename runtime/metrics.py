@@ -100,6 +100,7 @@ def _alerts(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
 
 def _refused(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
     yield _by_state(conn, "vaxtrail_quarantine", "Refused messages", queries.quarantine_by_state)
+    yield _by_state(conn, "vaxtrail_gaps", "Gaps in numbers, not filled", queries.gaps_by_state)
 
 
 def _by_state(conn: psycopg.Connection[Any], name: str, text: str, query: Any) -> Metric:

@@ -12,8 +12,12 @@ import pytest
 
 from alerts.channels.webhook import signature
 from api.importing import import_file
+from domain.cold_chain.commands import ARGUMENTS, Cmd, Reply
+from domain.cold_chain.gaps import GapNotes
 from domain.traceability.epcis import read_document
 from ingest import scans, wire
+from ingest.batch import Report
+from ingest.commands import note_report
 from runtime.seed import seed
 from store.envelope import Meta
 from store.logs import Ledger
@@ -38,6 +42,26 @@ def test_given_an_example_of_readings_when_decoded_then_taken(example: str) -> N
 @pytest.mark.parametrize("example", blocks("gateways.md", "json scan"))
 def test_given_an_example_of_a_scan_when_decoded_then_taken(example: str) -> None:
     assert scans.decode("SC-1", "dwk-c1", example.encode(), NOW_MS).seq
+
+
+@pytest.mark.parametrize("example", blocks("gateways.md", "json report"))
+def test_given_an_example_of_a_report_when_noted_then_understood(example: str) -> None:
+    notes, replies = GapNotes(), list[Reply]()
+    note_report(
+        notes, replies, "TH-0007", Report(json.loads(example)["kind"], NOW_MS, False, example)
+    )
+    assert len(notes.lost) + len(replies) == 1
+
+
+@pytest.mark.parametrize("example", blocks("gateways.md", "json cmd"))
+def test_given_an_example_of_a_command_when_read_then_with_what_it_takes(example: str) -> None:
+    told = json.loads(example)
+    assert told.keys() == {"v", "cmd_id", "exp", "cmd", *ARGUMENTS[Cmd(told["cmd"])]}
+
+
+def test_given_the_commands_named_when_compared_then_all_there_are() -> None:
+    text = (FOLDER / "gateways.md").read_text(encoding="utf-8")
+    assert [cmd for cmd in Cmd if f"`{cmd}`" not in text] == []
 
 
 def test_given_the_steps_named_when_compared_then_all_there_are() -> None:

@@ -17,7 +17,6 @@ from domain.cold_chain.events import BOOT_UNSEQUENCED, DeviceCommandIssued
 from domain.cold_chain.gaps import SEQ_END
 from domain.cold_chain.model import INTERVAL_S_MAX, INTERVAL_S_MIN, Device
 from domain.shared.errors import Invalid, NotFound
-from domain.shared.events import Event
 from domain.shared.ids import stream_id
 
 # A command is to be done within so long, or never.
@@ -69,7 +68,7 @@ def issue(
     cmd: str,
     arguments: Mapping[str, int],
     now_ms: int,
-) -> list[Event]:
+) -> list[DeviceCommandIssued]:
     """Ask something of a registered device, None when there is none."""
     if device is None:
         raise NotFound("unknown_device")

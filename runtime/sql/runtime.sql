@@ -25,6 +25,10 @@ ORDER BY ledger_id LIMIT 1
 -- name: quarantine_by_state
 SELECT state, count(*) FROM quarantine GROUP BY state ORDER BY state
 
+-- name: gaps_by_state
+-- Those of which something is missing.
+SELECT state, count(*) FROM gap WHERE state <> 'filled' GROUP BY state ORDER BY state
+
 -- name: dead_letters
 SELECT count(*) FROM dead_letter
 

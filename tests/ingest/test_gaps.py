@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg_pool import ConnectionPool
 
 from domain.cold_chain import gaps as rules
 from domain.cold_chain.events import ReadingsRecorded, SeqGapClosed, SeqGapOpened
@@ -18,6 +20,8 @@ from ingest import gaps
 from ingest.batch import Report
 from ingest.gaps import GATEWAY_MAX, OPEN_MAX
 from ingest.ranges import RANGES_MAX, version_of
+from runtime.disk import DiskGuard
+from runtime.metrics import DatabaseCollector
 from store.logs import Ledger, Telemetry
 from tests.conftest import Database, ManualClock
 from tests.ingest import field
@@ -283,3 +287,15 @@ def test_given_a_gap_given_up_when_the_device_says_it_is_lost_then_lost(
     taker.take(device, [], reports=[lost(0, 100)])
     taker.look()
     assert gap_rows(database, device)[0][3] == "lost"
+
+
+def test_given_gaps_when_scraped_then_counted_by_state(
+    taker: Taker, device: str, database: Database
+) -> None:
+    taker.take(device, [run(0, 10), run(20, 30), run(40, 50)])
+    guard = DiskGuard([Path()], 0)
+    with ConnectionPool(database.app_dsn, min_size=1, open=True) as pool:
+        families = {family.name: family for family in DatabaseCollector(pool, guard).collect()}
+    states = {s.labels["state"]: s.value for s in families["vaxtrail_gaps"].samples}
+    assert states["open"] == 2
+    assert "filled" not in states

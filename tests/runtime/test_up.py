@@ -153,6 +153,7 @@ def test_given_instance_when_scraped_then_the_four_figures_are_there(up: Up) -> 
         "vaxtrail_follower_behind_events",
         "vaxtrail_alert_delay_seconds",
         "vaxtrail_quarantine",
+        "vaxtrail_gaps",
     ):
         assert f"\n# TYPE {name.removesuffix('_total')}" in page
 
