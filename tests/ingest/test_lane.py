@@ -1,0 +1,226 @@
+"""The fast lane stores, to the bit, what careful judgement stores of the same messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import count
+from threading import Event as StopEvent
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest.batch import Received
+from ingest.worker import Worker
+from ingest.write import Entry
+from runtime.postgres import PostgresServer
+from store.logs import Ledger
+from tests.conftest import Database, ManualClock, create_database, drop_database
+from tests.ingest import field
+from tests.ingest.field import BASE, MINUTE_MS, NOW_MS
+
+pytestmark = pytest.mark.database
+
+
+class Counting(Worker):
+    """A worker that counts the readings that went through the fast lane."""
+
+    readings = 0
+
+    def finished(self, connection: int, mids: Sequence[bytes]) -> Entry:
+        """Count what is on the sheet."""
+        Counting.readings += self.prepared
+        return super().finished(connection, mids)
+
+
+Rig = tuple[Worker, Database, Ledger]
+_numbers = count()
+START_MS = NOW_MS - 30 * 60 * MINUTE_MS
+
+ORDINARY = st.sampled_from([4.0, 5.25, 7.99, 2.0, 8.0, 4.00001, 5])
+STRANGE = st.sampled_from([8.1, 9.5, 1.9, -0.5, 20.123, -127.0, None])
+# Nearly all within 2 to 8 degrees; runs of others make alerts that fire, end and are amended.
+TEMPERATURES = st.integers(0, 9).flatmap(
+    lambda n: (
+        st.lists(STRANGE, min_size=1, max_size=8)
+        if n == 0
+        else st.lists(ORDINARY, min_size=1, max_size=8)
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def rigs(postgres: PostgresServer) -> Iterator[tuple[Rig, Rig]]:
+    """Give two workers on databases of their own that know the same field."""
+    made = []
+    for _ in range(2):
+        database = create_database(postgres)
+        ledger = Ledger(database.app_dsn)
+        field.register(ledger)
+        worker = Counting(database.app_dsn, ManualClock(), StopEvent())
+        worker.start()
+        made.append((worker, database, ledger))
+    yield made[0], made[1]
+    for worker, database, ledger in made:
+        worker.close()
+        ledger.close()
+        drop_database(postgres, database)
+
+
+@st.composite
+def _cuts(draw: st.DrawFn) -> list[list[tuple[str, int, int, str]]]:
+    """Return turns of messages (kind, first seq, n, form) as a gateway might come to send them."""
+    length = draw(st.integers(4, 40))
+    runs: list[tuple[str, int, int, str]] = []
+    at = 0
+    while at < length:
+        n = draw(st.integers(1, 7))
+        form = draw(st.sampled_from(["single", "batch", "dts", "flat", "array"]))
+        kind = draw(st.sampled_from(["tele"] * 9 + ["backfill"]))
+        runs.append((kind, at, min(n, length - at), form))
+        at += n
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):  # sent again, perhaps cut anew
+        first = draw(st.integers(0, length - 1))
+        n = draw(st.integers(1, length - first))
+        again = ("backfill", first, n, draw(st.sampled_from(["batch", "array"])))
+        runs.insert(draw(st.integers(0, len(runs))), again)
+    if draw(st.integers(0, 5)) == 0:
+        runs = draw(st.permutations(runs))
+    turns: list[list[tuple[str, int, int, str]]] = [[]]
+    for run in runs:
+        turns[-1].append(run)
+        if draw(st.integers(0, 3)):
+            turns.append([])
+    return [turn for turn in turns if turn]
+
+
+def _messages(
+    device: str, boot: int, kind: str, seqs: range, form: str, values: Sequence[float | None]
+) -> list[Received]:
+    """Return the readings of these numbers in one of the built-in forms."""
+    topic = f"{BASE}/{kind}/{device}"
+    rows = [
+        (seq, START_MS + boot * 1000 * MINUTE_MS + seq * 4 * MINUTE_MS, value)
+        for seq, value in zip(seqs, values, strict=True)
+    ]
+    first_seq, first_ms, _ = rows[0]
+    base = {"seq": first_seq, "ts": first_ms, "step": 4 * MINUTE_MS}
+    batch: dict[str, Any] = {"v": 1, "boot": boot, "base": base, "cols": ["t1", "rh"]}
+    batch["rows"] = [[value, 60.5] for *_, value in rows]
+    flat = [
+        {"ts": ms, "seq": seq, "boot": boot, "temperature": value, "humidity": 60}
+        for seq, ms, value in rows
+    ]
+    match form:
+        case "single":
+            bodies: list[object] = [
+                {"v": 1, "dev": device, "boot": boot, "seq": seq, "ts": ms, "m": {"t1": value}}
+                for seq, ms, value in rows
+            ]
+        case "dts":
+            batch["dts"] = [ms - first_ms for _, ms, _ in rows]
+            bodies = [batch]
+        case "flat":
+            bodies = list(flat)
+        case "array":
+            bodies = [flat]
+        case _:
+            bodies = [batch]
+    return [Received(topic, json.dumps(body).encode()) for body in bodies]
+
+
+def _stored(database: Database, device: str) -> list[Any]:
+    """Return all that is stored of a device, without numbers that count transactions."""
+    readings = database.query(
+        "SELECT r.ts, boot, seq, backfill, t1, t2, t3, t4, rh, door, mains, bat, extra"
+        " FROM reading r JOIN device_no USING (device_no) WHERE device_id = %s"
+        " ORDER BY boot, seq",
+        device,
+    )
+    states = database.query(
+        "SELECT region_code, ts, boot, seq, t1, rh, extra, older, ranges, rules, received_at"
+        " FROM device_state JOIN device_no USING (device_no) WHERE device_id = %s",
+        device,
+    )
+    episodes = database.query(
+        "SELECT alert_id, rule_id, started_at, fired_at, peak_c, recovered_at, resolved_at,"
+        " withdrawn, version FROM episode JOIN device_no USING (device_no)"
+        " WHERE device_id = %s ORDER BY alert_id",
+        device,
+    )
+    return [readings, states, episodes]
+
+
+def _events(database: Database, after: Sequence[int]) -> list[Any]:
+    return [
+        database.query(
+            "SELECT originator_id, originator_version, topic, state FROM telemetry_events"
+            " WHERE notification_id > %s ORDER BY originator_id, originator_version",
+            after[0],
+        ),
+        database.query(
+            "SELECT originator_id, originator_version, topic, state FROM ledger_events"
+            " WHERE notification_id > %s ORDER BY originator_id, originator_version",
+            after[1],
+        ),
+    ]
+
+
+def _positions(database: Database) -> tuple[int, int]:
+    ((telemetry, ledger),) = database.query(
+        "SELECT (SELECT coalesce(max(notification_id), 0) FROM telemetry_events),"
+        " (SELECT coalesce(max(notification_id), 0) FROM ledger_events)"
+    )
+    return telemetry, ledger
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), turns=_cuts(), restart=st.integers(0, 6), boots=st.integers(1, 2))
+def test_given_any_messages_when_taken_fast_and_carefully_then_the_same_is_stored(
+    rigs: tuple[Rig, Rig],
+    data: st.DataObject,
+    turns: list[list[tuple[str, int, int, str]]],
+    restart: int,
+    boots: int,
+) -> None:
+    device = f"lane-{next(_numbers)}"
+    fast, careful = rigs
+    before = []
+    for _, database, ledger in rigs:
+        field.register(ledger, device)
+        before.append(_positions(database))
+    values = [v for run in data.draw(st.lists(TEMPERATURES, min_size=40, max_size=40)) for v in run]
+    others = [data.draw(st.integers(0, 20)) == 0 for _ in range(40)]  # another value, now and then
+    for boot in range(1, boots + 1):
+        for n, turn in enumerate(turns):
+            messages = [
+                message
+                for nth, (kind, first, size, form) in enumerate(turn)
+                for message in _messages(
+                    device,
+                    boot,
+                    kind,
+                    range(first, first + size),
+                    form,
+                    [
+                        4.5 if others[(i + nth) % 40] else values[i]
+                        for i in range(first, first + size)
+                    ],
+                )
+            ]
+            fast[0].take(messages)
+            careful[0].take_carefully(messages)
+            if n == restart:
+                fast[0].forget()  # as after a lost connection: all is read again
+    for worker, _, _ in rigs:
+        worker.flush()
+    assert _stored(fast[1], device) == _stored(careful[1], device)
+    assert _events(fast[1], before[0]) == _events(careful[1], before[1])
+
+
+def test_given_those_messages_when_taken_then_most_readings_went_through_the_fast_lane() -> None:
+    assert Counting.readings > 300
