@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 FILE = "broker-faults.json"
 TOLD_EVERY_S = 3600.0
 FORGOTTEN_S = 86_400.0  # a fault not seen this long is over
+APART_S = 600.0  # what must come several times to be a fault comes no further apart
 WRITTEN_EVERY_S = 1.0
 READ_MAX = 1 << 20  # bytes a look, so that it never keeps its caller long
 FAULTS_MAX = 500  # a client that invents names shall not fill the memory
@@ -45,7 +46,7 @@ _ECHO = re.compile(r"unable to connect: |TLS handshake error: (EOF|.*connection 
 class Cause(NamedTuple):
     """One thing the broker complains of: its words, and the mend in both languages.
 
-    `pattern` may have a group, the detail; fewer than `least` times are no fault.
+    `pattern` may have a group, the detail; fewer than `least` times in a row are no fault.
     """
 
     code: str
@@ -111,9 +112,10 @@ CAUSES = (
     Cause(
         "duplicate",
         re.compile("Replacing old client .* since both have the same client ID"),
-        "与另一台设备使用同一客户端标识，互相挤下线；请改为各不相同",
-        "and another device have the same client id and push each other out: make them differ",
-        least=10,
+        "反复重连：与另一台设备使用同一客户端标识、互相挤下线（请改为各不相同），或网络时断时续",
+        "comes back again and again: another device has its client id (make them differ), or the "
+        "network is poor",
+        least=5,
     ),
     Cause("other", re.compile("(.*)"), "出错，代理的原文见后", "is complained of by the broker"),
 )
@@ -223,6 +225,8 @@ class BrokerLog:
             if len(self._faults) >= FAULTS_MAX:
                 return None
             fault = self._faults[key] = Fault(gateway, cause.code, "", "", 0, now, now)
+        if cause.least > 1 and now - fault.last > APART_S:
+            fault.count, fault.first = 0, now
         fault.count += 1
         fault.last = now
         self._changed = True
