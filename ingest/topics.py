@@ -4,8 +4,8 @@
 `status`; a scanner stands in the gateway's place: `…/{scanner}/scan`. Answers go to `ack/{device}`
 and `reject/{device}` under the same prefix.
 
-Sparkplug B beside it: `spBv1.0/{region}/{kind}/{gateway}[/{device}]`; it names no site and takes no
-such answers. Every other topic can be a vendor's (profiles.py).
+Sparkplug B beside it: `spBv1.0/{region}/{kind}/{gateway}[/{device}]`, which names no site; answers
+go to the same topics as everyone's. Every other topic can be a vendor's (profiles.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SPARKPLUG = "spBv1.0"
 # Kinds of a gateway's own messages and of its devices'; commands are what servers say.
 OF_NODES = ("NBIRTH", "NDATA", "NDEATH", "NCMD")
 OF_NODE_DEVICES = ("DBIRTH", "DDATA", "DDEATH", "DCMD")
+# Stands in answers where a gateway's site is not known, as no level may be empty.
+UNKNOWN_SITE = "_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,10 @@ class Topic:
     device_id: str = ""
 
     def answer(self, kind: str) -> str:
-        """Return the topic of an `ack` or `reject` for whoever sent a message on this one.
-
-        Empty when nobody listens.
-        """
-        if self.kind in OF_NODES or self.kind in OF_NODE_DEVICES:
-            return ""
+        """Return the topic of an `ack` or `reject` for whoever sent a message on this one."""
         whom = self.device_id or self.kind
-        return "/".join((*ROOT, self.region_code, self.site_id, self.gateway_id, kind, whom))
+        site_id = self.site_id or UNKNOWN_SITE
+        return "/".join((*ROOT, self.region_code, site_id, self.gateway_id, kind, whom))
 
 
 def parse(text: str) -> Topic:

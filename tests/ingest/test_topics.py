@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from domain.shared.errors import Invalid
@@ -14,10 +16,12 @@ def test_given_a_device_topic_when_parsed_then_its_parts_and_answers() -> None:
     assert topic.answer("ack") == "cc/v1/640202/dwk/gw-1/ack/TH-7"
 
 
-def test_given_a_sparkplug_topic_when_parsed_then_it_names_no_site_and_takes_no_answer() -> None:
+def test_given_a_sparkplug_topic_when_parsed_then_answers_go_where_all_do() -> None:
     topic = parse("spBv1.0/640202/DDATA/gw-1/TH-7")
     assert topic == Topic("640202", "", "gw-1", "DDATA", "TH-7")
-    assert topic.answer("ack") == ""
+    assert topic.answer("reject") == "cc/v1/640202/_/gw-1/reject/TH-7"
+    known = replace(topic, site_id="dwk")
+    assert known.answer("ack") == "cc/v1/640202/dwk/gw-1/ack/TH-7"
     assert parse("spBv1.0/640202/NBIRTH/gw-1") == Topic("640202", "", "gw-1", "NBIRTH")
 
 

@@ -1,0 +1,76 @@
+"""SenML on a real database: stored once, played again only where its times are known."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from ingest.worker import Worker
+from store.logs import Ledger
+from tests.conftest import Database, ManualClock
+from tests.ingest import field
+from tests.ingest.field import BASE, NOW_MS, message
+
+pytestmark = pytest.mark.database
+
+AT_S = NOW_MS // 1000
+
+
+@pytest.fixture
+def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
+    """Give a worker on a database whose registry knows the site."""
+    field.register(ledger)
+    made = field.started(database.app_dsn, clock)
+    yield made
+    made.close()
+
+
+def rows(database: Database, device_id: str) -> list[tuple[object, ...]]:
+    return database.query(
+        "SELECT boot, seq, t1, rh FROM reading JOIN device_no USING (device_no)"
+        " WHERE device_id = %s ORDER BY boot, seq",
+        device_id,
+    )
+
+
+def test_given_a_pack_when_taken_twice_then_its_readings_are_stored_once(
+    worker: Worker, ledger: Ledger, database: Database
+) -> None:
+    device_id = f"d-{uuid4().hex[:8]}"
+    field.register(ledger, device_id)
+    records = [
+        {"bn": f"{device_id}/", "bt": AT_S, "n": "t1", "u": "Cel", "v": 5.3, "seq_": 7},
+        {"n": "rh", "u": "%RH", "v": 61},
+        {"n": "t1", "t": -300, "u": "Cel", "v": 5.4, "seq_": 6},
+    ]
+    pack = message(f"{BASE}/tele/{device_id}", records)
+    worker.take([pack, replace(pack, payload=gzip.compress(pack.payload))])
+    worker.take([pack])
+    assert rows(database, device_id) == [(0, 6, 5.4, None), (0, 7, 5.3, 61.0)]
+    ((count,),) = database.query(
+        "SELECT count(*) FROM quarantine WHERE topic LIKE %s", f"%{device_id}"
+    )
+    assert count == 0
+
+
+def test_given_relative_times_when_played_again_then_only_the_absolute_are_known(
+    worker: Worker, ledger: Ledger, database: Database
+) -> None:
+    device_id = f"d-{uuid4().hex[:8]}"
+    topic = f"{BASE}/tele/{device_id}"
+    worker.take(
+        [
+            message(topic, [{"n": "t1", "v": 5.0}]),
+            message(topic, [{"n": "t1", "t": AT_S, "v": 5.1}]),
+        ]
+    )
+    field.register(ledger, device_id)
+    database.query("UPDATE quarantine SET state = 'replay' WHERE topic = %s", topic)
+    worker.replay()
+    assert [row[2] for row in rows(database, device_id)] == [5.1]
+    left = database.query("SELECT code FROM quarantine WHERE topic = %s AND state = 'open'", topic)
+    assert left == [("clock",)]
