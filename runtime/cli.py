@@ -21,6 +21,7 @@ from runtime import (
     cli_profile,
     cli_quarantine,
     cli_simulators,
+    cli_storage,
     doctor,
     folder,
     services,
@@ -30,9 +31,7 @@ from runtime import (
     main as tree,
 )
 from runtime.health import Health
-from runtime.postgres import APP
-from runtime.refusal import Refusal
-from runtime.settings import Settings, dsn, shown, template
+from runtime.settings import Settings, shown, template
 from runtime.terminal import clock_of, end, run_told, say, settings_of, show
 
 app = typer.Typer(
@@ -52,6 +51,7 @@ for module in (
     cli_profile,
     cli_quarantine,
     cli_simulators,
+    cli_storage,
 ):
     module.add_to(app)
 
@@ -79,15 +79,7 @@ def migrate(ctx: typer.Context) -> None:
     from store.migrate import migrate as apply
 
     settings = settings_of(ctx, "migrate")
-    owner = dsn(settings.owner_database_url)
-    if owner is None and settings.database_url is None:
-        owner = folder.running_instance(settings.data).owner_dsn
-    if not owner:
-        raise Refusal(
-            "请设置 VAXTRAIL_OWNER_DATABASE_URL（属主角色 vaxtrail_owner 的地址；"
-            f"角色 {APP} 须已存在）",
-            f"Set VAXTRAIL_OWNER_DATABASE_URL, the role vaxtrail_owner; {APP} must exist as well.",
-        )
+    owner = services.owner_url(settings)
     applied = apply(owner, schemas=schemas())
     seed(owner, clock_of(settings).now())
     say(f"已应用 {len(applied)} 个迁移", f"{len(applied)} migrations applied")

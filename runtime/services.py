@@ -24,6 +24,7 @@ from runtime.disk import DiskGuard
 from runtime.health import Health
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn
+from store.tables import APP_ROLE
 
 if TYPE_CHECKING:
     from alerts.channels.email import Smtp
@@ -57,6 +58,21 @@ def urls(settings: Settings) -> tuple[str, str]:
 def database_url(settings: Settings) -> str:
     """Return the application's database: as set, else of the running instance."""
     return dsn(settings.database_url) or urls(settings)[0]
+
+
+def owner_url(settings: Settings) -> str:
+    """Return the tables' owner's database: as set, else of the running instance; else Refusal."""
+    owner = dsn(settings.owner_database_url)
+    if owner is None and settings.database_url is None:
+        owner = folder.running_instance(settings.data).owner_dsn
+    if not owner:
+        raise Refusal(
+            "请设置 VAXTRAIL_OWNER_DATABASE_URL（属主角色 vaxtrail_owner 的地址；"
+            f"角色 {APP_ROLE} 须已存在）",
+            "Set VAXTRAIL_OWNER_DATABASE_URL, the role vaxtrail_owner;"
+            f" {APP_ROLE} must exist as well.",
+        )
+    return owner
 
 
 def run_project(settings: Settings) -> None:

@@ -48,7 +48,8 @@ class Settings(BaseModel):
     )
     owner_database_url: SecretStr | None = Field(
         None,
-        description="属主角色的数据库地址，仅迁移使用 | role vaxtrail_owner, for migrations only",
+        description="属主角色的数据库地址，仅迁移与保留期使用"
+        " | role vaxtrail_owner, for migrations and retention only",
     )
     mqtt_url: SecretStr | None = Field(
         None,
@@ -111,6 +112,23 @@ class Settings(BaseModel):
     disk_free_min_pct: Annotated[float, Field(ge=0, lt=100)] = Field(
         5.0, description="磁盘可用低于此比例时停止接收 | % free below which intake stops"
     )
+    readings_keep_years: Annotated[int, Field(le=100)] | None = Field(
+        None,
+        description="读数的逐行明细保留的整年数；不填则全部保留（事件与小时、日汇总始终保留）"
+        " | whole years that rows of readings are kept; for ever when unset (events and roll-ups"
+        " always are)",
+    )
+    records_years_after_expiry: Annotated[int, Field(ge=5, le=100)] = Field(
+        5,
+        description="法定保存期：疫苗有效期满后年数（《疫苗管理法》第三十九条：不少于五年）"
+        " | years past a vaccine's expiry that the law asks for (Vaccine Administration Law 2019,"
+        " article 39: at least five)",
+    )
+    longest_shelf_life_years: Annotated[int, Field(ge=1, le=20)] = Field(
+        5,
+        description="在用疫苗中最长的有效期，向上取整年"
+        " | longest shelf life of the vaccines in use, in whole years rounded up",
+    )
     log: Literal["auto", "json", "console"] = Field(
         "auto", description="日志格式 | log format; auto = readable on a terminal, else JSON"
     )
@@ -153,7 +171,18 @@ class Settings(BaseModel):
                 "mqtt_shared_account 没有证书，须用口令登录 / has no certificate:"
                 " set mqtt_tls_login to password"
             )
+        if self.readings_keep_years is not None and self.readings_keep_years < self.legal_years:
+            years = self.legal_years
+            raise ValueError(
+                f"readings_keep_years 不得少于 {years}（最长有效期加有效期满后的法定年数）"
+                f" / at least {years}: the longest shelf life and the years past it"
+            )
         return self
+
+    @property
+    def legal_years(self) -> int:
+        """Years after which the law asks for nothing that a reading speaks of."""
+        return self.longest_shelf_life_years + self.records_years_after_expiry
 
 
 # What pydantic says of a value, in Chinese; {…} are its own facts.
