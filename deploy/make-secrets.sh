@@ -9,7 +9,7 @@ fi
 umask 077
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 for name in POSTGRES_PASSWORD VAXTRAIL_OWNER_PASSWORD VAXTRAIL_APP_PASSWORD \
-  VAXTRAIL_BROKER_PASSWORD VAXTRAIL_GATEWAY_PASSWORD GRAFANA_PASSWORD; do
+  VAXTRAIL_BROKER_PASSWORD GRAFANA_PASSWORD; do
   echo "$name=$(random)"
 done > .env
 echo "已写入 .env / .env written"

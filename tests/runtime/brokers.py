@@ -17,14 +17,15 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from runtime import broker_access, broker_mosquitto
-from runtime.account import secret
+from runtime import broker_access, broker_mosquitto, broker_nats
+from runtime.account import broker_program, secret
 from runtime.broker import BrokerServer
 from runtime.broker_access import SERVER, Access
 from runtime.broker_tls import Tls
-from runtime.process import wait_until
+from runtime.process import spawn, stop_child, wait_until
 from tests.conftest import free_port, wait_for_port
 
+ROOT = Path(__file__).parents[2]
 WAIT_S = 10.0
 
 
@@ -105,6 +106,57 @@ class Embedded(Side):
     def stop(self) -> None:
         """Stop it."""
         self.server.stop()
+
+
+class Composed(Side):
+    """The broker of the compose stack; only its ports and its folder are changed."""
+
+    PASSWORD = "for-server"
+
+    def __init__(self, data: Path, tls: Tls | None) -> None:
+        super().__init__(data, tls)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = data / "etc"
+
+    @property
+    def server_url(self) -> str:
+        """As the compose file gives it to ingest."""
+        return self.url(SERVER, self.PASSWORD)
+
+    def start(self) -> None:
+        """Start it with the project's file."""
+        self.port = free_port()
+        text = (ROOT / "deploy" / "nats.conf").read_text("utf-8")
+        for old, new in (
+            ("0.0.0.0:4222", f"127.0.0.1:{free_port()}"),
+            ("127.0.0.1:8222", f"127.0.0.1:{free_port()}"),
+            ("0.0.0.0:1883", f"127.0.0.1:{self.port}"),
+            ('"/data"', f'"{self.data}/store"'),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        self._folder.mkdir()
+        (self._folder / "nats.conf").write_text(text, "utf-8")
+        shutil.copy(ROOT / "deploy" / broker_nats.FILE, self._folder)
+        self._process = spawn(
+            [broker_program(None), "-c", self._folder / "nats.conf"],
+            log=self.data / "composed.log",
+            death_signal=signal.SIGTERM,
+            env={**os.environ, "VAXTRAIL_BROKER_PASSWORD": self.PASSWORD},
+        )
+        wait_for_port(self.port)
+
+    def apply(self) -> None:
+        """Write the accounts and tell it."""
+        accounts = broker_access.load(self.data).values()
+        broker_nats.write(self._folder, accounts, certificates=False)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._process:
+            stop_child(self._process, ((signal.SIGTERM, WAIT_S), (signal.SIGKILL, WAIT_S)))
 
 
 class Mosquitto(Side):

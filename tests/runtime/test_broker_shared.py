@@ -1,12 +1,7 @@
-"""What gateways may say and hear, on both brokers we configure: the embedded one and compose's."""
+"""What the shared account may say and hear at the embedded broker."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
@@ -15,10 +10,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from runtime.account import broker_program
 from runtime.broker import BrokerServer
-from runtime.process import spawn, stop_child
-from tests.conftest import free_port, wait_for_port
 
 ROOT = Path(__file__).parents[2]
 BASE = "cc/v1/640202/s1/g1"
@@ -64,48 +56,10 @@ class Client:
         self._client.loop_stop()
 
 
-@contextmanager
-def _composed(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run a broker with the file of the compose stack; only its ports and folder are changed."""
-    port = free_port()
-    text = (ROOT / "deploy" / "nats.conf").read_text("utf-8")
-    for old, new in (
-        ("0.0.0.0:4222", f"127.0.0.1:{free_port()}"),
-        ("127.0.0.1:8222", f"127.0.0.1:{free_port()}"),
-        ("0.0.0.0:1883", f"127.0.0.1:{port}"),
-        ('"/data"', f'"{folder}/store"'),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    config = folder / "nats.conf"
-    config.write_text(text, "utf-8")
-    words = {"VAXTRAIL_BROKER_PASSWORD": "for-server", "VAXTRAIL_GATEWAY_PASSWORD": "for-gateway"}
-    process: subprocess.Popen[bytes] = spawn(
-        [broker_program(None), "-c", config],
-        log=folder / "broker.log",
-        death_signal=signal.SIGTERM,
-        env={**os.environ, **words},
-    )
-    try:
-        wait_for_port(port)
-        yield (
-            f"mqtt://server:for-server@127.0.0.1:{port}",
-            f"mqtt://gateway:for-gateway@127.0.0.1:{port}",
-        )
-    finally:
-        stop_child(process, ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)))
-
-
-@pytest.fixture(scope="module", params=["embedded", "composed"])
-def urls(
-    request: pytest.FixtureRequest, broker: BrokerServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    """Give the addresses of the server and of gateways at one of the two brokers."""
-    if request.param == "embedded":
-        yield broker.server_url, broker.gateway_url
-        return
-    with _composed(tmp_path_factory.mktemp("composed")) as found:
-        yield found
+@pytest.fixture(scope="module")
+def urls(broker: BrokerServer) -> tuple[str, str]:
+    """Give the addresses of the server and of the shared account."""
+    return broker.server_url, broker.gateway_url
 
 
 @pytest.mark.parametrize("qos", [0, 1])
