@@ -6,15 +6,35 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from bench import ingest
+from bench.alerts import w3
+from bench.backlog import backlog
+from bench.burst import burst
+from bench.growth import w6
+from bench.ingest import w1, w2
+from bench.kill import kill
 from bench.options import Options
+from bench.rebuild import w5
 from bench.report import Report
+from bench.rig import Rig, rig
+from bench.soak import soak
 
-WORKS: Mapping[str, Callable[[Options], Report]] = {
-    "w1": ingest.w1,
-    "w2": ingest.w2,
+WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
+    "w1": w1,
+    "w2": w2,
+    "w3": w3,
+    "w5": w5,
+    "w6": w6,
+    "kill": kill,
+    "burst": burst,
+    "backlog": backlog,
+    "soak": soak,
 }
+
+# What is shipped, where that is the question.
+SHIPPED = {"broker": "embedded", "sync": "always"}
+DEFAULTS: Mapping[str, dict[str, Any]] = {"kill": SHIPPED, "burst": SHIPPED}
 
 
 def main() -> None:
@@ -25,6 +45,11 @@ def main() -> None:
     parser.add_argument("--sync", choices=("interval", "always"))
     parser.add_argument("--messages", type=int)
     parser.add_argument("--runs", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--tries", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--stored", type=int)
     parser.add_argument("--node-red", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
@@ -33,7 +58,9 @@ def main() -> None:
         for field in fields(Options)
         if (value := getattr(asked, field.name, None)) is not None
     }
-    report = WORKS[asked.work](Options(**given))
+    options = Options(**{**DEFAULTS.get(asked.work, {}), **given})
+    with rig(options.broker, options.sync) as made:
+        report = WORKS[asked.work](options, made)
     print(report.text())
     if asked.json:
         report.write(asked.json)

@@ -22,7 +22,7 @@ import psycopg
 
 from bench.load import connect
 from bench.rig import ROOT, Rig
-from bench.shape import PEER_TOPIC, PRODUCT_TOPIC
+from bench.shape import DEVICES, PEER_TOPIC, PRODUCT_TOPIC, device_name
 
 PEER_CLIENT = "bench-peer"
 STOP_S = 8.0
@@ -37,6 +37,7 @@ class Contender(ABC):
     topic: str
     heavy: str  # of `pids`, the process whose memory is watched
     publish_url: str
+    began_s: float  # of the rig
     conn: psycopg.Connection[tuple[int, ...]]
 
     @abstractmethod
@@ -46,6 +47,10 @@ class Contender(ABC):
     @abstractmethod
     def progress(self, batch: int) -> int:
         """Return about how many readings are durable, of messages of `batch` readings."""
+
+    @abstractmethod
+    def next_seq(self) -> int:
+        """Return the first sequence number that none of the 1,000 devices has sent."""
 
     @abstractmethod
     def stored(self) -> int:
@@ -64,7 +69,7 @@ class ProductContender(Contender):
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self.publish_url = rig.gateway_url
+        self.publish_url, self.began_s = rig.gateway_url, rig.began_s
         self.conn = psycopg.connect(rig.product.dsn, autocommit=True)
 
     def pids(self) -> dict[str, int]:
@@ -74,6 +79,11 @@ class ProductContender(Contender):
     def progress(self, batch: int) -> int:
         """Return the readings of the events up to the last position: one event a message."""
         return batch * self.ask("SELECT max(telemetry_id) FROM batches")
+
+    def next_seq(self) -> int:
+        """Return one beyond the newest stored."""
+        return self.ask(f"""SELECT max(seq) + 1 FROM device_state JOIN device_no USING (device_no)
+                            WHERE device_id < '{device_name(DEVICES)}'""")  # noqa: S608 - ours
 
     def stored(self) -> int:
         """Return the rows; each was committed with the event that holds it."""
@@ -120,7 +130,7 @@ class PeerContender(Contender):
         self._peer = peer
         self._rig = rig
         self._webhook = webhook
-        self.publish_url = rig.server_url
+        self.publish_url, self.began_s = rig.server_url, rig.began_s
         self._dsn = rig.peers_dsn
         self.conn = psycopg.connect(self._dsn, autocommit=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -173,6 +183,10 @@ class PeerContender(Contender):
     def progress(self, batch: int) -> int:
         """Return the highest row number; the table began empty."""
         return self.ask("SELECT max(id) FROM readings")
+
+    def next_seq(self) -> int:
+        """Return 0: its table began empty."""
+        return 0
 
     def stored(self) -> int:
         """Return the rows."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import psycopg
+
 from bench.shape import GATEWAYS, device_name, gateway_name
 from domain.cold_chain.events import (
     DeviceRegistered,
@@ -23,21 +25,28 @@ from store.logs import Ledger
 REGION, SITE = "640202", "bench"
 PROFILE = "vaccine_2_8"  # shipped, with five rules
 PLACED_BEFORE = timedelta(days=400)
+KNOWN = """SELECT originator_id FROM ledger_events
+           WHERE originator_version = 1 AND originator_id = ANY(%s)"""
 
 Fact = tuple[UUID, int, Event]
 
 
-def register(dsn: str, devices: Iterable[int]) -> None:
-    """Register the site, its gateways with a cold room each, and these devices."""
-    append(dsn, [*_places(), *(fact for n in devices for fact in device_facts(n, unit_name(n)))])
+def register(dsn: str, devices: Iterable[int], placed_at: datetime | None = None) -> None:
+    """Register the site, its gateways with a cold room each, and these devices, where missing."""
+    at = placed_at or datetime.now(UTC) - PLACED_BEFORE
+    behind = (fact for n in devices for fact in device_facts(n, unit_name(n), at))
+    append(dsn, [*_places(), *behind], at)
 
 
-def append(dsn: str, facts: Iterable[Fact]) -> None:
-    """Put facts into the ledger as of long ago."""
-    at = _long_ago()
+def append(dsn: str, facts: Iterable[Fact], at: datetime) -> None:
+    """Put facts into the ledger; those of streams it has already are left out."""
     meta = Meta(occurred_at=at, recorded_at=at, source="bench")
+    asked = list(facts)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        found = conn.execute(KNOWN, ([stream for stream, _, _ in asked],)).fetchall()
+    known = {stream for (stream,) in found}
     with Ledger(dsn) as ledger:
-        ledger.append([Envelope(stream, version, event, meta) for stream, version, event in facts])
+        ledger.append([Envelope(*fact, meta) for fact in asked if fact[0] not in known])
 
 
 def unit_name(device: int) -> str:
@@ -58,7 +67,7 @@ def unit_fact(unit_id: str, profile_id: str) -> Fact:
     return unit_stream(unit_id), 1, unit
 
 
-def device_facts(device: int, unit_id: str) -> Iterator[Fact]:
+def device_facts(device: int, unit_id: str, at: datetime) -> Iterator[Fact]:
     """Yield the registration of a device and the placing of its probe."""
     name = device_name(device)
     registered = DeviceRegistered(
@@ -69,7 +78,7 @@ def device_facts(device: int, unit_id: str) -> Iterator[Fact]:
         channels=("t1", "rh"),
         interval_s=60,
     )
-    placed = ProbePlaced(device_id=name, channel="t1", unit_id=unit_id, placed_at=_long_ago())
+    placed = ProbePlaced(device_id=name, channel="t1", unit_id=unit_id, placed_at=at)
     yield device_stream(name), 1, registered
     yield device_stream(name), 2, placed
 
@@ -84,7 +93,3 @@ def _places() -> Iterator[Fact]:
         behind = GatewayRegistered(gateway_id=name, site_id=SITE, region_code=REGION)
         yield gateway_stream(name), 1, behind
         yield unit_fact(unit_name(n), PROFILE)
-
-
-def _long_ago() -> datetime:
-    return datetime.now(UTC) - PLACED_BEFORE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, replace
+from statistics import median
 from typing import Any
 
 from bench import contest, limits
@@ -11,7 +12,7 @@ from bench.contest import ProductContender
 from bench.field import register
 from bench.options import Options
 from bench.report import Report, medians, ratio
-from bench.rig import Rig, rig
+from bench.rig import Rig
 from bench.shape import DEVICES
 from bench.throughput import W1, W2, Meter, Run, Work
 
@@ -19,27 +20,21 @@ SHOWN = ("messages_s", "readings_s", "lost", "cpu_all_s", "cpu_s", "publisher_cp
 COMMITS = (500, 5_000)
 
 
-def w1(options: Options) -> Report:
+def w1(options: Options, made: Rig) -> Report:
     """One reading a message."""
-    return measure(W1, options)
+    return _measured(W1, options, made)
 
 
-def w2(options: Options) -> Report:
+def w2(options: Options, made: Rig) -> Report:
     """Twenty readings a message."""
-    return measure(W2, options)
+    return _measured(W2, options, made)
 
 
-def measure(work: Work, options: Options) -> Report:
+def _measured(work: Work, options: Options, made: Rig) -> Report:
     """Run each in turn, `options.runs` times, and report the medians."""
     if options.messages:
         work = replace(work, messages=options.messages)
-    with rig(options.broker, options.sync) as made:
-        register(made.product.dsn, range(DEVICES))
-        return compare(work, options, made)
-
-
-def compare(work: Work, options: Options, made: Rig) -> Report:
-    """Compare the registered product of a rig with its peers and the limits."""
+    register(made.product.dsn, range(DEVICES))
     product = Meter(ProductContender(made), work)
     product.warm()
     runs: dict[str, list[Run]] = defaultdict(list)
@@ -53,12 +48,7 @@ def compare(work: Work, options: Options, made: Rig) -> Report:
                 runs[peer.name].append(meter.run())
         for name, value in _limits(work, made).items():
             found[name].append(value)
-    return _report(work, options, runs, medians_of(found))
-
-
-def medians_of(found: dict[str, list[float]]) -> dict[str, float]:
-    """Return the median of each."""
-    return medians([dict(zip(found, values, strict=True)) for values in zip(*found.values())])  # noqa: B905
+    return _report(work, options, runs, {name: median(values) for name, values in found.items()})
 
 
 def _limits(work: Work, made: Rig) -> dict[str, float]:
@@ -88,8 +78,7 @@ def _report(
         ratio_limit=ratio(product[rate], limit),
         runs=[asdict(run) for of_one in runs.values() for run in of_one],
         setting={
-            "broker": options.broker,
-            "sync": options.sync if options.broker == "embedded" else "memory",
+            **options.setting,
             "messages": work.messages,
             "readings_a_message": work.batch,
             "runs": options.runs,

@@ -12,9 +12,9 @@ from statistics import median
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from bench.load import Load, Plan
 from bench.rig import Rig, mosquitto_program
@@ -79,9 +79,7 @@ def copy(rig: Rig, rows: int, commit_rows: int) -> float:
     dsn = rig.product.dsn
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("SELECT ensure_reading_partitions(%s, %s)", (day, day))
-        database = conn.info.dbname
-    superuser = make_conninfo(rig.product.superuser_dsn, dbname=database)
-    with psycopg.connect(superuser, autocommit=True) as admin:
+    with psycopg.connect(rig.product.superuser_dsn(), autocommit=True) as admin:
         admin.execute(sql.SQL("TRUNCATE {}").format(partition))
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         with psycopg.connect(dsn) as conn:
@@ -98,16 +96,31 @@ def encoded(start: datetime, first: int, end: int) -> bytes:
     """Return rows `first` to `end`: 1,000 devices in turn, each a second after its last one."""
     number = np.arange(first, end)
     turn, device = np.divmod(number, DEVICES)
-    table = np.zeros(end - first, dtype=ROW)
+    return binary(
+        device_no=device + 1,
+        ts=microseconds(start) + turn * 1_000_000,
+        seq=turn,
+        t1=np.round(2.5 + number * 0.37 % 5, 2),
+        rh=np.round(40 + number * 0.7 % 30, 1),
+    )
+
+
+def binary(**columns: npt.ArrayLike) -> bytes:
+    """Return rows as COPY takes them; a column that is not given is 0. `seq` has one value a row.
+
+    ts: microseconds since 2000.
+    """
+    table = np.zeros(np.shape(columns["seq"]), dtype=ROW)
     table["fields"] = len(_FIELDS)
     for name, kind in _FIELDS.items():
         table[f"{name}_length"] = np.dtype(kind).itemsize
-    start_us = (start - POSTGRES_EPOCH) // timedelta(microseconds=1)
-    table["device_no"], table["seq"] = device + 1, turn
-    table["ts"] = start_us + turn * 1_000_000
-    table["t1"] = np.round(2.5 + number * 0.37 % 5, 2)
-    table["rh"] = np.round(40 + number * 0.7 % 30, 1)
+        table[name] = columns.get(name, 0)
     return COPY_HEADER + table.tobytes() + COPY_END
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as PostgreSQL counts."""
+    return (moment - POSTGRES_EPOCH) // timedelta(microseconds=1)
 
 
 def fdatasync_ms(at: Path) -> float:

@@ -53,7 +53,8 @@ class Told:
     sent: Any
     acked: Any
     first_s: Any  # time.perf_counter() of the first publish; one clock for all processes
-    last_s: Any
+    written_s: Any  # of the moment when all was given to the sockets
+    last_s: Any  # and when all was acknowledged
     cpu_s: Any
     ready: Any
     go: Any
@@ -70,6 +71,7 @@ class Load:
             sent=number("q", 0),
             acked=number("q", 0),
             first_s=moment("d", 0.0),
+            written_s=moment("d", 0.0),
             last_s=moment("d", 0.0),
             cpu_s=moment("d", 0.0),
             ready=_context.Event(),
@@ -151,7 +153,7 @@ class Line:
 
     url: str
     client_id: str
-    packets: bytes
+    packets: bytearray
     starts: Sequence[int]
     sent: int = 0
     acked: int = 0
@@ -169,6 +171,11 @@ class Line:
     def waiting(self) -> bool:
         """Tell whether something granted is not written yet."""
         return self.sock is not None and self._position < self.starts[self.sent]
+
+    @property
+    def written(self) -> bool:
+        """Tell whether all is in the hands of the system."""
+        return self._position == self.starts[-1]
 
     @property
     def done(self) -> bool:
@@ -244,6 +251,8 @@ class _Publishing:
                 break
             self._grant()
             self._turn()
+            if not self._told.written_s.value and all(line.written for line in self._lines):
+                self._told.written_s.value = time.perf_counter()
         self._told.acked.value = sum(line.acked for line in self._lines)
         for line in self._lines:
             line.close()

@@ -20,3 +20,9 @@ class Options:
     tries: int = 600
     seconds: float = 600.0
     stored: int = 100_000_000
+
+    @property
+    def setting(self) -> dict[str, str]:
+        """What was measured on; mosquitto keeps nothing on disk."""
+        on_disk = {"sync": self.sync} if self.broker == "embedded" else {}
+        return {"broker": self.broker, **on_disk}

@@ -23,6 +23,11 @@ def _stats() -> dict[int, list[str]]:
     return found
 
 
+def tree(root: int) -> list[int]:
+    """Return a running process and its descendants."""
+    return list(_tree(root, _stats()))
+
+
 def _tree(root: int, stats: Mapping[int, list[str]]) -> Iterator[int]:
     todo = [root]
     while todo:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bench.load import connect
-from runtime.postgres import PostgresServer
+from runtime.postgres import DATABASE, PostgresServer
 from runtime.process import ask, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -127,10 +127,10 @@ class Product:
         """The application's database."""
         return str(self.instance["app_dsn"])
 
-    @property
-    def superuser_dsn(self) -> str:
-        """The server's own account: makes room for peers, clears what limits wrote."""
-        return PostgresServer(self.data, port=self.instance["ports"]["postgres"]).superuser_dsn
+    def superuser_dsn(self, database: str = DATABASE) -> str:
+        """Return the server's own account: it makes room for peers, clears what limits wrote."""
+        server = PostgresServer(self.data, port=self.instance["ports"]["postgres"])
+        return make_conninfo(server.superuser_dsn, dbname=database)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -208,13 +208,13 @@ class Rig:
     gateway_url: str
     server_url: str
     broker_pid: int
+    began_s: float = field(default_factory=time.time)  # Unix seconds
 
     @property
     def peers_dsn(self) -> str:
         """The peers' database, in the same server; made when first asked for."""
-        superuser = self.product.superuser_dsn
-        dsn = make_conninfo(superuser, dbname=PEERS_DATABASE)
-        with psycopg.connect(superuser, autocommit=True) as conn:
+        dsn = self.product.superuser_dsn(PEERS_DATABASE)
+        with psycopg.connect(self.product.superuser_dsn(), autocommit=True) as conn:
             found = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (PEERS_DATABASE,))
             if found.fetchone():
                 return dsn

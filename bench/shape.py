@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import struct
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ PEER_TOPIC = "v1/{gateway}/{device}/telemetry"
 PACKET_IDS = 65_535  # packet ids run from 1 to this and begin again
 
 # Of one connection: the packets in a row, and where each begins (one more offset than packets).
-Encoded = tuple[bytes, list[int]]
+Encoded = tuple[bytearray, "array[int]"]
 
 
 def gateway_name(device: int) -> str:
@@ -41,6 +42,7 @@ class Shape:
     start_s: float  # Unix seconds; early enough that no reading is ahead of the clock
     batch: int = 1
     devices: int = DEVICES
+    first_device: int = 0
     step_s: float = 1.0
 
     def topic_of(self, device: int) -> str:
@@ -65,20 +67,21 @@ class Shape:
         """Return `messages` messages, devices in turn, each gateway on one connection."""
         draw = random.Random(first_seq)  # noqa: S311 - nothing secret
         packets = [bytearray() for _ in range(connections)]
-        starts: list[list[int]] = [[0] for _ in range(connections)]
+        starts = [array("q", [0]) for _ in range(connections)]
         for number in range(messages):
-            turn, device = divmod(number, self.devices)
+            turn, at_device = divmod(number, self.devices)
+            device = self.first_device + at_device
             at = device % GATEWAYS % connections
             body = self.body(first_seq + turn * self.batch, draw)
             packet_id = (len(starts[at]) - 1) % PACKET_IDS + 1
             packets[at] += publish_packet(self.topic_of(device), body, packet_id)
             starts[at].append(len(packets[at]))
-        return [(bytes(p), s) for p, s in zip(packets, starts, strict=True)]
+        return list(zip(packets, starts, strict=True))
 
 
 def reading(at_s: float, temperature_c: float, humidity_pct: float, seq: int) -> str:
     """Return one reading as JSON."""
-    seconds, ms = divmod(int(at_s * 1000), 1000)
+    seconds, ms = divmod(round(at_s * 1000), 1000)
     moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ms:03d}Z"
     values = f'"temperature":{temperature_c:.2f},"humidity":{humidity_pct:.1f}'
     return f'{{"ts":"{moment}",{values},"seq":{seq}}}'

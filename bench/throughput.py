@@ -62,33 +62,37 @@ class Meter:
     def __init__(self, contender: Contender, work: Work) -> None:
         self._contender = contender
         self._work = work
-        start_s = time.time() - HOURS_BACK * 3600
+        start_s = contender.began_s - HOURS_BACK * 3600
         self._shape = Shape(contender.topic, start_s, work.batch)
-        self._seq = 0
+        self._seq = contender.next_seq()
 
-    def warm(self) -> None:
-        """Wait until it takes messages, then let some pass."""
+    def ready(self) -> None:
+        """Wait until it takes messages."""
         contender, until = self._contender, time.monotonic() + START_S
         while True:
-            with self._load(DEVICES) as load:
+            with self.load(DEVICES) as load:
                 load.start()
-                if self._wait(load, stall_s=1.0)[1]:
+                if self.wait(load, stall_s=1.0)[1]:
                     break
             if time.monotonic() > until:
                 raise SystemExit(f"{contender.name}: stores nothing / 没有写入任何读数")
-        with self._load(self._messages * WARM_SHARE) as load:
+
+    def warm(self) -> None:
+        """Wait until it takes messages, then let some pass."""
+        self.ready()
+        with self.load(self._messages * WARM_SHARE) as load:
             load.start()
-            self._wait(load)
+            self.wait(load)
 
     def run(self) -> Run:
         """Measure once."""
         contender = self._contender
-        with self._load(self._messages) as load:
+        with self.load(self._messages) as load:
             load.prepare()
             time.sleep(REST_S)
             costs = Costs(contender.pids(), contender.heavy)
             load.start()
-            last_s, readings = self._wait(load, costs)
+            last_s, readings = self.wait(load, costs)
             cpu_s = costs.cpu_s()
             costs.look()
             load.finish()
@@ -98,20 +102,24 @@ class Meter:
     def _messages(self) -> float:
         return self._work.messages * self._contender.share
 
-    def _load(self, messages: float) -> Load:
-        """Return a publisher of about so many messages, every device the same number of them."""
+    def load(self, messages: float, rate: float = 0.0) -> Load:
+        """Return a publisher of about so many messages, every device the same number of them.
+
+        With a `rate` it keeps to that, else to the backlog of the work.
+        """
         turns = max(1, round(messages / DEVICES))
         plan = Plan(
             url=self._contender.publish_url,
             shape=self._shape,
             messages=turns * DEVICES,
             first_seq=self._seq,
-            backlog=self._work.backlog,
+            backlog=0 if rate else self._work.backlog,
+            rate=rate,
         )
         self._seq += turns * self._work.batch
         return Load(plan)
 
-    def _wait(
+    def wait(
         self, load: Load, costs: Costs | None = None, stall_s: float = STALL_S
     ) -> tuple[float, int]:
         """Steer the load until all is durable, or nothing more becomes so.

@@ -1,0 +1,123 @@
+"""How long a single reading takes from its publish to its commit, while other things go on.
+
+A thread publishes readings one by one; another is woken by every commit of telemetry (NOTIFY) and
+looks which of those published are stored by now.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from threading import Thread
+
+import psycopg
+
+from bench.load import connect
+from bench.rig import Rig
+from bench.shape import PACKET_IDS, PRODUCT_TOPIC, Shape, device_name, publish_packet, reading
+
+ABSENT_S = 30.0  # a reading not stored this long after the last publish is missed
+NOTICE_S = 0.5
+STORED = """SELECT asked.number FROM unnest(%s::int[], %s::text[], %s::timestamptz[])
+                AS asked (number, device_id, ts)
+            JOIN device_no USING (device_id)
+            JOIN reading r ON r.device_no = device_no.device_no AND r.ts = asked.ts"""
+
+
+class Live:
+    """Publishes a reading every `every_s` inside its `with` block, `devices` in turn."""
+
+    def __init__(self, rig: Rig, devices: Sequence[int], every_s: float, first_seq: int) -> None:
+        self._rig = rig
+        self._devices = devices
+        self._every_s = every_s
+        self._seq = first_seq
+        self._shape = Shape(PRODUCT_TOPIC, 0.0)
+        self._pending: dict[int, tuple[str, datetime, float]] = {}
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self.sent = 0
+        self.delays_s: list[float] = []
+        self._publisher = Thread(target=self._publish, daemon=True)
+        self._watcher = Thread(target=self._watch, daemon=True)
+
+    @property
+    def missed(self) -> int:
+        """How many published readings were never seen in the database."""
+        return self.sent - len(self.delays_s)
+
+    def __enter__(self) -> Live:
+        """Begin."""
+        self._watcher.start()
+        self._publisher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Publish no more, and wait for what is under way."""
+        self._end.set()
+        self._publisher.join()
+        self._watcher.join()
+
+    def _publish(self) -> None:
+        sock = connect(self._rig.gateway_url, "bench-live")
+        Thread(target=drain, args=(sock,), daemon=True).start()
+        due_s = time.perf_counter()
+        while not self._end.is_set():
+            turn, at = divmod(self.sent, len(self._devices))
+            now = datetime.now(UTC)
+            at_time = now.replace(microsecond=now.microsecond // 1000 * 1000)
+            body = reading(at_time.timestamp(), 5.0, 60.0, self._seq + turn).encode()
+            device = self._devices[at]
+            packet = publish_packet(self._shape.topic_of(device), body, self.sent % PACKET_IDS + 1)
+            with self._lock:
+                self._pending[self.sent] = (device_name(device), at_time, time.perf_counter())
+                self.sent += 1
+            sock.sendall(packet)
+            due_s += self._every_s
+            time.sleep(max(0.0, due_s - time.perf_counter()))
+        sock.close()
+
+    def _watch(self) -> None:
+        with psycopg.connect(self._rig.product.dsn, autocommit=True) as conn:
+            conn.execute("LISTEN telemetry_events")
+            ended_s = 0.0
+            while not self._end.is_set() or self._pending:
+                for _ in conn.notifies(timeout=NOTICE_S, stop_after=1):
+                    pass
+                self._look(conn)
+                ended_s = ended_s or (time.perf_counter() if self._end.is_set() else 0.0)
+                if ended_s and time.perf_counter() - ended_s > ABSENT_S:
+                    return
+
+    def _look(self, conn: psycopg.Connection[tuple[int]]) -> None:
+        with self._lock:
+            asked = dict(self._pending)
+        if not asked:
+            return
+        columns = (list(asked), [p[0] for p in asked.values()], [p[1] for p in asked.values()])
+        found = conn.execute(STORED, columns).fetchall()
+        now_s = time.perf_counter()
+        for (number,) in found:
+            self.delays_s.append(now_s - asked[number][2])
+        with self._lock:
+            for (number,) in found:
+                self._pending.pop(number, None)
+
+
+def percentile_ms(delays_s: Sequence[float], percent: float) -> float:
+    """Return the delay that `percent` of them do not exceed, in milliseconds; 0 when none."""
+    ordered = sorted(delays_s)
+    if not ordered:
+        return 0.0
+    return round(1000 * ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))], 2)
+
+
+def drain(sock: socket.socket) -> None:
+    """Read and forget what the broker answers, until the connection is closed."""
+    with suppress(OSError):
+        while sock.recv(65_536):
+            pass

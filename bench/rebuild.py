@@ -1,0 +1,86 @@
+"""W5: how fast a read model comes back from the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from statistics import median
+
+from bench.options import Options
+from bench.report import Figures, Report, medians, ratio
+from bench.rig import Rig
+from bench.scans import envelopes
+from projections import runner
+from store.logs import Ledger
+from store.mapper import from_row
+
+MODEL = "traceability"
+EVENTS = 1_000_000
+CHUNK = 5_000
+FOLLOWED_S = 1_800.0
+POLL_S = 0.2
+
+
+def w5(options: Options, made: Rig) -> Report:
+    """Store scans, wait for the running follower, then rebuild `options.runs` times."""
+    dsn, events = made.product.dsn, options.messages or EVENTS
+    loaded_s = _loaded(dsn, events)
+    _followed(dsn)
+    runs: list[Figures] = []
+    for _ in range(options.runs):
+        rebuilt_s = _seconds(lambda: runner.rebuild(dsn, MODEL))
+        read_s = _seconds(lambda: _read(dsn))
+        runs.append(
+            {
+                "rebuilt_s": round(rebuilt_s, 2),
+                "events_s": round(events / rebuilt_s),
+                "log_read_s": round(events / read_s),
+            }
+        )
+    log = median(run["log_read_s"] for run in runs)
+    product = medians(runs) | {"events": events, "append_events_s": round(events / loaded_s)}
+    del product["log_read_s"]
+    return Report(
+        work="W5",
+        product=product,
+        limits={"log read and decoded, events/s": log},
+        ratio_limit=ratio(product["events_s"], log),
+        runs=runs,
+        setting={"read_model": MODEL, "events": events, "runs": options.runs},
+    )
+
+
+def _loaded(dsn: str, events: int) -> float:
+    made = envelopes(events)
+    with Ledger(dsn) as ledger:
+        began_s = time.perf_counter()
+        while chunk := list(islice(made, CHUNK)):
+            ledger.append(chunk)
+        return time.perf_counter() - began_s
+
+
+def _followed(dsn: str) -> None:
+    """Wait until the running product's own follower has come to the end."""
+    with Ledger(dsn) as ledger:
+        last = ledger.last_position()
+    until = time.monotonic() + FOLLOWED_S
+    while any(found.position < last for found in runner.listing(dsn) if found.name == MODEL):
+        if time.monotonic() > until:
+            raise SystemExit(f"{MODEL}: the follower did not catch up / 未能跟上")
+        time.sleep(POLL_S)
+
+
+def _read(dsn: str) -> None:
+    with Ledger(dsn) as ledger:
+        position = 0
+        while rows := ledger.read_rows(position, CHUNK):
+            for row in rows:
+                from_row(row)
+            position = rows[-1].id
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
