@@ -68,8 +68,11 @@ class _Reply(msgspec.Struct):
 def note_report(notes: GapNotes, replies: list[Reply], device_id: str, report: Report) -> None:
     """Note what a device's report says of lost readings or of a command; others say nothing here.
 
-    Refused("bad_field") when it is not of the agreed form.
+    A gateway's own status (no device) neither. Refused("bad_field") when it is not of the agreed
+    form.
     """
+    if not device_id:
+        return
     try:
         if report.kind == "lost":
             lost = msgspec.json.decode(report.payload, type=_Lost)

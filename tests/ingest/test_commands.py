@@ -154,6 +154,7 @@ def test_given_a_device_that_lost_readings_when_it_says_so_then_noted() -> None:
     notes, replies = GapNotes(), list[Reply]()
     last = SEQ_END - 1
     note_report(notes, replies, "d", report(kind="lost", boot=3, **{"from": 5, "to": last}))
+    note_report(notes, replies, "", report(kind="lost"))  # a gateway's status
     assert notes.lost == [("d", (version_of(3, 5), version_of(4, 0)))]
     assert replies == []
 
