@@ -56,6 +56,14 @@ _SHARED = {
 _IMPORTS = {
     "unknown_import": ("不能导入 {kind}，可选：{kinds}", "Cannot import {kind}; one of {kinds}"),
     "bad_encoding": ("文件须为 UTF-8 或 GB18030", "The file must be UTF-8 or GB18030"),
+    "bad_workbook": (
+        "文件不是可读取的 .xlsx（旧的 .xls 请另存为 .xlsx 或 CSV）",
+        "The file cannot be read as .xlsx (save an old .xls as .xlsx or CSV)",
+    ),
+    "too_many_lines": (
+        "一个文件最多 {limit} 行，请分成几个",
+        "A file holds at most {limit} lines; cut it in parts",
+    ),
     "bad_columns": ("列缺失或多余：{columns}", "Missing or unknown columns: {columns}"),
     "empty_cell": ("列 {field} 不能为空", "Column {field} must not be empty"),
     "bad_cell": (

@@ -1,11 +1,9 @@
-"""`vaxtrail key create|list|revoke` and `vaxtrail import`: what an operator puts in by hand."""
+"""`vaxtrail key create|list|revoke`, and in whose name the command line acts."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import psycopg
@@ -17,10 +15,9 @@ from domain.shared.errors import NotFound
 from domain.shared.events import Event
 from domain.shared.roles import Role
 from projections import accounts as keys
-from runtime.refusal import Refusal
 from runtime.services import database_url
 from runtime.settings import Settings
-from runtime.terminal import clock_of, end, say, settings_of
+from runtime.terminal import clock_of, say, settings_of
 from store.commands import Command, execute
 from store.envelope import Meta
 from store.logs import Ledger
@@ -33,19 +30,9 @@ PAGE = 500
 key = typer.Typer(no_args_is_help=True, help="API 密钥 | API keys")
 
 
-class Kind(StrEnum):
-    """What a CSV file may list."""
-
-    SITES = "sites"
-    UNITS = "units"
-    DEVICES = "devices"
-    PRODUCTS = "products"
-
-
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(key, name="key")
-    app.command("import")(import_csv)
 
 
 def meta_of(settings: Settings, region_code: str = "") -> Meta:
@@ -144,24 +131,3 @@ def revoke(ctx: typer.Context, identifier: Annotated[str, typer.Argument(metavar
         raise NotFound("unknown_key")
     change(settings, dsn, identifier, found.region_code, revoke_key, reason=ACTOR)
     say(f"已吊销 {identifier}", f"{identifier} is revoked")
-
-
-def import_csv(ctx: typer.Context, kind: Kind, file: Path) -> None:
-    """导入 CSV，可重复执行 | import a CSV file; doing it twice changes nothing."""
-    from api.importing import import_file
-
-    settings = settings_of(ctx)
-    with Ledger(database_url(settings)) as ledger:
-        try:
-            report = import_file(kind.value, file, ledger, meta_of(settings))
-        except OSError as error:
-            raise Refusal(
-                f"无法读取文件 {file}", f"Cannot read {file} ({error.strerror})."
-            ) from error
-    say(
-        f"新增 {report.created}，未变 {report.unchanged}，错误 {len(report.errors)}",
-        f"{report.created} new, {report.unchanged} unchanged, {len(report.errors)} wrong",
-    )
-    for wrong in report.errors:
-        typer.echo(str(wrong), err=True)
-    end(1 if report.errors else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -126,7 +127,9 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
 
     def after(cur: psycopg.Cursor[Any], last: int) -> None:
         position = last or ledger.last_position()
-        kept.append(remember(cur, command, replace(outcome, position=position)))
+        at = command.meta.recorded_at
+        told = replace(outcome, position=position)
+        kept.append(remember(cur, command.idempotency, told, at=at))
 
     before = command.before if events else None
     if envelopes:
@@ -137,15 +140,16 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
     return kept[0]
 
 
-def remember(cur: psycopg.Cursor[Any], command: Command, outcome: Outcome) -> Outcome:
+def remember(
+    cur: psycopg.Cursor[Any], asked: Idempotency | None, outcome: Outcome, *, at: datetime
+) -> Outcome:
     """Store the answer of a command in its own transaction, where one was asked for."""
-    asked = command.idempotency
     if asked is None:
         return outcome
     answer = asked.answer(outcome)
     values = (asked.principal, asked.key, asked.request_hash, answer.status)
     kept = (msgspec.json.encode(answer.headers).decode(), answer.body)
-    place = (outcome.position, outcome.version, command.meta.recorded_at)
+    place = (outcome.position, outcome.version, at)
     try:
         cur.execute(queries.insert_idempotency, values + kept + place)
     except psycopg.errors.UniqueViolation as error:

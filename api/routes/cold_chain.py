@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Response
 from pydantic import Field
 
-from api import devices, enrolment, maintenance, measurements, quarantine, replacements
+from api import devices, enrolment, imports, maintenance, measurements, quarantine, replacements
 from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, shown, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -435,5 +435,5 @@ def _replaced(deps: Deps, gateway_id: str) -> GatewayReplaced | None:
     return gateway.replaced if gateway else None
 
 
-for part in (devices, enrolment, maintenance, measurements, quarantine, replacements):
+for part in (devices, enrolment, imports, maintenance, measurements, quarantine, replacements):
     router.routes.extend(part.router.routes)
