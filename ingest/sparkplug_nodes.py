@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from domain.cold_chain.events import GatewayReported, MetricsDeclared
@@ -163,6 +164,16 @@ def rebirth_request(now_ms: int) -> bytes:
         REBIRTH, ts_ms=now_ms, datatype=Datatype.BOOLEAN, field="boolean_value", value=True
     )
     return serialized(Payload(now_ms, None, [metric]))
+
+
+def host_state(host_id: str, ts_ms: int, *, online: bool) -> tuple[str, bytes]:
+    """Return (topic, payload) by which gateways know whether we listen: QoS 1, retained.
+
+    Gateways that are told to wait for this host keep their readings while it is off line, and send
+    them as historical ones. `ts_ms`: when the connection was made, in the will as well.
+    """
+    body = {"online": online, "timestamp": ts_ms}
+    return f"{SPARKPLUG}/STATE/{host_id}", msgspec.json.encode(body)
 
 
 def birth_at(conn: Connection, gateway_id: str, device_id: str, ts_ms: int | None) -> Birth | None:

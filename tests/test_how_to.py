@@ -15,7 +15,7 @@ from api.importing import import_file
 from domain.cold_chain.commands import ARGUMENTS, Cmd, Reply
 from domain.cold_chain.gaps import GapNotes
 from domain.traceability.epcis import read_document
-from ingest import scans, wire
+from ingest import scans, senml, wire
 from ingest.batch import Report
 from ingest.commands import note_report
 from runtime.seed import seed
@@ -37,6 +37,13 @@ def blocks(page: str, label: str) -> list[str]:
 @pytest.mark.parametrize("example", blocks("gateways.md", "json tele"))
 def test_given_an_example_of_readings_when_decoded_then_taken(example: str) -> None:
     assert wire.decode("TH-0007", example.encode(), NOW_MS).ts_ms
+
+
+@pytest.mark.parametrize("example", blocks("gateways.md", "json senml"))
+def test_given_an_example_of_senml_when_decoded_then_taken(example: str) -> None:
+    assert senml.is_pack(example.encode())
+    messages = senml.decode("TH-0007", example.encode(), NOW_MS, NOW_MS)
+    assert sum(len(message.ts_ms) for message in messages) == 2
 
 
 @pytest.mark.parametrize("example", blocks("gateways.md", "json scan"))

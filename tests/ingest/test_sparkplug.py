@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,13 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cold_chain.events import (
-    MetricsDeclared,
-)
+from domain.cold_chain.events import GatewayRegistered, MetricsDeclared
+from domain.cold_chain.model import Device
+from ingest.batch import Batch, Item, Received
+from ingest.directory import Directory
 from ingest.refusals import Refused
-from ingest.sparkplug_nodes import Birth, Node, channel_of, declared, rebirth_request
+from ingest.sparkplug import take
+from ingest.sparkplug_nodes import (
+    Birth,
+    Node,
+    channel_of,
+    declared,
+    host_state,
+    rebirth_request,
+)
 from ingest.sparkplug_payload import Metric, Payload, parse, serialized
-from tests.ingest.field import GATEWAY, NOW_MS
+from ingest.state import DeviceStates
+from ingest.topics import Topic
+from ingest.wire import Message
+from tests.conftest import START
+from tests.ingest import field
+from tests.ingest.field import GATEWAY, NOW_MS, REGION, SITE
 from tests.ingest.sparkplug import BOOLEAN, DOUBLE, FLOAT, TEXT, metric
 
 # --- payloads ---
@@ -205,3 +220,90 @@ def test_given_numbers_when_they_follow_then_they_begin_anew_after_255() -> None
     assert [node.follows(seq) for seq in (254, 255, 0, 1, 3, 4, None, 5)] == [
         False, True, True, True, False, True, True, True
     ]  # fmt: skip
+
+
+def test_given_the_state_of_the_host_when_told_then_as_the_standard_says() -> None:
+    topic, payload = host_state("vaxtrail-ingest-0", NOW_MS, online=True)
+    assert topic == "spBv1.0/STATE/vaxtrail-ingest-0"
+    assert json.loads(payload) == {"online": True, "timestamp": NOW_MS}
+
+
+# --- data messages against a plain reading of the standard ---
+
+
+def taken(payload: bytes) -> tuple[Message, ...]:
+    """Return the readings of a device's message in a session whose births are known."""
+    directory = Directory()
+    directory.gateways[GATEWAY] = GatewayRegistered(
+        site_id=SITE, region_code=REGION, gateway_id=GATEWAY
+    )
+    directory.devices["d"] = Device(field._device("d"))
+    directory.nodes._nodes[GATEWAY] = Node(births={"": BIRTH, "d": BIRTH})
+    batch = Batch(START, [], directory, DeviceStates())
+    item = Item(Received("", payload), Topic(REGION, "", GATEWAY, "DDATA", "d"))
+    no_database: Any = None
+    content = take(batch, no_database, item)
+    assert isinstance(content, tuple | None)
+    return content or ()
+
+
+METRICS = st.lists(
+    st.tuples(
+        st.sampled_from(["Temperature", "rh", "door", "Properties/x"]),
+        st.sampled_from([None, NOW_MS, NOW_MS - 1, NOW_MS - 60_000]),
+        st.booleans(),  # by its alias, where it has one
+        st.booleans(),  # of the past
+        st.integers(0, 1) | st.none(),
+    ),
+    unique_by=lambda each: (each[0], each[1] or NOW_MS - 5, each[3]),
+    max_size=12,
+)
+
+
+@given(METRICS)
+def test_given_any_metrics_when_taken_then_the_rows_that_they_say(
+    sent: list[tuple[str, int | None, bool, bool, int | None]],
+) -> None:
+    types = {"Temperature": float, "rh": int, "door": bool, "Properties/x": int}
+    aliases = {"Temperature": 0, "rh": 1, "Properties/x": 3}
+    channels = {"Temperature": "t1", "rh": "rh", "door": "door"}
+    expected: dict[tuple[bool, int], dict[str, float | None]] = {}
+    metrics = []
+    for name, ts_ms, by_alias, past, value in sent:
+        named: dict[str, Any] = {"name": name}
+        if by_alias and name in aliases:
+            named = {"alias": aliases[name]}
+        told = None if value is None else types[name](value)
+        metrics.append(
+            replace(
+                metric(told, ts_ms=ts_ms, **named, historical=past, null=value is None),
+                field={float: "float_value", int: "int_value", bool: "boolean_value"}[types[name]]
+                if value is not None
+                else "",
+            )
+        )
+        if name in channels:
+            row = expected.setdefault((past, ts_ms or NOW_MS - 5), {})
+            row[channels[name]] = None if value is None else float(value)
+    found = {
+        (message.backfill, ts_ms): {c: column[n] for c, column in message.columns.items()}
+        for message in taken(serialized(Payload(NOW_MS - 5, 0, metrics)))
+        for n, ts_ms in enumerate(message.ts_ms)
+    }
+    assert found == expected
+
+
+@given(METRICS, st.data())
+def test_given_a_broken_message_when_taken_then_readings_or_a_refusal(
+    sent: list[tuple[str, int | None, bool, bool, int | None]], data: st.DataObject
+) -> None:
+    metrics = [metric(float(each[4] or 0), name=each[0], ts_ms=each[1]) for each in sent]
+    body = bytearray(serialized(Payload(NOW_MS - 5, 0, metrics)))
+    del body[data.draw(st.integers(1, len(body))) :]
+    for at in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=4)):
+        body[at] = data.draw(st.integers(0, 255))
+    try:
+        messages = taken(bytes(body))
+    except Refused:
+        return
+    assert all(len(c) == len(m.ts_ms) for m in messages for c in m.columns.values())
