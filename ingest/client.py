@@ -30,6 +30,14 @@ class Malformed(ValueError):
     """The bytes are no MQTT packet: the connection cannot be used any longer."""
 
 
+class Ended(Exception):
+    """The connection ends with this packet, for paho's reason."""
+
+    def __init__(self, code: MQTTErrorCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def split(block: bytes, packets: list[Packet], other: Callable[[int, bytes], object]) -> int:
     """Take the whole packets off the front of a block and return how many bytes they were.
 
@@ -45,6 +53,8 @@ def split(block: bytes, packets: list[Packet], other: Callable[[int, bytes], obj
             if length < 0:
                 break
         past = body + length
+        if not first & 0xF0:
+            raise Malformed("no packet begins with this byte")
         if past > end:
             break
         if first & 0xF0 == PUBLISH and not first & 0x04:
@@ -123,22 +133,20 @@ class BlockClient(mqtt.Client):
 
     def _take_block(self, block: bytes) -> MQTTErrorCode:
         packets: list[Packet] = []
-        codes: list[MQTTErrorCode] = []
         try:
-            at = split(
-                block, packets, lambda first, body: codes.append(self._hand_over(first, body))
-            )
+            at = split(block, packets, self._hand_over)
+        except Ended as ended:
+            return ended.code
         except (Malformed, MalformedPacket, struct.error):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         finally:
             if packets:  # also those ahead of a fault: they came whole
                 self.on_packets(packets)
         self._rest = block[at:]
-        failed = [code for code in codes if code > 0]
-        return failed[0] if failed else MQTTErrorCode.MQTT_ERR_AGAIN
+        return MQTTErrorCode.MQTT_ERR_AGAIN
 
-    def _hand_over(self, first: int, body: bytes) -> MQTTErrorCode:
-        """Let paho handle a packet as if it had read it."""
+    def _hand_over(self, first: int, body: bytes) -> None:
+        """Let paho handle a packet as if it had read it. Ended when it wants no other."""
         self._in_packet = {
             "command": first,
             "have_remaining": 1,
@@ -149,4 +157,6 @@ class BlockClient(mqtt.Client):
             "to_process": 0,
             "pos": 0,
         }
-        return self._packet_handle()
+        code = self._packet_handle()
+        if code > MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise Ended(code)

@@ -193,7 +193,8 @@ def test_given_any_messages_when_taken_fast_and_carefully_then_the_same_is_store
     for _, database, ledger in rigs:
         field.register(ledger, device)
         before.append(_positions(database))
-    values = [v for run in data.draw(st.lists(TEMPERATURES, min_size=40, max_size=40)) for v in run]
+    runs: list[list[float | None]] = data.draw(st.lists(TEMPERATURES, min_size=40, max_size=40))
+    values = [value for run in runs for value in run]
     others = [data.draw(st.integers(0, 20)) == 0 for _ in range(40)]  # another value, now and then
     for boot in range(1, boots + 1):
         for n, turn in enumerate(turns):
