@@ -46,6 +46,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 MAX_PAYLOAD = 256 * 1024  # bytes; a larger message disconnects the client
 ACK_WAIT = "5s"  # an unacknowledged message comes again after this, not after the default 30 s
+# A burst waits for the disk this long; after the default of 5 s the broker would close connections.
+DISK_WAIT = "60s"
 PENDING_MAX = 65_535  # unacknowledged messages of one client over all its subscriptions
 LOGIN_SECONDS = 60  # thousands of gateways that come back at once are let in one after the other
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
@@ -218,6 +220,7 @@ class BrokerServer:
                 "host": self.host,
                 "port": self.port,
                 "ack_wait": ACK_WAIT,
+                "js_api_timeout": DISK_WAIT,
                 "max_ack_pending": max_ack_pending(self._filters),
                 **({"tls": self._encryption(home)} if self._tls else {}),
             },

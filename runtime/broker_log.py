@@ -117,6 +117,13 @@ CAUSES = (
         "network is poor",
         least=5,
     ),
+    Cause(
+        "slow",
+        re.compile("JetStream failed .*"),
+        "被断开：代理落盘太慢，未能及时应答（设备会重发，不丢失）；请检查磁盘",
+        "was cut off since the broker's disk is too slow to answer (it sends again, nothing is "
+        "lost): look at the disk",
+    ),
     Cause("other", re.compile("(.*)"), "出错，代理的原文见后", "is complained of by the broker"),
 )
 _SUBJECTS = ("forbidden", "subscription")  # their detail is a subject
