@@ -39,6 +39,8 @@ _LINE = re.compile(
     r"\[(?:ERR|WRN)\] (?P<address>\S+):\d+ - mid:\d+ -"
     r'(?: "(?P<client>(?:[^"\\]|\\.)*)" -)? (?P<text>.+)'
 )
+# A write that failed, on a full disk above all: the broker never tries that file again.
+_STORE = re.compile(r"JetStream (failed to store a msg|stream .* critical write error)")
 # Consequences of lines already counted, and what every look of a health check leaves.
 _ECHO = re.compile(r"unable to connect: |TLS handshake error: (EOF|.*connection reset)")
 
@@ -174,6 +176,7 @@ class BrokerLog:
         self._data = data
         self._path = path
         self._user_of = user_of
+        self.store_failed = False  # until somebody starts the broker again and says so
         self._position = path.stat().st_size if path.exists() else 0
         self._faults = {(f.gateway, f.cause): f for f in faults(data)}
         self._told: dict[tuple[str, str], float] = {}
@@ -206,6 +209,7 @@ class BrokerLog:
         yield from whole.decode(errors="replace").splitlines()
 
     def _take(self, line: str, now: float) -> None:
+        self.store_failed = self.store_failed or _STORE.search(line) is not None
         found = _LINE.search(line)
         if found is None or _ECHO.match(found["text"]):
             return

@@ -41,7 +41,8 @@ class _Seen(NamedTuple):
         if not self.database.ok:
             return Check(False, f"无法确认 {name} 进程 / {name} cannot be seen")
         if f"vaxtrail {name}" not in self.sessions:
-            return Check(False, f"{name} 进程未运行 / {name} is not running")
+            zh, en = f"{name} 进程未运行或用不了数据库", f"{name} is away or has no database"
+            return Check(False, f"{zh} / {en}")
         return Check(True)
 
 

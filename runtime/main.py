@@ -23,6 +23,7 @@ from runtime.broker_tls import Tls
 from runtime.postgres import PostgresServer
 from runtime.process import ask, command_line, free_port, pids_with_argument, stop_pid
 from runtime.refusal import Refusal
+from runtime.services import disk_guard
 from runtime.settings import PREFIX, Settings, dsn
 from runtime.supervisor import (
     Once,
@@ -74,6 +75,7 @@ class Tree:
     def __init__(self, settings: Settings, data: Path) -> None:
         self._settings = settings
         self._data = data
+        self._disk = disk_guard(settings)
         self._announced = False
         self._asked = 0.0
         before = folder.last_instance(data)
@@ -185,6 +187,10 @@ class Tree:
         if self._broker and self._broker_log:
             self._broker.refresh()
             self._broker_log.look()
+            if self._broker_log.store_failed and self._disk():
+                log.warning("broker_store_failed", mend="restart")
+                self._broker_log.store_failed = False
+                self._broker.stop()
         self._announce()
 
     def _announce(self) -> None:
