@@ -119,16 +119,15 @@ class Node:
 
 
 class Nodes:
-    """The sessions in memory. `asked`: (topic, payload) of requests that are yet to be sent."""
+    """The sessions in memory, and what gateways are yet to be asked."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
-        self.asked: list[tuple[str, bytes]] = []
+        self._asked: dict[str, bytes] = {}  # by topic
 
     def forget(self) -> None:
         """Drop everything: what is stored must be read again."""
         self._nodes.clear()
-        self.asked.clear()
 
     def node(self, conn: Connection, gateway_id: str) -> Node:
         """Return a gateway's session, as the log tells it when it is not in memory."""
@@ -155,7 +154,12 @@ class Nodes:
         if now_ms - node.asked_ms >= REBIRTH_MS:
             node.asked_ms = now_ms
             asked = f"{SPARKPLUG}/{topic.region_code}/NCMD/{topic.gateway_id}"
-            self.asked.append((asked, rebirth_request(now_ms)))
+            self._asked[asked] = rebirth_request(now_ms)
+
+    def due(self) -> list[tuple[str, bytes]]:
+        """Return (topic, payload) of the requests to be sent now, at QoS 0; they are taken out."""
+        due, self._asked = list(self._asked.items()), {}
+        return due
 
 
 def rebirth_request(now_ms: int) -> bytes:

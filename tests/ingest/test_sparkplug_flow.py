@@ -72,9 +72,7 @@ def codes(database: Database, device: str) -> list[str]:
 
 def asked(worker: Worker) -> list[tuple[str, bytes]]:
     """Return what gateways are asked, and forget it."""
-    nodes = worker._directory.nodes
-    due, nodes.asked = nodes.asked, []
-    return due
+    return worker._directory.nodes.due()
 
 
 def test_given_a_session_when_data_come_by_alias_then_rows_known_by_their_time(
