@@ -82,10 +82,9 @@ BEGIN
             ' timescaledb.materialized_only = false) AS SELECT device_no,'
             ' time_bucket(INTERVAL ''1 day'', rollup_hour.ts, origin => ' || midnight || ') AS ts, '
             || of_hours || ' FROM rollup_hour GROUP BY 1, 2 WITH NO DATA';
-        -- Later than what may ever be dropped, so that no refresh takes away what rows no longer tell.
-        PERFORM add_continuous_aggregate_policy('rollup_hour', start_offset => INTERVAL '5 years',
+        PERFORM add_continuous_aggregate_policy('rollup_hour', start_offset => NULL,
             end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '10 minutes');
-        PERFORM add_continuous_aggregate_policy('rollup_day', start_offset => INTERVAL '5 years',
+        PERFORM add_continuous_aggregate_policy('rollup_day', start_offset => NULL,
             end_offset => INTERVAL '1 day', schedule_interval => INTERVAL '1 hour');
         GRANT SELECT ON rollup_hour, rollup_day TO vaxtrail_app;
     ELSE

@@ -49,6 +49,15 @@ BEGIN
         EXECUTE format('DROP TABLE public.%I', partition);
     ELSE
         PERFORM drop_chunks('reading', older_than => day_end, newer_than => day_start);
+        -- A refresh would take away what the rows no longer tell: it begins after them from now on.
+        -- Days are made out of hours, which stay.
+        PERFORM alter_job(j.job_id, config => j.config || jsonb_build_object('start_offset',
+                    (now() - (SELECT max(day) + 1 FROM reading_dropped))::text))
+        FROM timescaledb_information.jobs j
+        JOIN _timescaledb_catalog.continuous_agg a
+            ON a.mat_hypertable_id = (j.config ->> 'mat_hypertable_id')::integer
+        WHERE a.user_view_name = 'rollup_hour'
+          AND j.proc_name = 'policy_refresh_continuous_aggregate';
     END IF;
     RETURN stored;
 END $$;
