@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ingest.batch import NOWHERE, Batch, Item, Report
+from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.scans import Scan
 from ingest.sheet import Sheet
 from ingest.wire import Message
-
-if TYPE_CHECKING:
-    from ingest.lane import Lane
 
 _encode = msgspec.json.Encoder().encode
 

@@ -89,8 +89,10 @@ class Pipeline:
         self._check()
 
     def _gather(self, block: Block, careful: Sequence[int]) -> None:
-        left = set(careful)
-        ordinary = [packet for n, packet in enumerate(block.packets) if n not in left]
+        ordinary = block.packets
+        if careful:
+            left = set(careful)
+            ordinary = [packet for n, packet in enumerate(ordinary) if n not in left]
         if not ordinary:
             return
         if self._gathered is None:

@@ -9,18 +9,11 @@ through without a word (`domain.alerting.watch.is_quiet`), which a property test
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from domain.alerting.watch import Watch
-from domain.cold_chain.model import CHANNEL_ALIASES, TEMPERATURE_CHANNELS
-from ingest.directory import Directory
-from ingest.state import TYPED, DeviceState
-from ingest.wire import SENTINELS_C, VALUE_RANGES
-
-# Above what a probe sends for "nothing is connected".
-TEMPERATURE_C_LOW = math.nextafter(min(SENTINELS_C), math.inf)
+from domain.cold_chain.model import CHANNEL_ALIASES
 
 Limits = tuple[tuple[float, float], ...]
 
@@ -38,13 +31,36 @@ class Screen:
         default_factory=dict
     )
 
-    def limits(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Limits] | None:
-        """Return the channels that these names of a message mean, and their limits; None: care."""
+    def passed(
+        self,
+        names: tuple[str, ...],
+        columns: Sequence[Sequence[Any]],
+        first_ms: int,
+        last_ms: int,
+        newest_ms: int,
+    ) -> tuple[str, ...] | None:
+        """Return the channels that a message names, when its readings need no care; else None.
+
+        columns: of each name the values, None among them where a probe is unplugged. The readings
+        lie from first_ms to last_ms; newest_ms: the time of the newest reading before them.
+        """
+        if first_ms < self.from_ms or last_ms >= self.until_ms:
+            return None
+        if first_ms <= newest_ms and first_ms <= self.calm_ms:
+            return None
+        if names not in self._by_names:
+            self._by_names[names] = self._find(names)
+        found = self._by_names[names]
+        if found is None:
+            return None
+        channels, limits = found
         try:
-            return self._by_names[names]
-        except KeyError:
-            found = self._by_names[names] = self._find(names)
-            return found
+            for (low, high), values in zip(limits, columns, strict=True):
+                if not (low <= min(values) and max(values) <= high):
+                    return None
+        except TypeError:  # a missing value
+            return None
+        return channels
 
     def _find(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Limits] | None:
         channels = tuple(CHANNEL_ALIASES.get(name, name) for name in names)
@@ -53,51 +69,3 @@ class Screen:
         if not channels or len(known) < len(channels) or len(set(channels)) < len(channels):
             return None
         return channels, known
-
-
-def screen_of(state: DeviceState, directory: Directory) -> Screen:
-    """Return the screen for readings around the device's newest one."""
-    at_ms = state.newest_ms
-    moments = list(_moments(directory, state.device_id))
-    return Screen(
-        max((ms for ms in moments if ms <= at_ms), default=-math.inf),
-        min((ms for ms in moments if ms > at_ms), default=math.inf),
-        math.inf if state.calm_ms is None else state.calm_ms,
-        {channel: _limits(state, directory, channel) for channel in TYPED},
-    )
-
-
-def _moments(directory: Directory, device_id: str) -> Iterable[int]:
-    """Give every moment at which the place or the rules of one of the probes change."""
-    for channel in TEMPERATURE_CHANNELS:
-        for watch in directory.watches(device_id, channel):
-            yield watch.start_ms
-            yield from () if watch.end_ms is None else (watch.end_ms,)
-            yield from (rule_set.effective_ms for rule_set in watch.rule_sets)
-
-
-def _limits(state: DeviceState, directory: Directory, channel: str) -> tuple[float, float] | None:
-    low, high = VALUE_RANGES[channel]
-    if channel not in TEMPERATURE_CHANNELS:
-        return low, high
-    low = max(low, TEMPERATURE_C_LOW)
-    covering = [w for w in directory.watches(state.device_id, channel) if w.covers(state.newest_ms)]
-    if not covering:
-        return low, high
-    (watch,) = covering
-    if not _idle(state, watch, channel):
-        return None
-    band_low, band_high = watch.rule_set(state.newest_ms).band_c
-    return max(low, band_low), min(high, band_high)
-
-
-def _idle(state: DeviceState, watch: Watch, channel: str) -> bool:
-    """Tell whether the present watch was judged under its newest rules and nothing is pending."""
-    kept = state.probes.get(channel)
-    return (
-        kept is not None
-        and watch.end_ms is None
-        and kept.state.watch_ms == watch.start_ms
-        and kept.rule_version == watch.rule_sets[-1].version
-        and not kept.state.active
-    )

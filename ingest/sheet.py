@@ -6,10 +6,10 @@ plain rows where they are few. Both are, to the bit, what the careful way stores
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,15 +17,14 @@ from eventsourcing.persistence import StoredEvent
 
 from domain.alerting.watch import to_datetime, to_ms
 from domain.cold_chain.events import ReadingsRecorded
+from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.state import BOOLEAN, TYPED, columns
 from store.columns import Packed, pack_columns, pack_fields
 
-if TYPE_CHECKING:
-    from ingest.lane import Lane
-
 Channels = tuple[str, ...]
 
+DAY_MS = 86_400_000
 # PostgreSQL counts microseconds from here.
 _EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 _TOPIC = ReadingsRecorded.TOPIC.encode()
@@ -61,19 +60,25 @@ class Sheet:
         version: int,
         ts_ms: Sequence[int],
         channels: Channels,
-        values: Sequence[Sequence[float]],
+        values: Sequence[Iterable[float]],
     ) -> None:
         """Add a message: n readings from `version` on, of each channel n values, none missing."""
         group = self.groups.get(channels)
         if group is None:
             group = self.groups[channels] = Group(channels, columns=[[] for _ in channels])
+        n = len(ts_ms)
         group.lanes.append(lane)
         group.versions.append(version)
-        group.counts.append(len(ts_ms))
+        group.counts.append(n)
         group.ts_ms += ts_ms
         for column, added in zip(group.columns, values, strict=True):
             column.extend(added)
-        self.rows += len(ts_ms)
+        self.rows += n
+
+    def days(self) -> set[int]:
+        """Return the days of the readings, counted from 1970."""
+        found = (np.unique(np.array(group.ts_ms) // DAY_MS) for group in self.groups.values())
+        return {day for days in found for day in days.tolist()}
 
     def readings(self, number: int) -> list[bytes]:
         """Return the rows of `reading` in COPY's binary form; `number` is the batch's."""

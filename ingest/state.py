@@ -16,7 +16,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import psycopg
@@ -27,9 +27,7 @@ from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingsRecorded
 from ingest import ranges
 from ingest.ranges import BOOT_SHIFT, SEQ_END, Ranges, version_of
 from ingest.rows import queries
-
-if TYPE_CHECKING:
-    from ingest.screen import Screen
+from ingest.screen import Screen
 
 TYPED = ("t1", "t2", "t3", "t4", "rh", "door", "mains", "bat")
 BOOLEAN = ("door", "mains")
@@ -58,7 +56,8 @@ class DeviceState:
     (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
     of arrival, and a channel that is measured less often keeps its value.
 
-    `recent`: by channels, the newest row (ts_ms, version, values) that `fold` has not taken in yet.
+    `recent`: by channels, (ts_ms, version, columns) of the newest message that `fold` has not taken
+    in yet: time and place of its last reading, whose values stand last in the columns.
     `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie outside
     every episode stored; None when that must be looked up. `screen`: what plainly changes no
     threshold state, made when it is asked for. `careful`: the turn in which a message of the device
@@ -77,7 +76,9 @@ class DeviceState:
     changed: bool = False  # by this batch
     dirty: bool = False  # not written since it changed
     newest_ms: int = -1
-    recent: dict[tuple[str, ...], tuple[int, int, Sequence[float]]] = field(default_factory=dict)
+    recent: dict[tuple[str, ...], tuple[int, int, Sequence[Sequence[float]]]] = field(
+        default_factory=dict
+    )
     screen: Screen | None = None
     careful: int = 0
 
@@ -97,11 +98,24 @@ class DeviceState:
         self.values.update(row)
         self.keys.update(dict.fromkeys(row, key))
 
+    def ran_on(
+        self,
+        channels: tuple[str, ...],
+        columns: Sequence[Sequence[float]],
+        last: tuple[int, int],
+    ) -> None:
+        """Note a message that changes newest values only; `last`: (ts_ms, version) of its last."""
+        newest = self.recent.get(channels)
+        if newest is None or newest[0] <= last[0]:
+            self.recent[channels] = (*last, columns)
+        self.newest_ms = max(self.newest_ms, last[0])
+
     def fold(self) -> None:
         """Take in the rows of messages that changed nothing but these newest values."""
-        for channels, (ts_ms, version, row) in self.recent.items():
+        for channels, (ts_ms, version, columns) in self.recent.items():
             key = (ts_ms, version >> BOOT_SHIFT, version & (SEQ_END - 1))
-            self.saw(key, dict(zip(channels, map(float, row), strict=True)))
+            row = (float(column[-1]) for column in columns)
+            self.saw(key, dict(zip(channels, row, strict=True)))
             self.judged(channels, (ts_ms, version))
         self.recent.clear()
 
@@ -115,9 +129,10 @@ class DeviceState:
 
 
 class DeviceStates:
-    """The devices in memory."""
+    """The devices in memory. `generation` counts how often all of them were dropped."""
 
     def __init__(self) -> None:
+        self.generation = 0
         self._kept: dict[str, DeviceState] = {}
         self._dirty: list[DeviceState] = []
 
@@ -161,6 +176,7 @@ class DeviceStates:
 
     def forget(self) -> None:
         """Drop everything: what is stored must be read again."""
+        self.generation += 1
         self._kept.clear()
         self._dirty.clear()
 
@@ -190,7 +206,7 @@ class DeviceStates:
         if not missing:
             return
         if len(self._kept) + len(missing) > DEVICES_MAX and not self._dirty:
-            self._kept.clear()
+            self.forget()
             missing = list(device_ids)
         self._read(conn, missing)
         unnumbered = [device_id for device_id in missing if device_id not in self._kept]

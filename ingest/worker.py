@@ -29,7 +29,7 @@ from ingest.decode import decode, topic_of
 from ingest.dedupe import dedupe
 from ingest.directory import Directory
 from ingest.judge import judge
-from ingest.lane import Lanes
+from ingest.lanes import Lanes
 from ingest.quarantine import replays, set_aside
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, queries
@@ -200,7 +200,6 @@ class Worker:
     def forget(self) -> None:
         """Drop all that ran ahead of a commit that failed."""
         self._states.forget()
-        self._lanes.forget()
         self._sheet = Sheet()
         self._partitions = Partitions()
         self._recalled = False

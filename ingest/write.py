@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import psycopg
@@ -21,7 +20,7 @@ from domain.alerting.watch import to_datetime
 from ingest.batch import Batch, EpisodeRow, Row
 from ingest.quarantine import write_quarantine
 from ingest.rows import queries
-from ingest.sheet import Sheet
+from ingest.sheet import DAY_MS, Sheet
 from ingest.state import columns
 from store.mapper import to_row as event_row
 from store.recorder import append_events, copy_binary, copy_event_rows
@@ -34,7 +33,6 @@ SMALL_MAX = 64
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
-DAY_MS = 86_400_000
 
 
 class Partitions:
@@ -43,9 +41,8 @@ class Partitions:
     def __init__(self) -> None:
         self._days: set[date] = set()
 
-    def ensure(self, conn: psycopg.Connection[Any], times_ms: Iterable[int]) -> None:
-        """Make the partitions that these readings need; in a transaction of its own."""
-        days = {ms // DAY_MS for ms in times_ms}
+    def ensure(self, conn: psycopg.Connection[Any], days: Iterable[int]) -> None:
+        """Make the partitions of these days since 1970; in a transaction of its own."""
         self._make(conn, {to_datetime(day * DAY_MS).date() for day in days})
 
     def make_ahead(self, conn: psycopg.Connection[Any], now: datetime) -> None:
@@ -77,7 +74,7 @@ class Entry:
 def write(entry: Entry, conn: psycopg.Connection[Any], partitions: Partitions) -> None:
     """Store an entry. psycopg.Error when it cannot be: then nothing of it is stored."""
     small = _is_small(entry.content)
-    partitions.ensure(conn, _times(entry.content))
+    partitions.ensure(conn, _days(entry.content))
     try:
         with conn.pipeline() if small else nullcontext(), conn.transaction():
             reached = _write(entry, conn, small=small)
@@ -133,10 +130,10 @@ def _is_small(content: Sheet | Batch) -> bool:
     return max(len(content.rows), len(content.telemetry), len(content.ledger)) <= SMALL_MAX
 
 
-def _times(content: Sheet | Batch) -> Iterable[int]:
+def _days(content: Sheet | Batch) -> set[int]:
     if isinstance(content, Sheet):
-        return chain.from_iterable(group.ts_ms for group in content.groups.values())
-    return (row.ts_ms for row in content.rows)
+        return content.days()
+    return {row.ts_ms // DAY_MS for row in content.rows}
 
 
 def _write_readings(cur: Cursor, entry: Entry, *, small: bool) -> None:
