@@ -93,6 +93,7 @@ def due(conn: Connection, regions: Sequence[str], now: datetime) -> list[DeviceC
     quiet_since = now - timedelta(milliseconds=rules.QUIET_MS)
     values = {"regions": list(regions), "now": now, "quiet_since": quiet_since, "limit": DUE_MAX}
     asked: list[DeviceCommandIssued] = []
+    moved: list[dict[str, object]] = []
     closed: list[Envelope] = []
     asked_of: Counter[str] = Counter()  # by gateway, in this look
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
@@ -104,9 +105,11 @@ def due(conn: Connection, regions: Sequence[str], now: datetime) -> list[DeviceC
             elif step.ask is not None:
                 asked_of[row["gateway_id"]] += 1
                 asked.append(_backfill(row["device_id"], step.ask, step.due_ms))
-            _move(cur, row, step, now)
+            moved.append(_moved(row, step, now))
             if step.state != rules.OPEN:
                 closed.append(_closed(row, step, now))
+        if moved:
+            cur.executemany(queries.move_gap, moved)
         if closed:
             last = copy_events(cur, "telemetry_events", [to_row(told) for told in closed])
             record_batch(cur, at=now, telemetry_id=last)
@@ -119,10 +122,10 @@ def _look(conn: Connection, row: dict[str, Any], now_ms: int) -> Step:
     return rules.look(gap, _stored(conn, row), now_ms)
 
 
-def _move(cur: psycopg.Cursor[Any], row: dict[str, Any], step: Step, now: datetime) -> None:
+def _moved(row: dict[str, Any], step: Step, now: datetime) -> dict[str, object]:
     moved = {"state": step.state, "missing": step.missing, "asked": step.asked, "now": now}
     moved |= {"due_at": to_datetime(step.due_ms), "asks": step.ask is not None}
-    cur.execute(queries.move_gap, {**moved, "device_no": row["device_no"], "first": row["first"]})
+    return moved | {"device_no": row["device_no"], "first": row["first"]}
 
 
 def _closed(row: dict[str, Any], step: Step, now: datetime) -> Envelope:
