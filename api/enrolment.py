@@ -30,9 +30,10 @@ router = module_router("cold_chain")
 
 # Messages on a topic that a suggestion is made from: enough to see an interval in single readings.
 SAMPLES = 5
-# Kinds of message under which a device is heard; those that hold readings come first.
+# Kinds of message under which a device, or in Sparkplug also a gateway, is heard.
 OF_READINGS = ("tele", "backfill")
-OF_DEVICE = (*OF_READINGS, "event")
+SPARKPLUG_OF_DEVICE = ("DBIRTH", "DDATA", "DDEATH")
+SPARKPLUG_OF_GATEWAY = ("NBIRTH", "NDATA", "NDEATH")
 
 
 class May(StrEnum):
@@ -54,7 +55,6 @@ class Spot(Body):
     """Where something spoke: the levels of its topic; without a device it is the gateway itself."""
 
     region_code: Region
-    site_id: Annotated[Name, Field(examples=["dwk-cdc"])]
     gateway_id: Annotated[Name, Field(examples=["dwk-gw-1"])]
     device_id: Annotated[NameOrNone, Field(examples=["dwk-log-9"])]
 
@@ -62,10 +62,12 @@ class Spot(Body):
 class Unknown(Spot):
     """What spoke without being registered, its newest message, and what it seems to be.
 
-    `messages` of it are kept in quarantine. `site_known`, `gateway_known`: registered there.
-    `interval_s` null, `channels` empty: not to be seen in its messages.
+    `site_id` is empty where its topic names none (Sparkplug): whoever enrols it knows. `messages`
+    of it are kept in quarantine. `site_known`, `gateway_known`: registered there. `interval_s`
+    null, `channels` empty: not to be seen in its messages.
     """
 
+    site_id: NameOrNone
     first_seen_at: datetime
     last_seen_at: datetime
     messages: int
@@ -88,6 +90,7 @@ class PlacingIn(Body):
 class EnrolmentIn(Spot):
     """Who is to be registered; channels and interval left out are those its messages suggest."""
 
+    site_id: Annotated[Name, Field(examples=["dwk-cdc"])]
     channels: Channels | None = None
     interval_s: Interval | None = None
     probes: Annotated[list[PlacingIn], Field(max_length=model.CHANNELS_MAX)] = []  # noqa: RUF012  # pydantic copies it
@@ -129,8 +132,10 @@ def enrol(
         raise Invalid("unknown_site", field="site_id", site_id=body.site_id)
     answer = _enrolled(call, body)
     # Once the registration is stored, so that ingest finds it when it takes them again.
+    # The gateway's own go with them: data may mean nothing without its birth (Sparkplug).
+    topics = _topics(body) + _topics(body.model_copy(update={"device_id": ""}))
     with call.deps.pool.connection() as conn:
-        replay = {"actor_id": who.key_id, "topics": _topics(body)}
+        replay = {"actor_id": who.key_id, "topics": topics}
         conn.execute(quarantine.queries.replay_unknown, replay)
     return answer
 
@@ -188,12 +193,29 @@ def _units(call: Call, probes: Sequence[PlacingIn]) -> dict[str, model.Unit]:
     return found
 
 
-def _topics(spot: Spot | read.Unknown) -> list[str]:
+def _topics(spot: EnrolmentIn | read.Unknown) -> list[str]:
     """Return the topics on which a device, or a gateway, is heard."""
+    return _topics_of_readings(spot) + _other_topics(spot)
+
+
+def _topics_of_readings(spot: EnrolmentIn | read.Unknown) -> list[str]:
+    if not (spot.site_id and spot.device_id):
+        return []
     base = f"cc/v1/{spot.region_code}/{spot.site_id}/{spot.gateway_id}"
-    if not spot.device_id:
-        return [f"{base}/status"]
-    return [f"{base}/{kind}/{spot.device_id}" for kind in OF_DEVICE]
+    return [f"{base}/{kind}/{spot.device_id}" for kind in OF_READINGS]
+
+
+def _other_topics(spot: EnrolmentIn | read.Unknown) -> list[str]:
+    place = f"cc/v1/{spot.region_code}/{spot.site_id}/{spot.gateway_id}"
+    region = f"spBv1.0/{spot.region_code}"
+    if spot.device_id:
+        sender = f"{spot.gateway_id}/{spot.device_id}"
+        sparkplug = [f"{region}/{kind}/{sender}" for kind in SPARKPLUG_OF_DEVICE]
+        return [f"{place}/event/{spot.device_id}", *sparkplug]
+    return [
+        f"{place}/status",
+        *(f"{region}/{kind}/{spot.gateway_id}" for kind in SPARKPLUG_OF_GATEWAY),
+    ]
 
 
 def _samples(deps: Deps, topics: Sequence[str]) -> dict[str, list[bytes]]:
@@ -206,13 +228,12 @@ def _samples(deps: Deps, topics: Sequence[str]) -> dict[str, list[bytes]]:
 
 
 def _suggestion(
-    deps: Deps, spot: Spot | read.Unknown, samples: Mapping[str, Sequence[bytes]]
+    deps: Deps, spot: EnrolmentIn | read.Unknown, samples: Mapping[str, Sequence[bytes]]
 ) -> Suggestion:
     now_ms = int(deps.clock.now().timestamp() * 1000)
-    of_readings = _topics(spot)[: len(OF_READINGS)]
     read_ones = (
         deps.read_sample(spot.device_id, payload, now_ms)
-        for topic in of_readings
+        for topic in _topics_of_readings(spot)
         for payload in samples.get(topic, ())
     )
     return suggested(sample for sample in read_ones if sample is not None)

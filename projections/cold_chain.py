@@ -168,8 +168,8 @@ class Latest:
 class Unknown:
     """A device, or with an empty `device_id` a gateway, that spoke without being registered.
 
-    Whether the site of its topic, and the gateway there, are registered; how many different
-    messages of it are kept.
+    Whether the site of its topic (empty where that names none), and the gateway there, are
+    registered; how many different messages of it are kept.
     """
 
     region_code: str

@@ -194,21 +194,25 @@ ORDER BY t.notification_id LIMIT %(limit)s
 
 -- name: unknown
 -- Who spoke from which place without being registered, from the messages in quarantine; without a
--- device: the gateway itself. A page by place and device.
+-- device: the gateway itself. Topics of Sparkplug name no site. A page by place and device.
 SELECT w.*, n.id IS NOT NULL AS site_known, g.gateway_id IS NOT NULL AS gateway_known
-FROM (SELECT split_part(topic, '/', 3) COLLATE "C" AS region_code,
-             split_part(topic, '/', 4) COLLATE "C" AS site_id,
-             split_part(topic, '/', 5) COLLATE "C" AS gateway_id,
-             split_part(topic, '/', 7) COLLATE "C" AS device_id,
-             min(received_at) AS first_seen_at, max(received_at) AS last_seen_at,
-             count(*) AS messages
-      FROM public.quarantine
-      WHERE code = 'unknown_device' AND state = 'open'
-        AND topic LIKE 'cc/v1/' || %(region)s || '%%'
+FROM (SELECT t.region_code COLLATE "C", t.site_id COLLATE "C", t.gateway_id COLLATE "C",
+             t.device_id COLLATE "C", min(q.received_at) AS first_seen_at,
+             max(q.received_at) AS last_seen_at, count(*) AS messages
+      FROM public.quarantine q
+      CROSS JOIN LATERAL string_to_array(q.topic, '/') AS l
+      CROSS JOIN LATERAL (
+          SELECT l[3], l[4], l[5], coalesce(l[7], '') WHERE l[1] = 'cc'
+          UNION ALL
+          SELECT l[2], '', l[4], coalesce(l[5], '') WHERE l[1] = 'spBv1.0'
+      ) AS t (region_code, site_id, gateway_id, device_id)
+      WHERE q.code = 'unknown_device' AND q.state = 'open'
+        AND t.region_code LIKE %(region)s || '%%'
       GROUP BY 1, 2, 3, 4) w
 LEFT JOIN rm_shared_org_tree.node n
     ON n.kind = 'site' AND n.id = w.site_id AND n.region_code = w.region_code
-LEFT JOIN rm_cold_chain.gateway g ON g.gateway_id = w.gateway_id AND g.site_id = w.site_id
+LEFT JOIN rm_cold_chain.gateway g
+    ON g.gateway_id = w.gateway_id AND w.site_id IN ('', g.site_id)
 WHERE (w.region_code, w.site_id, w.gateway_id, w.device_id)
       > (%(region_code)s, %(site_id)s, %(gateway_id)s, %(device_id)s)
 ORDER BY w.region_code, w.site_id, w.gateway_id, w.device_id LIMIT %(limit)s

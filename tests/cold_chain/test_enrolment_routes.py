@@ -100,6 +100,26 @@ def test_given_an_unknown_gateway_when_enrolled_then_its_status_is_stored(
     assert database.query(resolved, status.topic) == [("resolved",)]
 
 
+def test_given_sparkplug_from_an_unknown_device_when_enrolled_then_asked_for_its_site(
+    world: httpx.Client, worker: Worker, database: Database
+) -> None:
+    topics = [f"spBv1.0/640202/{place}" for place in ("NBIRTH/gw-sp", "DDATA/gw-sp/sp-1")]
+    worker.take([Received(topic, b"\x08\x01") for topic in topics])
+    found = waiting(world, "sp-1", "gw-sp")
+    assert (found["site_id"], found["site_known"], found["gateway_known"]) == ("", False, False)
+    assert (found["topic"], found["channels"]) == (topics[1], [])
+    body = SITE | {"gateway_id": "gw-sp", "device_id": "sp-1"}
+    unsaid = world.post(ENROLMENTS, json=body)
+    assert (unsaid.status_code, unsaid.json()["field"]) == (422, "channels")
+    named = {"channels": ["t1"], "interval_s": 60}
+    assert world.post(ENROLMENTS, json=body | named).status_code == 201
+    asked = "SELECT state FROM quarantine WHERE topic = ANY(%s)"
+    assert database.query(asked, topics) == [("replay",), ("replay",)]
+    worker.replay()
+    left = "SELECT code FROM quarantine WHERE topic = ANY(%s) AND state = 'open'"
+    assert database.query(left, topics) == [("clock",)]  # this one's time is the fault now
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [
