@@ -71,8 +71,10 @@ def note_stored(notes: GapNotes, state: DeviceState, first: int, past: int) -> N
 
 def write(cur: psycopg.Cursor[Any], notes: GapNotes, batch: Batch) -> None:
     """Write the rows; add the events to the batch, whose events are to be written after this."""
-    if notes.opened:
-        _write_opened(cur, notes.opened, batch)
+    healed = set(notes.healed)  # messages in disorder, in one batch: nothing was ever missing
+    opened = [gap for gap in notes.opened if (gap.device_no, gap.span) not in healed]
+    if opened:
+        _write_opened(cur, opened, batch)
     if notes.healed:
         device_nos, spans = zip(*notes.healed, strict=True)
         firsts, pasts = zip(*spans, strict=True)

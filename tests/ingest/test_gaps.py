@@ -106,7 +106,9 @@ def test_given_a_new_boot_when_it_speaks_then_no_gap_between_boots(
 def test_given_messages_in_disorder_when_in_one_batch_then_nothing_is_told(
     taker: Taker, device: str
 ) -> None:
-    assert taker.take(device, [run(0, 1), run(2, 3), run(1, 2)]) == []
+    for n, each in enumerate((False, True)):
+        spans = [run(first + 9 * n, first + 1 + 9 * n) for first in (0, 2, 1)]
+        assert len(taker.take(device, spans, each=each)) == n, "the gap between both, no other"
 
 
 pieces = st.lists(
