@@ -23,7 +23,7 @@ import structlog
 
 from runtime import broker_access
 from runtime.account import Account, broker_program, secret, server_home, service_account
-from runtime.broker_access import SERVER, SHARED
+from runtime.broker_access import SERVER, SESSION, SHARED
 from runtime.broker_nats import gateway_users, server_name, server_user, shared_user
 from runtime.broker_tls import BROKER_FILES, Tls
 from runtime.folder import write_private
@@ -124,6 +124,8 @@ class BrokerServer:
             return
         account = service_account()
         home = server_home(self.data, "broker", account)
+        if not (home / "store").exists():  # one that was used before keeps the session it has
+            secret(self.data, SESSION)
         config = home / "nats.conf"
         for pid in pids_with_argument(str(config)):
             stop_pid(pid, STOP_STEPS)

@@ -24,6 +24,7 @@ from runtime import folder
 from runtime.refusal import Refusal
 
 SERVER, SHARED = "server", "gateway"  # user names that are ours: no gateway has them
+SESSION = "mqtt_session"  # the secret in ingest's client id
 PASSWORD_BYTES = 24
 BCRYPT_COST = 4  # the least there is: about 1 ms a login
 PBKDF2_ROUNDS = 101  # mosquitto's own number

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from runtime import folder
+from runtime.broker_access import SESSION
 from runtime.clock import open_clock
 from runtime.disk import DiskGuard
 from runtime.health import Health
@@ -109,7 +111,20 @@ def run_ingest(settings: Settings) -> None:
             stop=stop_event(),
             metrics_address=settings.ingest_metrics,
             may_read=disk_guard(settings),
+            client_id=ingest_session(settings.data),
         )
+
+
+def ingest_session(data: Path) -> str:
+    """Return the client id under which the broker keeps messages for ingest.
+
+    Whoever connects with it ends that session and what waits in it, so no gateway shall guess it;
+    a folder whose broker is older than this secret, or not ours, keeps the plain name.
+    """
+    from ingest.main import CLIENT_ID
+
+    made = data / "secrets" / SESSION
+    return f"{CLIENT_ID}-{made.read_text()}" if made.exists() else CLIENT_ID
 
 
 def run_api(settings: Settings) -> None:
@@ -118,8 +133,8 @@ def run_api(settings: Settings) -> None:
 
     from api.app import create_app
     from api.deps import Deps
-    from runtime.metrics import DatabaseCollector, GatewayFaults
     from ingest.samples import read_sample
+    from runtime.metrics import DatabaseCollector, GatewayFaults
     from store.logs import Ledger, Telemetry
 
     app_dsn, mqtt_url = urls(settings)

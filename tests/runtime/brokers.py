@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -75,6 +77,18 @@ class Side(ABC):
         return f"{scheme}://{who}127.0.0.1:{self.port}?{query}"
 
 
+@contextmanager
+def reloaded(log: Path) -> Iterator[None]:
+    """Wait at the end until the broker of this log has read its configuration again."""
+
+    def count() -> int:
+        return log.read_text().count("Reloaded server configuration")
+
+    before = count()
+    yield
+    assert wait_until(lambda: count() > before, WAIT_S)
+
+
 class Embedded(Side):
     """The broker that comes with the product."""
 
@@ -94,14 +108,9 @@ class Embedded(Side):
 
     def apply(self) -> None:
         """Do what the supervisor does at every look, and wait until it is done."""
-        before = self._reloads()
-        self.server.refresh()
-        running = self.server.running
-        assert not running or wait_until(lambda: self._reloads() > before, WAIT_S)
-
-    def _reloads(self) -> int:
-        log = self.server.log
-        return log.read_text().count("Reloaded server configuration") if log.exists() else 0
+        if self.server.running:
+            with reloaded(self.server.log):
+                self.server.refresh()
 
     def stop(self) -> None:
         """Stop it."""
@@ -151,7 +160,8 @@ class Composed(Side):
         accounts = broker_access.load(self.data).values()
         broker_nats.write(self._folder, accounts, certificates=False)
         assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
+        with reloaded(self.data / "composed.log"):
+            self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """Stop it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from ingest.main import CLIENT_ID
 from runtime import broker_access, broker_tls
-from runtime.broker_access import Access, bcrypt_hash, checked_filter, pbkdf2_hash
+from runtime.broker_access import SESSION, Access, bcrypt_hash, checked_filter, pbkdf2_hash
 from runtime.broker_nats import subjects
 from runtime.broker_tls import Tls
 from runtime.process import wait_until
 from runtime.refusal import Refusal
+from runtime.services import ingest_session
 from tests.conftest import open_path
 from tests.runtime.brokers import (
     Client,
@@ -284,3 +287,19 @@ def test_given_accounts_when_kept_then_private_and_without_passwords(tmp_path: P
     assert "sesame" not in kept.read_text()
     assert broker_access.load(tmp_path) == {"g1": made}
     assert checked_filter("acme/#") == "acme/#"
+
+
+def test_given_a_fresh_broker_when_started_then_ingest_has_a_name_nobody_guesses(
+    tmp_path: Path,
+) -> None:
+    open_path(tmp_path)
+    assert ingest_session(tmp_path) == CLIENT_ID
+    broker = Embedded(tmp_path, None)
+    broker.start()
+    first = ingest_session(tmp_path)
+    broker.stop()
+    assert re.fullmatch(rf"{CLIENT_ID}-[\w-]{{32}}", first)
+    (tmp_path / "secrets" / SESSION).unlink()  # as a broker of before has none
+    broker.start()
+    broker.stop()
+    assert ingest_session(tmp_path) == CLIENT_ID
