@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ingest.batch import NOWHERE, Batch, Item, Report
+from ingest.batch import Batch, Item, Report
 from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.scans import Scan
 from ingest.sheet import Sheet
 from ingest.wire import Message
+
+# Kinds of message whose senders listen for answers.
+ANSWERED = frozenset({"tele", "backfill", "event", "scan"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -70,11 +73,7 @@ def answers(batch: Batch) -> list[Answer]:
         received = item.received
         mids.setdefault(received.connection, []).extend([received.mid] if received.mid else [])
         kind, body = _body(item)
-        if (
-            kind
-            and item.topic is not NOWHERE
-            and (item.topic.device_id or item.topic.kind == "scan")
-        ):
+        if kind and item.topic.kind in ANSWERED:
             told = (item.topic.answer(kind), _encode({"v": 1, **body}))
             publications.setdefault(received.connection, []).append(told)
     return [Answer(c, of, publications.get(c, ())) for c, of in mids.items()]
@@ -86,8 +85,9 @@ def _body(item: Item) -> tuple[str, dict[str, object]]:
         details = {"detail_zh": refused.zh, "detail_en": refused.en}
         return "reject", {"code": refused.code, **details, "id": str(item.quarantine_id)}
     match content:
-        case Message():
-            body: dict[str, object] = {"boot": content.boot, "seq": content.seqs[-1]}
+        case Message() | (*_, Message()):
+            last = content[-1] if isinstance(content, tuple) else content
+            body: dict[str, object] = {"boot": last.boot, "seq": last.seqs[-1]}
             body |= {"n": item.new, "dup": item.repeated}
             return "ack", body | ({"conflict": item.conflicting} if item.conflicting else {})
         case Scan():

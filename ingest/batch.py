@@ -17,6 +17,8 @@ import psycopg
 from alerts.notices import Notice
 from domain.alerting.episodes import Episode
 from domain.alerting.watch import to_ms
+from domain.cold_chain.commands import Reply
+from domain.cold_chain.gaps import GapNotes
 from domain.shared.events import Event
 from ingest.directory import Directory
 from ingest.refusals import Refused
@@ -106,6 +108,8 @@ class Batch:
     episodes: dict[str, EpisodeRow] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     conflicts: dict[UUID, Event] = field(default_factory=dict)
+    gaps: GapNotes = field(default_factory=GapNotes)
+    replies: list[Reply] = field(default_factory=list)
 
     @property
     def messages(self) -> list[tuple[Item, Message]]:

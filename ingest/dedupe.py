@@ -17,6 +17,7 @@ from domain.alerting.watch import to_datetime
 from domain.cold_chain.events import DeviceReported, GatewayReported
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
+from ingest import commands
 from ingest.batch import Batch, Item, Report
 from ingest.ranges import version_of
 from ingest.readings import take_readings
@@ -76,17 +77,22 @@ def _add_scan(batch: Batch, key: tuple[UUID, int], item: Item, scan: Scan) -> En
 
 def _take_reports(batch: Batch, conn: Connection, reports: Sequence[tuple[Item, Report]]) -> None:
     """Store a device's report once; a gateway's when it differs from its last one."""
-    told: list[tuple[UUID, Event, Item]] = []
+    told: list[tuple[UUID, Event, Item, Report]] = []
     for item, report in reports:
-        told.append((*_report_event(batch, item, report), item))
+        told.append((*_report_event(batch, item, report), item, report))
     last = {
         stream: (envelope.originator_version, envelope.event)
-        for stream, envelope in last_of_streams(conn, {stream for stream, _, _ in told}).items()
+        for stream, envelope in last_of_streams(conn, {stream for stream, *_ in told}).items()
     }
-    for stream, event, item in told:
+    for stream, event, item, report in told:
         version, known = last.get(stream, (0, None))
         if _told_already(known, event):
             item.repeated = 1
+            continue
+        try:
+            commands.note_report(batch.gaps, batch.replies, item.topic.device_id, report)
+        except Refused as refused:
+            item.refused = refused
             continue
         item.new = 1
         last[stream] = (version + 1, event)

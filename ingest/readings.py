@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 from domain.alerting.watch import to_datetime
 from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingConflict, ReadingsRecorded
 from domain.shared.ids import stream_id
+from ingest import gaps
 from ingest.batch import Batch, Item, Row
 from ingest.ranges import add, bound, new_runs, version_of
 from ingest.rows import envelope_of, queries
@@ -68,6 +69,7 @@ def take_readings(batch: Batch, conn: Connection, messages: Sequence[tuple[Item,
 def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
     """Store the runs that no range covers; return the others."""
     state = batch.states[message.device_id]
+    before = list(state.ranges)
     repeated: list[_Run] = []
     for run in _contiguous(item, message):
         first, past = run.versions
@@ -81,6 +83,7 @@ def _take_sequenced(batch: Batch, item: Item, message: Message) -> list[_Run]:
             at = stop
         if at < run.end:
             repeated.append(_Run(item, message, at, run.end))
+    gaps.note(batch.gaps, batch.directory, state, before)
     bound(state.ranges)
     item.repeated += sum(run.end - run.begin for run in repeated)
     return repeated
@@ -102,7 +105,7 @@ def _store(batch: Batch, item: Item, message: Message, indexes: Sequence[int]) -
     """Add rows of a message: the event that holds them, and a row each."""
     state = batch.states[message.device_id]
     first = message.seqs[indexes[0]]
-    backfill = item.topic.kind == "backfill"
+    backfill = item.topic.kind == "backfill" or message.backfill
     event = ReadingsRecorded(
         device_id=message.device_id,
         boot=message.boot,
@@ -195,6 +198,9 @@ def _store_forgotten(batch: Batch, run: _Run, begin: int, end: int) -> None:
     """Store rows of a hole that the ranges forgot."""
     if begin < end:
         run.item.repeated -= end - begin
+        first, _ = run.versions
+        state = batch.states[run.message.device_id]
+        gaps.note_stored(batch.gaps, state, first + begin - run.begin, first + end - run.begin)
         _store(batch, run.item, run.message, range(begin, end))
 
 

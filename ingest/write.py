@@ -17,6 +17,7 @@ import psycopg
 
 from alerts import notices
 from domain.alerting.watch import to_datetime
+from ingest import commands, gaps
 from ingest.batch import Batch, EpisodeRow, Row
 from ingest.quarantine import write_quarantine
 from ingest.rows import queries
@@ -94,6 +95,8 @@ def _write(entry: Entry, conn: Connection, *, small: bool) -> Cursor | None:
     write_states(cur, entry.states)
     telemetry, ledger = True, False  # a sheet is never empty
     if isinstance(content, Batch):
+        gaps.write(cur, content.gaps, content)
+        commands.write(cur, content.replies, content)
         write_quarantine(cur, content)
         _write_episodes(cur, content)
         notices.write(cur, content.notices)
