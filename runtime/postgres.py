@@ -64,6 +64,8 @@ def sized_settings(memory: int) -> dict[str, str]:
         "max_wal_size": "4GB" if mib >= 4096 else "1GB",
         "checkpoint_timeout": "15min",
         "max_connections": "100",
+        # A query over all of ten years locks a table and an index for each of 3,652 days.
+        "max_locks_per_transaction": "256",
         "jit": "off",
         "timezone": "UTC",
         "log_timezone": "UTC",

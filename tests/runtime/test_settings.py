@@ -92,3 +92,22 @@ def test_given_template_when_uncommented_then_it_loads_to_the_defaults(tmp_path:
     file.write_text("\n".join(re.findall(r"^# ([a-z_]+ = .+)$", template(), re.MULTILINE)))
     assert load({"VAXTRAIL_CONFIG": str(file)}) == load({})
     assert all(name in template() for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("shelf_life", "after_expiry", "kept", "accepted"),
+    [(5, 5, 10, True), (5, 5, 9, False), (2, 5, 7, True), (2, 6, 7, False), (2, 4, 100, False)],
+)
+def test_given_years_to_keep_readings_when_below_the_legal_time_then_refused(
+    shelf_life: int, after_expiry: int, kept: int, accepted: bool
+) -> None:
+    years = {
+        "VAXTRAIL_LONGEST_SHELF_LIFE_YEARS": str(shelf_life),
+        "VAXTRAIL_RECORDS_YEARS_AFTER_EXPIRY": str(after_expiry),
+        "VAXTRAIL_READINGS_KEEP_YEARS": str(kept),
+    }
+    if accepted:
+        assert load(years).readings_keep_years == kept
+    else:
+        with pytest.raises(Refusal, match=r"不得少于|须不小于"):
+            load(years)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +14,10 @@ import pytest
 from projections import charts, readings, rollups
 from runtime.postgres import PostgresServer
 from store import retention
-from tests.conftest import Database, create_database, drop_database
+from store.logs import Ledger
+from tests.conftest import Database, ManualClock, create_database, drop_database
+from tests.ingest import field
+from tests.runtime.instance import Done, run
 from tests.store.stored import Connection, event, store
 
 OLD = datetime(2016, 3, 1, 6, tzinfo=UTC)
@@ -207,3 +211,51 @@ def test_given_the_application_role_when_dropping_readings_then_refused(
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute(forbidden.encode())
+
+
+def test_given_a_worker_at_work_when_days_are_dropped_then_late_readings_of_them_are_stored(
+    empty: Database, owner: Connection
+) -> None:
+    with closing(Ledger(empty.app_dsn)) as ledger:
+        field.register(ledger, "late")
+    old_ms = int(OLD.timestamp() * 1000)
+    with closing(field.started(empty.app_dsn, ManualClock())) as worker:
+        worker.take([field.batch_of("late", 0, [5.0] * 4, start_ms=old_ms)])
+        follow(empty)
+        assert drop_all(owner) == (1, {})
+        (ack,) = field.said(worker.take([field.batch_of("late", 4, [6.0], start_ms=old_ms)]))
+    assert ack["n"] == 1
+    assert empty.query("SELECT t1 FROM reading") == [(6.0,)]
+    assert empty.query("SELECT count(*) FROM quarantine") == [(0,)]
+    assert readings.restore(empty.owner_dsn, DAYS[0], DAYS[0]) == {DAYS[0]: 5}
+
+
+def command(database: Database, tmp_path: Path, *arguments: str, **settings: str) -> Done:
+    ways = {
+        "VAXTRAIL_DATABASE_URL": database.app_dsn,
+        "VAXTRAIL_OWNER_DATABASE_URL": database.owner_dsn,
+    }
+    return run(tmp_path, *arguments, **ways, **settings)
+
+
+def test_given_a_setting_when_applied_by_command_then_old_rows_go_and_come_back(
+    filled: Database, tmp_path: Path
+) -> None:
+    kept = command(filled, tmp_path, "retention", "apply")
+    assert (kept.returncode, kept.stderr.count("\n")) == (1, 2)
+    six = {"VAXTRAIL_READINGS_KEEP_YEARS": "6", "VAXTRAIL_LONGEST_SHELF_LIFE_YEARS": "1"}
+    span = ("2016-03-02", "2016-03-02")
+    held = command(filled, tmp_path, "retention", "hold", *span, "--reason", "争议")
+    assert held.returncode == 0, held.stderr
+    shown = command(filled, tmp_path, "retention", "show", **six)
+    assert "2 days may go" in shown.stdout
+    assert "1 more are held" in shown.stdout
+    assert command(filled, tmp_path, "retention", "lift", "1").returncode == 0
+    assert command(filled, tmp_path, "retention", "lift", "1").returncode == 1
+    applied = command(filled, tmp_path, "retention", "apply", **six)
+    assert "rows of 3 days were dropped" in applied.stdout
+    assert rows(filled) == []
+    made = command(
+        filled, tmp_path, "readings", "rebuild", "--from", "2016-03-01", "--to", "2016-03-31"
+    )
+    assert "3 days made again, 241 rows" in made.stdout
