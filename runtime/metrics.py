@@ -82,6 +82,10 @@ def _followers(conn: psycopg.Connection[Any]) -> Iterator[Metric]:
     for follower, _, events in conn.execute(queries.followers):
         behind.add_metric([follower], events)
     yield behind
+    for (messages,) in conn.execute(queries.rollups_behind):
+        yield GaugeMetricFamily(
+            "vaxtrail_rollups_behind_events", "Telemetry not yet in the roll-ups", messages
+        )
     (dead,) = conn.execute(queries.dead_letters).fetchone() or (0,)
     yield GaugeMetricFamily("vaxtrail_dead_letters", "Events a read model refused", dead)
 

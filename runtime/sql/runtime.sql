@@ -15,6 +15,12 @@ SELECT application_name, notification_id,
        greatest((SELECT coalesce(max(notification_id), 0) FROM ledger_events) - notification_id, 0)
 FROM follower_tracking ORDER BY application_name
 
+-- name: rollups_behind
+-- Messages that the roll-ups have still to take; no row where the server keeps them itself.
+SELECT (SELECT coalesce(max(notification_id), 0) FROM telemetry_events) - telemetry_id
+FROM rolled_up
+WHERE (SELECT relkind FROM pg_class WHERE oid = 'public.rollup_hour'::regclass) = 'r'
+
 -- name: oldest_to_follow
 -- When the oldest event was recorded that some read model has not taken yet; none = all up to date.
 SELECT recorded_at FROM batches WHERE ledger_id > (

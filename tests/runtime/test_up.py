@@ -151,6 +151,7 @@ def test_given_instance_when_scraped_then_the_four_figures_are_there(up: Up) -> 
     for name in (
         "vaxtrail_readings_stored_total",
         "vaxtrail_follower_behind_events",
+        "vaxtrail_rollups_behind_events",
         "vaxtrail_alert_delay_seconds",
         "vaxtrail_quarantine",
         "vaxtrail_gaps",
