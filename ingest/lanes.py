@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from domain.shared.errors import Invalid
 from ingest import quick
 from ingest.client import Packet
+from ingest.clock_rules import ClockRules
 from ingest.directory import Directory
 from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, version_of
@@ -31,7 +32,8 @@ LANES_MAX = 50_000
 class Lanes:
     """The topics in memory."""
 
-    def __init__(self, directory: Directory, states: DeviceStates) -> None:
+    def __init__(self, directory: Directory, states: DeviceStates, clocks: ClockRules) -> None:
+        self._clocks = clocks
         self._directory = directory
         self._states = states
         self._lanes: dict[bytes, Lane] = {}
@@ -49,6 +51,7 @@ class Lanes:
             self._generation = self._states.generation
             self._lanes.clear()
         turn, lanes, careful = self._turn, self._lanes, []
+        lane: Lane | None = None
         for index, (topic, payload, _) in enumerate(packets):
             lane = lanes.get(topic) or self._find(topic)
             if lane is None:
@@ -56,6 +59,9 @@ class Lanes:
             elif lane.state.careful == turn or not self._add(lane, payload, sheet, now_ms):
                 lane.state.careful = turn
                 careful.append(index)
+        if packets and lane is not None and lane.state.careful != turn and not lane.backfill:
+            # One message of many is enough to know a clock by.
+            self._clocks.note(lane.state.device_id, now_ms, lane.state.newest_ms)
         return careful
 
     def _add(self, lane: Lane, payload: bytes, sheet: Sheet, now_ms: int) -> bool:

@@ -83,6 +83,8 @@ def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
                 worker.settle()
                 worker.flush()
                 receiver.answer(worker.replay())
+                receiver.publish(worker.due())
+                receiver.take_vendors(*worker.vendors)
                 next_look = time.monotonic() + HOUSEKEEPING_S
     finally:
         pipeline.close()

@@ -25,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.answers import Answer
 from ingest.client import BlockClient, Packet, publication
+from ingest.commands import Publication
 from ingest.inbox import Block, Inbox
 
 KEEPALIVE_S = 60
@@ -33,6 +34,8 @@ RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 # How long the thread sleeps at most: keep-alive and `may_read` are looked at this often.
 TICK_S = 0.5
 FLUSH_S = 2.0  # for the last answers before a stop
+# Filters wanted, filters no longer wanted.
+Vendors = tuple[Sequence[str], Sequence[str]]
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 log = structlog.get_logger()
@@ -59,6 +62,10 @@ class Receiver:
         self._filters = list(filters)
         self._may_read = may_read
         self._answers: deque[Answer] = deque()
+        self._publications: deque[Publication] = deque()
+        self._vendors: Vendors = ((), ())
+        self._vendors_told: Vendors | None = None  # to the broker, on this connection
+        self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions, by packet id
         self._connection = 0
         self._unanswered: set[bytes] = set()  # packet ids on this connection
         self._delay_s = 0.0
@@ -84,6 +91,16 @@ class Receiver:
     def answer(self, answers: Sequence[Answer]) -> None:
         """Acknowledge committed messages and tell their senders; from any thread."""
         self._answers.extend(answers)
+        self._wake()
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Send messages; those of QoS 1 also when the broker is away just now."""
+        self._publications.extend(publications)
+        self._wake()
+
+    def take_vendors(self, filters: Sequence[str], dropped: Sequence[str]) -> None:
+        """Subscribe to these topics beside our own, and not to those any more."""
+        self._vendors = tuple(filters), tuple(dropped)
         self._wake()
 
     # --- everything below runs in the thread ---
@@ -122,6 +139,8 @@ class Receiver:
             self._wake_in.recv(4096)
         if self._client.is_connected():
             self._send_answers()
+            self._send_publications()
+            self._subscribe_vendors()
         if sock in readable or (buffered and reading):
             self._client.loop_read()
         if sock in writable:
@@ -141,6 +160,26 @@ class Receiver:
             )
         self._unanswered.difference_update(mids)
         self._client.acknowledge(mids, publications)
+
+    def _send_publications(self) -> None:
+        while self._publications:
+            publication = self._publications.popleft()
+            self._client.publish(publication.topic, publication.payload, publication.qos)
+
+    def _subscribe_vendors(self) -> None:
+        """Tell the broker which vendors' topics are wanted, where that has changed."""
+        if self._vendors == self._vendors_told:
+            return
+        self._vendors_told = self._vendors
+        wanted, dropped = self._vendors
+        if dropped:
+            self._client.unsubscribe(list(dropped))
+        self._subscribe(wanted)
+
+    def _subscribe(self, filters: Sequence[str]) -> None:
+        if filters:
+            _, mid = self._client.subscribe([(text, 1) for text in filters])
+            self._asked[mid] = filters
 
     def _leave(self) -> None:
         deadline = time.monotonic() + FLUSH_S
@@ -184,14 +223,16 @@ class Receiver:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(
-        self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _props: Any
+        self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
         if reason.is_failure:
             log.error("broker_refused", reason=str(reason))
             return
         self._delay_s = 0.0
         log.info("broker_connected", connection=self._connection)
-        client.subscribe([(text, 1) for text in self._filters])
+        self._asked.clear()
+        self._vendors_told = None
+        self._subscribe(self._filters)
 
     def _on_disconnect(
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _props: Any
@@ -199,12 +240,15 @@ class Receiver:
         log.info("broker_disconnected", reason=str(reason))
 
     def _on_subscribe(
-        self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: list[Any], _props: Any
+        self, _client: mqtt.Client, _userdata: Any, mid: int, reasons: list[Any], _props: Any
     ) -> None:
-        pairs = zip(self._filters, reasons, strict=True)
+        asked = self._asked.pop(mid, ())
+        pairs = zip(asked, reasons, strict=True)
         refused = [text for text, reason in pairs if reason.is_failure]
-        if refused:
+        if refused and asked is self._filters:
             raise SubscriptionRefused(refused)
+        if refused:  # a foreign broker's rules: our own topics must not wait for its mend
+            log.error("vendor_topics_refused", filters=refused)
 
     def _on_packets(self, packets: list[Packet]) -> None:
         mids = {mid for _, _, mid in packets} - {b""}

@@ -21,10 +21,12 @@ import structlog
 from domain.alerting.watch import to_ms
 from domain.cold_chain.events import ReadingsRecorded
 from domain.shared.clock import Clock
-from ingest import metrics
+from ingest import commands, metrics
 from ingest.answers import Answer, Owed, answers
 from ingest.batch import Batch, Item, Received
 from ingest.client import Packet
+from ingest.clock_rules import ClockRules
+from ingest.commands import Publication
 from ingest.decode import decode, topic_of
 from ingest.dedupe import dedupe
 from ingest.directory import Directory
@@ -80,16 +82,27 @@ class Worker:
     then may `prepare` meanwhile and nothing else.
     """
 
-    def __init__(self, dsn: str, clock: Clock, stop: StopEvent, *, number: int = 0) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        clock: Clock,
+        stop: StopEvent,
+        *,
+        number: int = 0,
+        regions: Sequence[str] = (),
+    ) -> None:
+        """Name the worker among several by `number`; it owns `regions`, or all when none is named."""
         self._dsn = dsn
         self._clock = clock
         self._stop = stop
         self._number_of_worker = number
+        self._regions = tuple(regions)
         self._conn: Connection | None = None
         self._numbers: list[int] = []
         self._directory = Directory()
         self._states = DeviceStates()
-        self._lanes = Lanes(self._directory, self._states)
+        self._clocks = ClockRules(clock)
+        self._lanes = Lanes(self._directory, self._states, self._clocks)
         self._sheet = Sheet()
         self._partitions = Partitions()
         self._owed = Owed()
@@ -138,6 +151,16 @@ class Worker:
         """Take again what somebody asked for in quarantine, and return what senders are told."""
         asked = self._persist(replays)
         return self.take_carefully(asked) if asked else []
+
+    def due(self) -> list[Publication]:
+        """Return what is to be said to devices and gateways now; it counts as said."""
+        asked = self._persist(self._due)
+        return [*asked, *(Publication(*told, 0) for told in self._directory.nodes.due())]
+
+    @property
+    def vendors(self) -> tuple[list[str], list[str]]:
+        """The filters of vendors' topics: those to take, those no longer to take."""
+        return self._directory.profiles.filters(), self._directory.profiles.dropped()
 
     def settle(self) -> None:
         """Read on in the registry; act on probes that moved and rules that changed."""
@@ -199,6 +222,7 @@ class Worker:
 
     def forget(self) -> None:
         """Drop all that ran ahead of a commit that failed."""
+        self._directory.nodes.forget()
         self._states.forget()
         self._sheet = Sheet()
         self._partitions = Partitions()
@@ -316,6 +340,10 @@ class Worker:
             self._all_settled = False
             del self._directory.waiting[device_id]
 
+    def _due(self, conn: Connection) -> list[Publication]:
+        now = self._clock.now()
+        return commands.due_commands(conn, self._directory, self._regions, self._clocks, now)
+
     def _flush(self, conn: Connection) -> None:
         now = self._clock.now()
         states = [self._row(state, now) for state in self._states.flush()]
@@ -413,6 +441,9 @@ class Worker:
         self.commit(entry)
         for device_id in batch.states:
             self._directory.waiting.pop(device_id, None)
+        for item, message in batch.messages:
+            if item.new and item.topic.kind == "tele" and not message.backfill:
+                self._clocks.note(message.device_id, batch.now_ms, max(message.ts_ms))
         return answers(batch)
 
     def _number(self, conn: Connection) -> int:

@@ -271,7 +271,10 @@ class Publisher:
         body = json.loads(message.payload)
         with self._changed:
             waiting = self._waiting.get(key)
-            answered = waiting.pop(_answered(waiting, levels[5], body)) if waiting else None
+            answered = None
+            for _ in range(body.get("of", 1)):  # messages of one device may share an answer
+                if waiting:
+                    answered = waiting.pop(_answered(waiting, levels[5], body))
             if waiting is not None and not waiting:
                 del self._waiting[key]
             if levels[5] == "reject":

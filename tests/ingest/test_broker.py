@@ -220,7 +220,7 @@ def test_given_a_broker_restart_when_messages_follow_then_they_are_stored(
 ) -> None:
     field.register(ledger)
     field.register(ledger, "d-reconnected")
-    broker = BrokerServer(tmp_path_factory.mktemp("restarting"), sync="interval")
+    broker = BrokerServer(tmp_path_factory.mktemp("restarting"), sync="interval", shared=True)
     broker.start()
     try:
         client_id = f"ingest-{uuid4().hex}"
