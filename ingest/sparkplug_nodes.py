@@ -83,10 +83,12 @@ class Birth:
 class Node:
     """A gateway's session: births by device (the gateway's own under ""), the last `seq` seen.
 
-    restored: the births are those of the log, and a device's is looked up there.
+    known: what the log tells has been read. restored: the births are those of the log, and a
+    device's is looked up there.
     """
 
     births: dict[str, Birth | None] = field(default_factory=dict)
+    known: bool = False
     restored: bool = False
     seq: int | None = None
     asked_ms: int = 0
@@ -126,8 +128,9 @@ class Nodes:
         self._asked: dict[str, bytes] = {}  # by topic
 
     def forget(self) -> None:
-        """Drop everything: what is stored must be read again."""
-        self._nodes.clear()
+        """Drop what ran ahead of the log: it must be read again."""
+        for node in self._nodes.values():
+            node.known = False
 
     def node(self, conn: Connection, gateway_id: str) -> Node:
         """Return a gateway's session, as the log tells it when it is not in memory."""
@@ -135,7 +138,10 @@ class Nodes:
         if node is None:
             if len(self._nodes) >= NODES_MAX:
                 self._nodes.clear()
-            node = self._nodes[gateway_id] = _restored(conn, gateway_id)
+            node = self._nodes[gateway_id] = Node()
+        if not node.known:
+            births = _stored(conn, gateway_id)
+            node.births, node.restored, node.known = births, bool(births), True
         return node
 
     def birth(self, conn: Connection, gateway_id: str, device_id: str) -> Birth | None:
@@ -194,14 +200,13 @@ def birth_at(conn: Connection, gateway_id: str, device_id: str, ts_ms: int | Non
     return min(births, key=lambda birth: birth.ts_ms, default=None)
 
 
-def _restored(conn: Connection, gateway_id: str) -> Node:
+def _stored(conn: Connection, gateway_id: str) -> dict[str, Birth | None]:
+    """Return the gateway's own birth as the log tells it; nothing when the session is over."""
     own, status = birth_stream(gateway_id, ""), status_stream(gateway_id)
     found = {stream: e.event for stream, e in last_of_streams(conn, [own, status]).items()}
     told = found.get(status)
-    if isinstance(told, GatewayReported) and not told.online:
-        return Node()
-    birth = _birth(found.get(own))
-    return Node(births={"": birth}, restored=True)
+    over = isinstance(told, GatewayReported) and not told.online
+    return {} if over else {"": _birth(found.get(own))}
 
 
 def _birth(event: object) -> Birth | None:

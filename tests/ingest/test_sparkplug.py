@@ -238,7 +238,7 @@ def taken(payload: bytes) -> tuple[Message, ...]:
         site_id=SITE, region_code=REGION, gateway_id=GATEWAY
     )
     directory.devices["d"] = Device(field._device("d"))
-    directory.nodes._nodes[GATEWAY] = Node(births={"": BIRTH, "d": BIRTH})
+    directory.nodes._nodes[GATEWAY] = Node(births={"": BIRTH, "d": BIRTH}, known=True)
     batch = Batch(START, [], directory, DeviceStates())
     item = Item(Received("", payload), Topic(REGION, "", GATEWAY, "DDATA", "d"))
     no_database: Any = None

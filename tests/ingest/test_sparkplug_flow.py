@@ -196,6 +196,16 @@ def test_given_a_lost_message_when_the_next_comes_then_the_gateway_is_asked_once
     assert asked(worker) == []
 
 
+def test_given_a_failed_commit_when_all_is_read_again_then_nobody_is_asked_for_it(
+    worker: Worker, device: str, database: Database
+) -> None:
+    worker.take(session(device))
+    worker._directory.nodes.forget()
+    worker.take([sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1), device=device)])
+    assert [row[3] for row in rows(database, device)] == [5.0, 4.5]
+    assert asked(worker) == []
+
+
 def test_given_readings_of_the_past_when_they_come_then_marked_as_such(
     worker: Worker, device: str, database: Database
 ) -> None:
