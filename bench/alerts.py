@@ -23,7 +23,7 @@ import psycopg
 
 from alerts import recipients
 from bench import contest, field
-from bench.contest import Contender, ProductContender
+from bench.contest import Contender, PeerContender, ProductContender
 from bench.live import drain, percentile_ms
 from bench.load import connect
 from bench.options import Options
@@ -54,18 +54,18 @@ def w3(options: Options, made: Rig) -> Report:
     work = replace(W1, messages=options.messages) if options.messages else W1
     found: dict[str, list[Figures]] = defaultdict(list)
     field.register(made.product.dsn, range(DEVICES))
-    with webhook() as (url, heard):
+    with webhook() as (url, heard), ProductContender(made) as product:
         subscribe(made, url)
-        trial = Trial(ProductContender(made), heard, tries)
+        trial = Trial(product, heard, tries)
         register(made, tries * options.runs * 2)
-        meter = Meter(trial.contender, work)
+        meter = Meter(product, work)
         meter.warm()
         high = options.rate or SHARE_OF_W1 * meter.run().messages_s
         for _ in range(options.runs):
             for name, rate in (("product", BACKGROUND), (f"product, {high:,.0f} msg/s", high)):
                 found[name].append(trial.run(meter, rate))
             for peer in contest.peers(options.node_red, embedded=options.broker == "embedded"):
-                with contest.running(peer, made, url) as contender:
+                with PeerContender(peer, made, url) as contender:
                     of_peer = Meter(contender, work)
                     of_peer.ready()
                     beside = Trial(contender, heard, tries)
@@ -75,11 +75,10 @@ def w3(options: Options, made: Rig) -> Report:
 
 def product_alone(options: Options, made: Rig) -> Figures:
     """Measure the registered product once, under 500 messages a second, without peers."""
-    with webhook() as (url, heard):
+    with webhook() as (url, heard), ProductContender(made) as product:
         subscribe(made, url)
         register(made, options.tries)
-        trial = Trial(ProductContender(made), heard, options.tries)
-        return trial.run(Meter(trial.contender, W1), BACKGROUND)
+        return Trial(product, heard, options.tries).run(Meter(product, W1), BACKGROUND)
 
 
 def register(made: Rig, tries: int) -> None:
@@ -167,7 +166,7 @@ class Trial:
     """Tries at one contender, each with a device of its own."""
 
     def __init__(self, contender: Contender, heard: Heard, tries: int) -> None:
-        self.contender = contender
+        self._contender = contender
         self._heard = heard
         self._tries = tries
         self._next = FIRST
@@ -176,11 +175,11 @@ class Trial:
         """Try, while `meter` sends `rate` messages a second; times in milliseconds."""
         devices = range(self._next, self._next + self._tries)
         self._next = devices.stop
-        shape = Shape(self.contender.topic, 0.0)
+        shape = Shape(self._contender.topic, 0.0)
         self._heard.forget()
         with (
             meter.load(rate * (MORE_S + TRY_S * self._tries), rate) as load,
-            Sender(self.contender.publish_url, shape) as sender,
+            Sender(self._contender.publish_url, shape) as sender,
         ):
             load.prepare()
             for device in devices:

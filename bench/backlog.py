@@ -31,8 +31,13 @@ def backlog(options: Options, made: Rig) -> Report:
     number = -(-options.messages * BATCH // MINUTES) or BACKLOG_DEVICES
     devices = range(FIRST, FIRST + number)
     register(made.product.dsn, [*range(DEVICES), *devices])
-    contender = ProductContender(made)
-    Meter(contender, W1).ready()
+    with ProductContender(made) as product:
+        Meter(product, W1).ready()
+        return _filled(product, devices, options, made)
+
+
+def _filled(contender: ProductContender, devices: range, options: Options, made: Rig) -> Report:
+    number = len(devices)
     start_s = time.time() - (MINUTES + 5) * 60
     plan = Plan(
         url=made.gateway_url,

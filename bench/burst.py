@@ -22,14 +22,15 @@ def burst(options: Options, made: Rig) -> Report:
     work = replace(W1, messages=options.messages or MESSAGES, backlog=0)
     runs: list[Figures] = []
     register(made.product.dsn, range(DEVICES))
-    meter = Meter(ProductContender(made), work)
-    meter.warm()
-    for _ in range(options.runs):
-        with meter.load(work.messages) as load:
-            load.start()
-            last_s, stored = meter.wait(load)
-            load.finish()
-            runs.append(_figures(load, last_s, stored))
+    with ProductContender(made) as product:
+        meter = Meter(product, work)
+        meter.warm()
+        for _ in range(options.runs):
+            with meter.load(work.messages) as load:
+                load.start()
+                last_s, stored = meter.wait(load)
+                load.finish()
+                runs.append(_figures(load, last_s, stored))
             time.sleep(1.0)
     return Report(
         work="burst",

@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -60,6 +60,14 @@ class Contender(ABC):
         """Return the number a query gives."""
         row = self.conn.execute(query.encode()).fetchone()
         return int(row[0] or 0) if row else 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ask no more."""
+        self.conn.close()
 
 
 class ProductContender(Contender):
@@ -121,7 +129,7 @@ def peers(node_red: Path | None, *, embedded: bool) -> list[Peer]:
 
 
 class PeerContender(Contender):
-    """A peer while it runs, on a table of its own in the same server."""
+    """A peer, running inside its `with` block, on a table of its own in the same server."""
 
     topic, heavy = PEER_TOPIC, "peer"
 
@@ -135,7 +143,7 @@ class PeerContender(Contender):
         self.conn = psycopg.connect(self._dsn, autocommit=True)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Start on an empty table, without a session of an earlier run."""
         self._forget_session()
         self.conn.execute("TRUNCATE readings RESTART IDENTITY")
@@ -159,8 +167,9 @@ class PeerContender(Contender):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it and what the broker keeps for it."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
@@ -194,14 +203,3 @@ class PeerContender(Contender):
 
     def _forget_session(self) -> None:
         connect(self.publish_url, PEER_CLIENT).close()
-
-
-@contextmanager
-def running(peer: Peer, rig: Rig, webhook: str = "") -> Iterator[PeerContender]:
-    """Run a peer until the end of the block."""
-    made = PeerContender(peer, rig, webhook)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()

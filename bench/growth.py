@@ -61,9 +61,10 @@ def _measured(options: Options, made: Rig) -> tuple[Figures, list[Figures]]:
     """Return the medians of W1 with the times of W3, and the runs."""
     register(made.product.dsn, range(DEVICES), _placed_at(made))
     work = replace(W1, messages=options.messages) if options.messages else W1
-    meter = Meter(ProductContender(made), work)
-    meter.warm()
-    runs = [asdict(meter.run()) for _ in range(options.runs)]
+    with ProductContender(made) as product:
+        meter = Meter(product, work)
+        meter.warm()
+        runs = [asdict(meter.run()) for _ in range(options.runs)]
     tries = alerts.product_alone(options, made)
     return medians(runs) | tries, [*runs, tries]
 
@@ -73,7 +74,11 @@ def _placed_at(made: Rig) -> datetime:
 
 
 def _server(made: Rig) -> dict[str, str]:
-    contender = ProductContender(made)
-    shown = contender.conn.execute("SELECT current_setting('shared_buffers')").fetchone()
-    size = contender.ask("SELECT pg_database_size(current_database()) / 1000000000")
-    return {"shared_buffers": str(shown[0]) if shown else "", "database_gb": str(size)}
+    """Return how much memory the database has, and how large it is."""
+    with ProductContender(made) as product:
+        blocks = product.ask("SELECT setting FROM pg_settings WHERE name = 'shared_buffers'")
+        size = product.ask("SELECT pg_database_size(current_database())")
+    return {
+        "shared_buffers_mb": str(blocks * 8 // 1024),
+        "database_gb": f"{size / 1e9:.1f}",
+    }

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bench import contest, limits
-from bench.contest import ProductContender
+from bench.contest import PeerContender, ProductContender
 from bench.field import register
 from bench.options import Options
 from bench.report import Report, medians, ratio
@@ -35,14 +35,18 @@ def _measured(work: Work, options: Options, made: Rig) -> Report:
     if options.messages:
         work = replace(work, messages=options.messages)
     register(made.product.dsn, range(DEVICES))
-    product = Meter(ProductContender(made), work)
+    with ProductContender(made) as contender:
+        return _compared(Meter(contender, work), work, options, made)
+
+
+def _compared(product: Meter, work: Work, options: Options, made: Rig) -> Report:
     product.warm()
     runs: dict[str, list[Run]] = defaultdict(list)
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.runs):
         runs["product"].append(product.run())
         for peer in contest.peers(options.node_red, embedded=options.broker == "embedded"):
-            with contest.running(peer, made) as contender:
+            with PeerContender(peer, made) as contender:
                 meter = Meter(contender, work)
                 meter.warm()
                 runs[peer.name].append(meter.run())

@@ -68,7 +68,8 @@ def kill(options: Options, made: Rig) -> Report:
     parts = [part for part in PARTS if part != "broker" or options.broker == "embedded"]
     rounds: list[Round] = []
     register(made.product.dsn, [*range(DEVICES), *range(FIRST, FIRST + KILL_DEVICES)])
-    Meter(ProductContender(made), W1).ready()
+    with ProductContender(made) as product:
+        Meter(product, W1).ready()
     for n in range(options.rounds):
         if n:
             made.product.stop()

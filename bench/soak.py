@@ -29,19 +29,14 @@ HOURS_BACK = 12.0
 def soak(options: Options, made: Rig) -> Report:
     """Publish for `options.seconds` at `options.rate`, by default half of W1 measured before."""
     register(made.product.dsn, [*range(DEVICES), *range(FIRST, PROBE + 1)])
-    Meter(ProductContender(made), W1).ready()
-    return _soaked(made, options, options.rate or _w1(made, options) / 2)
-
-
-def _w1(made: Rig, options: Options) -> float:
     work = replace(W1, messages=options.messages) if options.messages else W1
-    meter = Meter(ProductContender(made), work)
-    meter.warm()
-    return meter.run().messages_s
+    with ProductContender(made) as product:
+        meter = Meter(product, work)
+        meter.warm()
+        return _soaked(made, options, product, options.rate or meter.run().messages_s / 2)
 
 
-def _soaked(made: Rig, options: Options, rate: float) -> Report:
-    contender = ProductContender(made)
+def _soaked(made: Rig, options: Options, contender: ProductContender, rate: float) -> Report:
     shape = Shape(PRODUCT_TOPIC, made.began_s - HOURS_BACK * 3600, first_device=FIRST)
     plan = Plan(
         url=made.gateway_url,

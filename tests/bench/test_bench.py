@@ -1,0 +1,149 @@
+"""Every measurement runs in a small form, with real parts, and tells what it should."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import kill as killing
+from bench.alerts import w3
+from bench.backlog import backlog
+from bench.burst import burst
+from bench.growth import w6
+from bench.ingest import w1, w2
+from bench.kill import kill
+from bench.options import Options
+from bench.processes import cpu_seconds, memory_mb
+from bench.rebuild import w5
+from bench.report import Report, medians
+from bench.rig import Rig, rig
+from bench.shape import PEER_TOPIC, PRODUCT_TOPIC, Shape, device_name
+from bench.soak import soak
+from ingest import wire
+
+SMALL = Options(broker="embedded", sync="interval", messages=1_000, runs=1, tries=3, rounds=1)
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Rig]:
+    """One tree for all of them: each has devices of its own, or goes on where another ended."""
+    with rig(SMALL.broker, SMALL.sync) as running:
+        yield running
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+def test_given_a_shape_when_encoded_then_the_product_reads_each_reading(batch: int) -> None:
+    now_s = time.time()
+    shape = Shape(PRODUCT_TOPIC, now_s - 3600, batch, devices=20)
+    lines = shape.encoded(60, first_seq=5, connections=10)
+
+    assert [len(starts) - 1 for _, starts in lines] == [6] * 10
+    packets, starts = lines[3]
+    packet = bytes(packets[starts[4] : starts[5]])  # third turn of device 3
+    topic = shape.topic_of(3).encode()
+    body = packet[packet.index(topic) + len(topic) + 2 :]
+    message = wire.decode(device_name(3), body, int(now_s * 1000))
+    first = 5 + 2 * batch
+    assert list(message.seqs) == list(range(first, first + batch))
+    assert message.ts_ms[0] == pytest.approx((now_s - 3600 + first) * 1000, abs=1)
+    assert all(2.5 <= value <= 7.5 for value in message.columns["t1"] if value is not None)
+
+
+def test_given_a_peer_topic_when_filled_then_gateway_and_device_stand_in_it() -> None:
+    assert Shape(PEER_TOPIC, 0.0).topic_of(12) == "v1/gw002/dev00012/telemetry"
+
+
+def test_given_runs_when_reported_then_medians_of_every_figure() -> None:
+    runs = [{"rate": rate, "who": "x", "cpu": {"a": rate / 2}} for rate in (1.0, 9.0, 4.0)]
+    assert medians(runs) == {"rate": 4.0, "cpu": {"a": 2.0}}
+
+
+def test_given_this_process_when_looked_at_then_it_has_cost_something() -> None:
+    assert cpu_seconds(1) >= 0
+    assert memory_mb(1) >= 0
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("work", [w1, w2])
+def test_given_w1_or_w2_when_measured_then_product_peers_and_limits_in_one_report(
+    work: Callable[[Options, Rig], Report], made: Rig, tmp_path: Path
+) -> None:
+    report = work(SMALL, made)
+    report.write(tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text())
+
+    assert {"work", "product", "peers", "limits", "runs", "machine"} <= set(written)
+    assert written["product"]["lost"] == 0
+    assert written["product"]["messages_s"] > 0
+    assert {"ingest", "postgres", "broker"} <= set(written["product"]["cpu_s"])
+    assert [peer["lost"] for peer in written["peers"].values()] == [0, 0]
+    assert all(value > 0 for value in written["limits"].values())
+    assert written["ratio_best_peer"] > 0
+    assert written["ratio_limit"] > 0
+    assert "product / best peer" in report.text()
+
+
+@pytest.mark.journey
+def test_given_a_burst_when_measured_then_nothing_is_lost(made: Rig) -> None:
+    product = burst(SMALL, made).product
+    assert (product["messages"], product["lost"]) == (1_000, 0)
+    assert 0 < product["written_s"] <= product["durable_s"]
+
+
+@pytest.mark.journey
+def test_given_a_backlog_when_drained_then_live_readings_were_stored_and_no_alert(
+    made: Rig,
+) -> None:
+    product = backlog(Options(broker="embedded", messages=240), made).product
+    assert product["readings"] == 240 * 60
+    assert (product["lost"], product["live_missed"], product["false_alerts"]) == (0, 0, 0)
+    assert product["live_sent"] > 0
+
+
+@pytest.mark.journey
+def test_given_a_soak_when_over_then_delays_and_memory_are_told(made: Rig) -> None:
+    product = soak(Options(broker="embedded", rate=200.0, seconds=5.0), made).product
+    assert (product["lost"], product["missed"]) == (0, 0)
+    assert 0 < product["p50_ms"] <= product["p99_ms"] <= product["max_ms"]
+    assert product["memory_peak_mb"] > 10
+
+
+@pytest.mark.journey
+def test_given_a_kill_when_counted_then_each_acknowledged_message_is_stored_once(
+    made: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(killing, "SETTLE_S", 6.0)  # the broker's ack_wait and a little
+    report = kill(SMALL, made)
+    product = report.product
+    assert (product["rounds"], product["acked"]) == (1, 1_000)
+    assert (product["lost"], product["doubled_rows"], product["doubled_in_events"]) == (0, 0, 0)
+    assert report.runs[0]["killed"] == "ingest"
+    assert product["ingest_back_s"] > 0
+
+
+@pytest.mark.journey
+def test_given_w3_when_measured_then_each_try_is_told_to_the_webhook(made: Rig) -> None:
+    report = w3(SMALL, made)
+    found = [report.product, *report.peers.values()]
+    assert [(figures["tries"], figures["missed"]) for figures in found] == [(3, 0)] * 4
+    assert all(0 < figures["p50_ms"] <= figures["p99_ms"] for figures in found)
+
+
+@pytest.mark.journey
+def test_given_w5_when_measured_then_the_read_model_came_back_from_all_events(made: Rig) -> None:
+    report = w5(SMALL, made)
+    assert report.product["events"] == 1_000
+    assert report.product["events_s"] > 0
+
+
+@pytest.mark.journey
+def test_given_w6_when_measured_then_the_history_is_stored_before() -> None:
+    with rig(SMALL.broker, SMALL.sync) as empty:
+        report = w6(Options(broker="embedded", messages=1_000, runs=1, tries=3, stored=1), empty)
+    assert report.product["stored"] == 500_000
+    assert report.product["missed"] == 0
+    assert report.product["rate_share"] > 0
