@@ -51,7 +51,6 @@ class Lanes:
             self._generation = self._states.generation
             self._lanes.clear()
         turn, lanes, careful = self._turn, self._lanes, []
-        lane: Lane | None = None
         for index, (topic, payload, _) in enumerate(packets):
             lane = lanes.get(topic) or self._find(topic)
             if lane is None:
@@ -59,9 +58,6 @@ class Lanes:
             elif lane.state.careful == turn or not self._add(lane, payload, sheet, now_ms):
                 lane.state.careful = turn
                 careful.append(index)
-        if packets and lane is not None and lane.state.careful != turn and not lane.backfill:
-            # One message of many is enough to know a clock by.
-            self._clocks.note(lane.state.device_id, now_ms, lane.state.newest_ms)
         return careful
 
     def _add(self, lane: Lane, payload: bytes, sheet: Sheet, now_ms: int) -> bool:
@@ -88,6 +84,8 @@ class Lanes:
         if not state.dirty:
             self._states.touched(state)
         sheet.add(lane, version, ts_ms, channels, columns)
+        if not lane.backfill:
+            self._clocks.note(state.device_id, now_ms, last)
         return True
 
     def _find(self, topic: bytes) -> Lane | None:

@@ -94,8 +94,9 @@ class Receiver:
         self._wake()
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        """Send messages; those of QoS 1 also when the broker is away just now."""
-        self._publications.extend(publications)
+        """Send messages; when the broker is away those of QoS 1 later, and others not at all."""
+        connected = self._client.is_connected()
+        self._publications.extend(told for told in publications if told.qos or connected)
         self._wake()
 
     def take_vendors(self, filters: Sequence[str], dropped: Sequence[str]) -> None:

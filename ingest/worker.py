@@ -91,7 +91,7 @@ class Worker:
         number: int = 0,
         regions: Sequence[str] = (),
     ) -> None:
-        """Name the worker among several by `number`; it owns `regions`, or all when none is named."""
+        """Name the worker among several by `number`; it owns `regions`, all when none is named."""
         self._dsn = dsn
         self._clock = clock
         self._stop = stop
