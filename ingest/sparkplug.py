@@ -135,7 +135,7 @@ def _readings(
     device_id = topic.device_id or topic.gateway_id
     if device_id not in batch.directory.devices:
         return ()
-    rows: dict[bool, Rows] = {False: {}, True: {}}
+    rows: dict[bool, Rows] = {True: {}, False: {}}  # the newest last
     for metric in payload.metrics:
         channel, datatype = declared(birth, metric, device_id)
         if not channel or metric.transient:

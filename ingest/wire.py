@@ -191,7 +191,8 @@ def told_apart(
     """Return the readings of a device by time: ts_ms -> (seq, boot, value by channel).
 
     One message for each set of channels that readings tell of: a probe that a reading says nothing
-    about is not one that was unplugged. Refused as by `gathered`.
+    about is not one that was unplugged. The last one holds the newest reading. Refused as in
+    `gathered`.
     """
     checked_count(len(rows))
     if len({(seq is None, boot) for seq, boot, _ in rows.values()}) > 1:
@@ -202,9 +203,8 @@ def told_apart(
         channels = tuple(sorted(values))
         row = [values[channel] for channel in channels]
         by_channels.setdefault(channels, []).append(Reading(ts_ms, seq, boot, row))
-    return tuple(
-        gathered(device_id, list(channels), readings) for channels, readings in by_channels.items()
-    )
+    messages = [gathered(device_id, list(names), of) for names, of in by_channels.items()]
+    return tuple(sorted(messages, key=lambda message: message.seqs[-1]))
 
 
 def checked_count(n: int) -> int:

@@ -146,7 +146,7 @@ def test_given_readings_of_other_channels_when_decoded_then_none_looks_unplugged
             {"n": "t1", "t": -2, "v": 5},
         ]
     )
-    assert [(list(m.columns), len(m.ts_ms)) for m in messages] == [(["t1"], 2), (["rh"], 1)]
+    assert [(list(m.columns), len(m.ts_ms)) for m in messages] == [(["rh"], 1), (["t1"], 2)]
     assert all(None not in column for m in messages for column in m.columns.values())
 
 

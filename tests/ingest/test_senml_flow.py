@@ -13,7 +13,7 @@ from ingest.worker import Worker
 from store.logs import Ledger
 from tests.conftest import Database, ManualClock
 from tests.ingest import field
-from tests.ingest.field import BASE, NOW_MS, message
+from tests.ingest.field import BASE, NOW_MS, message, said
 
 pytestmark = pytest.mark.database
 
@@ -48,7 +48,11 @@ def test_given_a_pack_when_taken_twice_then_its_readings_are_stored_once(
         {"n": "t1", "t": -300, "u": "Cel", "v": 5.4, "seq_": 6},
     ]
     pack = message(f"{BASE}/tele/{device_id}", records)
-    worker.take([pack, replace(pack, payload=gzip.compress(pack.payload))])
+    told = said(worker.take([pack, replace(pack, payload=gzip.compress(pack.payload))]))
+    assert told == [
+        {"v": 1, "boot": 0, "seq": 7, "n": 2, "dup": 0},
+        {"v": 1, "boot": 0, "seq": 7, "n": 0, "dup": 2},
+    ]
     worker.take([pack])
     assert rows(database, device_id) == [(0, 6, 5.4, None), (0, 7, 5.3, 61.0)]
     ((count,),) = database.query(

@@ -217,6 +217,7 @@ def test_given_readings_of_the_past_when_they_come_then_marked_as_such(
     worker.take([sent("DDATA", 2, *data, metric(4.0, alias=1, ts_ms=NOW_MS + 1), device=device)])
     found = rows(database, device)
     assert len(found) == READINGS_MAX + 3
+    assert [row[1] for row in found if not row[2]] == [0, -1]
 
 
 def test_given_a_gateway_that_is_a_device_when_it_sends_then_its_own_readings(
