@@ -47,7 +47,7 @@ def w5(options: Options, made: Rig) -> Report:
         limits={"log read and decoded, events/s": log},
         ratio_limit=ratio(product["events_s"], log),
         runs=runs,
-        setting={"read_model": MODEL, "events": events, "runs": options.runs},
+        setting={**options.setting, "read_model": MODEL, "events": events, "runs": options.runs},
     )
 
 

@@ -17,6 +17,7 @@ from bench.growth import w6
 from bench.ingest import w1, w2
 from bench.kill import kill
 from bench.options import Options
+from bench.page import PAGE, placed
 from bench.processes import cpu_seconds, memory_mb
 from bench.rebuild import w5
 from bench.report import Report, medians
@@ -65,6 +66,15 @@ def test_given_runs_when_reported_then_medians_of_every_figure() -> None:
 def test_given_this_process_when_looked_at_then_it_has_cost_something() -> None:
     assert cpu_seconds(1) >= 0
     assert memory_mb(1) >= 0
+
+
+def test_given_a_report_when_placed_then_its_table_stands_under_its_mark_alone() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    report = Report(work="W2", product={"lost": 0}, setting={"broker": "mosquitto"})
+    page = placed(written, report)
+    table = page.partition("<!-- w2 mosquitto -->")[2].partition("<!-- end -->")[0]
+    assert "| product | 0 |" in table
+    assert page.count("<!-- end -->") == written.count("<!-- end -->")
 
 
 @pytest.mark.journey
