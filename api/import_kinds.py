@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from api.rehearsal import Rehearsal
 from api.schemas import moment
@@ -36,6 +37,23 @@ class Column(NamedTuple):
     def title(self) -> str:
         """Return the header in a template; a star marks what must be filled in."""
         return f"{self.zh} {self.name}" + ("" if self.optional else " *")
+
+
+# The streams that the ids in a line name: what its commands will look at.
+_STREAMS: Mapping[str, Callable[[str], UUID]] = {
+    "org_code": registry.organisation_stream,
+    "site_id": registry.site_stream,
+    "unit_id": cold_chain.unit_stream,
+    "profile_id": cold_chain.profile_stream,
+    "gateway_id": cold_chain.gateway_stream,
+    "device_id": cold_chain.device_stream,
+    "product_id": traceability.product_stream,
+}
+
+
+def streams_of(cells: Mapping[str, str]) -> list[UUID]:
+    """Return the streams that the cells of a line name."""
+    return [_STREAMS[name](cell) for name, cell in cells.items() if cell and name in _STREAMS]
 
 
 class Kind(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import psycopg
 
 from api import sheets
-from api.import_kinds import EXPECTED, KINDS, Column, Kind
+from api.import_kinds import EXPECTED, KINDS, Column, Kind, streams_of
 from api.messages import message
 from api.rehearsal import Rehearsal
 from domain.cold_chain.events import (
@@ -165,8 +165,10 @@ def _stored(
 
 def _rehearsed(kind: Kind, content: bytes, rehearsal: Rehearsal, meta: Meta) -> list[Told]:
     sheet = _Sheet(content, kind.columns)
+    lines = list(sheet.lines)
+    rehearsal.foresee({s for _, cells in lines for s in streams_of(sheet.named(cells or []))})
     told = []
-    for line, cells in sheet.lines:
+    for line, cells in lines:
         before = len(rehearsal.new)
         try:
             kind.take(rehearsal, _read(kind.columns, sheet.row(cells)), meta.occurred_at)
@@ -210,6 +212,10 @@ class _Sheet:
             raise Invalid("bad_quote")
         if any(cells[len(self._names) :]):
             raise Invalid("surplus_cells", count=len(cells), columns=len(self._names))
+        return self.named(cells)
+
+    def named(self, cells: list[str]) -> dict[str, str]:
+        """Return cells by column, as many as there are."""
         return dict(zip(self._names, cells, strict=False))
 
     def facts(self, error: DomainError) -> dict[str, object]:

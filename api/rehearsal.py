@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -29,6 +29,11 @@ class Rehearsal:
         self._ledger = ledger
         self._meta = meta
         self._streams: dict[UUID, list[Event]] = {}
+
+    def foresee(self, streams: Collection[UUID]) -> None:
+        """Read streams that will be needed, at once rather than one by one."""
+        stored = self._ledger.streams(streams)
+        self._streams |= {key: [e.event for e in envelopes] for key, envelopes in stored.items()}
 
     def state_of(self, stream: UUID, evolve: Callable[[S | None, Any], S | None]) -> S | None:
         """Return the state of a stream as it would be, None when it would have no events."""

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import openpyxl
@@ -109,8 +109,6 @@ def _cell(value: Any) -> str:
             return str(int(value))
         case datetime():
             return value.replace(tzinfo=value.tzinfo or CHINA).isoformat()
-        case date():
-            return value.isoformat()
         case _:
             return str(value).strip()
 

@@ -50,6 +50,10 @@ VALUES (
         (SELECT recorded_at FROM batches WHERE ledger_id IS NOT NULL
          ORDER BY ledger_id DESC LIMIT 1)))
 
+-- name: ledger_streams
+SELECT originator_id, originator_version, topic, state FROM ledger_events
+WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version
+
 -- name: position_at_telemetry_events
 SELECT telemetry_id AS position FROM batches WHERE telemetry_id IS NOT NULL AND recorded_at < %s
 ORDER BY recorded_at DESC, telemetry_id DESC LIMIT 1

@@ -5,14 +5,14 @@ Each is an eventsourcing application with its own table, lock and notification s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
 import psycopg
 from eventsourcing.application import Application
-from eventsourcing.persistence import IntegrityError, Notification
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
@@ -140,3 +140,12 @@ class Ledger(Log):
     """Scans, custody, alerts, registries and every business module: one order for all."""
 
     name = "ledger"
+
+    def streams(self, streams: Collection[UUID]) -> dict[UUID, list[Envelope]]:
+        """Return the events of many streams in order of version; empty where there are none."""
+        found: dict[UUID, list[Envelope]] = {stream: [] for stream in streams}
+        with self.datastore.get_connection() as conn:
+            rows: Iterable[Any] = conn.execute(queries.ledger_streams, (list(found),))
+            for row in rows:
+                found[row["originator_id"]].append(from_row(StoredEvent(**row)))
+        return found
