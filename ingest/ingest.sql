@@ -151,8 +151,12 @@ UPDATE quarantine SET state = 'open', code = %s, detail = %s WHERE id = %s AND s
 UPDATE quarantine SET state = 'resolved', resolved_at = %s WHERE id = %s
 
 -- name: quarantine_to_replay
-SELECT id, topic, payload, actor_id FROM quarantine WHERE state = 'replay'
-ORDER BY received_at, id LIMIT %s
+-- Of these regions (none = all): the worker that owns a device takes its messages again.
+SELECT id, topic, payload, actor_id FROM quarantine
+WHERE state = 'replay' AND (cardinality(%(regions)s::text[]) = 0 OR CASE
+    WHEN topic LIKE 'cc/v1/%%' THEN split_part(topic, '/', 3) = ANY(%(regions)s)
+    WHEN topic LIKE 'spBv1.0/%%' THEN split_part(topic, '/', 2) = ANY(%(regions)s) END)
+ORDER BY received_at, id LIMIT %(limit)s
 
 -- name: upsert_episode
 INSERT INTO episode (alert_id, device_no, channel, unit_id, rule_id, rule_version, severity,

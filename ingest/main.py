@@ -36,34 +36,39 @@ def run(
     stop: StopEvent,
     metrics_address: str = "",
     may_read: Callable[[], bool] = _always,
+    worker: int = 0,
     client_id: str = CLIENT_ID,
 ) -> None:
     """Receive, store and acknowledge until `stop` is set.
 
-    regions: 6-digit codes whose messages are taken; none = all. metrics_address: host:port where
-    this process shows its figures, nowhere when empty. may_read: asked about twice a
-    second; while False nothing is read and the broker keeps the messages (disk nearly full).
+    regions: 6-digit codes whose messages are taken; none = all. worker: its number among several,
+    which share no region and no client_id. metrics_address: host:port where this process shows its
+    figures, nowhere when empty. may_read: asked about twice a second; while False nothing is read
+    and the broker keeps the messages (disk nearly full).
     AlreadyRunning when another ingest has the database; SubscriptionRefused by the broker.
     """
     if metrics_address:
         host, _, port = metrics_address.rpartition(":")
         start_http_server(int(port), addr=host)
-    worker = Worker(app_dsn, clock, stop)
+    intake = Worker(app_dsn, clock, stop, number=worker, regions=regions)
     try:
-        worker.start()
+        intake.start()
         receiver = Receiver(
-            mqtt_url, client_id=client_id, filters=filters(regions), may_read=may_read
+            mqtt_url,
+            client_id=client_id,
+            filters=filters(regions),
+            may_read=may_read,
         )
         receiver.start()
         log.info("ingest_started", regions=list(regions))
         try:
-            _loop(worker, receiver, stop)
+            _loop(intake, receiver, stop)
         finally:
             receiver.stop()
     except Stopped:
         log.info("ingest_stopped_waiting")
     finally:
-        worker.close()
+        intake.close()
 
 
 def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:

@@ -7,6 +7,7 @@ often it is sent. A message played again that is stored now is told as resolved.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,9 +47,10 @@ def quarantine_id(received: Received) -> UUID:
     return stream_id("cold_chain.quarantined_message", received.topic, digest)
 
 
-def replays(conn: psycopg.Connection[Any]) -> list[Received]:
-    """Return messages that somebody wants to be taken again."""
-    found = conn.execute(queries.quarantine_to_replay, (REPLAY_MAX,)).fetchall()
+def replays(conn: psycopg.Connection[Any], regions: Sequence[str]) -> list[Received]:
+    """Return messages of these regions (none = all) that somebody wants to be taken again."""
+    asked = {"regions": list(regions), "limit": REPLAY_MAX}
+    found = conn.execute(queries.quarantine_to_replay, asked).fetchall()
     return [
         Received(topic=topic, payload=bytes(payload), replay_id=id_, replayed_by=actor_id)
         for id_, topic, payload, actor_id in found

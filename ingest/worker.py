@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event as StopEvent
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import psycopg
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from domain.alerting.watch import to_ms
 from domain.cold_chain.events import ReadingsRecorded
 from domain.shared.clock import Clock
+from domain.shared.events import Event
 from ingest import commands, metrics
 from ingest.answers import Answer, Owed, answers
 from ingest.batch import Batch, Item, Received
@@ -99,7 +100,7 @@ class Worker:
         self._regions = tuple(regions)
         self._conn: Connection | None = None
         self._numbers: list[int] = []
-        self._directory = Directory()
+        self._directory = Directory(regions=self._regions, strays=number == 0)
         self._states = DeviceStates()
         self._clocks = ClockRules(clock)
         self._lanes = Lanes(self._directory, self._states, self._clocks)
@@ -149,7 +150,7 @@ class Worker:
 
     def replay(self) -> list[Answer]:
         """Take again what somebody asked for in quarantine, and return what senders are told."""
-        asked = self._persist(replays)
+        asked = self._persist(lambda conn: replays(conn, self._regions))
         return self.take_carefully(asked) if asked else []
 
     def due(self) -> list[Publication]:
@@ -289,11 +290,17 @@ class Worker:
             window = (after, ReadingsRecorded.TOPIC, RECALL_EVENTS)
             found = conn.execute(queries.readings_after, window).fetchall()
             told = [envelope_of(row).event for row in found]
-            self._states.recall(conn, [e for e in told if isinstance(e, ReadingsRecorded)])
+            self._states.recall(conn, [e for e in told if self._owns(e)])
             if len(found) < RECALL_EVENTS:
                 break
             after = found[-1][4]
         self._recalled = True
+
+    def _owns(self, event: Event) -> TypeGuard[ReadingsRecorded]:
+        """Tell whether an event is of readings of this worker's devices."""
+        if not isinstance(event, ReadingsRecorded) or not self._regions:
+            return isinstance(event, ReadingsRecorded)
+        return self._directory.places(event.device_id)[-1].region_code in self._regions
 
     # --- registry and states ---
 
