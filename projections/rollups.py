@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,10 +96,21 @@ def connect(app_dsn: str) -> psycopg.Connection[Any]:
     return conn
 
 
+@contextmanager
+def alone(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """Keep every other follower and rebuild out; before a transaction, which sees one moment."""
+    conn.execute(queries.lock)
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute(queries.unlock)
+
+
 def step(conn: psycopg.Connection[Any]) -> Pass:
     """Take one pass of the telemetry log into the roll-ups, in one commit."""
-    with conn.transaction():
-        after, head = conn.execute(queries.take_position).fetchone() or (0, 0)
+    with alone(conn), conn.transaction():
+        after, head = conn.execute(queries.positions).fetchone() or (0, 0)
         touched = Touched()
         reached = touched.read(conn, after, head)
         touched.roll_up(conn)
@@ -127,6 +139,9 @@ def follow(*, app_dsn: str, stop: threading.Event) -> None:
         except psycopg.Error as error:
             log.warning("rollups_wait", error=str(error))
             stop.wait(RETRY_SECONDS)
+        except Exception:  # charts then read rows; what else the process does must go on
+            log.exception("rollups_fail")
+            stop.wait(RETRY_SECONDS)
 
 
 def rebuild(app_dsn: str) -> int:
@@ -136,8 +151,7 @@ def rebuild(app_dsn: str) -> int:
     """
     with closing(connect(app_dsn)) as conn:
         if kept_by_follower(conn):
-            with conn.transaction():
-                conn.execute(queries.take_position)
+            with alone(conn), conn.transaction():
                 conn.execute(queries.forget_hours)
                 conn.execute(queries.forget_days)
                 conn.execute(queries.keep_position, (0, False))

@@ -24,6 +24,8 @@ LAG = Gauge("vaxtrail_follower_lag_events", "Ledger events not yet in the read m
 # A lost notice is made up for by looking anyway; waiting this long also bounds a stop.
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+# A pass that takes longer is dropped with its connection and taken again at the next start.
+ROLLUPS_STOP_SECONDS = 5.0
 
 
 class Runner:
@@ -76,7 +78,10 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
         # Roll-ups follow the other log, in passes that may take seconds: a thread of their own.
         ended = threading.Event()
         rolling = threading.Thread(
-            target=rollups.follow, kwargs={"app_dsn": app_dsn, "stop": ended}, name="rollups"
+            target=rollups.follow,
+            kwargs={"app_dsn": app_dsn, "stop": ended},
+            name="rollups",
+            daemon=True,
         )
         rolling.start()
         try:
@@ -87,7 +92,7 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
                     LAG.set(runner.behind())
         finally:
             ended.set()
-            rolling.join()
+            rolling.join(ROLLUPS_STOP_SECONDS)
             runner.close()
 
 

@@ -5,10 +5,15 @@ SELECT relkind = 'r' FROM pg_class WHERE oid = 'public.rollup_hour'::regclass
 -- name: position
 SELECT telemetry_id FROM rolled_up
 
--- name: take_position
--- One follower at a time, until it has committed.
+-- name: lock
+SELECT pg_advisory_lock(hashtextextended('vaxtrail.rollups', 0))
+
+-- name: unlock
+SELECT pg_advisory_unlock(hashtextextended('vaxtrail.rollups', 0))
+
+-- name: positions
 SELECT telemetry_id, (SELECT coalesce(max(notification_id), 0) FROM telemetry_events)
-FROM rolled_up FOR UPDATE
+FROM rolled_up
 
 -- name: keep_position
 UPDATE rolled_up SET telemetry_id = %s, complete = %s

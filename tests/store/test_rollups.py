@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,29 @@ def test_given_rollups_when_dropped_and_rebuilt_then_the_same(
     assert kept(empty) != before
     runner.rebuild(empty.app_dsn, "rollups")
     assert kept(empty) == before
+
+
+def test_given_a_follower_at_work_when_rebuilt_then_the_same(
+    empty: Database, conn: Connection
+) -> None:
+    for told in messages(4):
+        store(conn, told)
+    follow(empty)
+    before, stop = kept(empty), threading.Event()
+    beside = threading.Thread(target=follow_often, args=(empty, stop))
+    beside.start()
+    try:
+        for _ in range(5):
+            rollups.rebuild(empty.app_dsn)
+            assert kept(empty) == before
+    finally:
+        stop.set()
+        beside.join()
+
+
+def follow_often(database: Database, stop: threading.Event) -> None:
+    while not stop.is_set():
+        follow(database)
 
 
 def test_given_a_late_reading_when_followed_then_only_its_hour_is_written(
