@@ -18,6 +18,7 @@ from psycopg import sql
 from domain.cold_chain.events import ReadingsRecorded
 from projections import rollups, runner
 from runtime.postgres import PostgresServer
+from runtime.process import wait_until
 from store import columns
 from store.headers import HOUR_MS, hours_of
 from tests.conftest import Database, create_database, drop_database
@@ -238,3 +239,25 @@ def test_given_switches_and_unplugged_probes_when_rolled_up_then_ones_and_nothin
         ("door", 4, 4, 0.0, FIRST + timedelta(minutes=1), 1.0, FIRST, 0.75),
         ("t2", 4, 0, None, None, None, None, None),
     ]
+
+
+def test_given_passes_that_fail_when_following_then_tried_again_until_stopped(
+    empty: Database, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(rollups, "RETRY_SECONDS", 0.01)
+    stop = threading.Event()
+    following = threading.Thread(
+        target=rollups.follow, kwargs={"app_dsn": empty.app_dsn, "stop": stop}
+    )
+    with psycopg.connect(empty.owner_dsn, autocommit=True) as owner:
+        owner.execute("ALTER TABLE rollup_hour RENAME TO elsewhere")
+        store(conn, event("A", 0, FIRST, t1=[5.0]))
+        following.start()
+        assert not wait_until(lambda: empty.query("SELECT complete FROM rolled_up")[0][0], 0.5)
+        owner.execute("ALTER TABLE elsewhere RENAME TO rollup_hour")
+        hours = "SELECT count(*) FROM rollup_hour"
+        assert wait_until(lambda: empty.query(hours) == [(1,)], 10.0)
+    stop.set()
+    following.join(10.0)
+    assert not following.is_alive()
