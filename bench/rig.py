@@ -192,7 +192,7 @@ class Product:
 @contextmanager
 def product(at: Path, **settings: str) -> Iterator[Product]:
     """Run the product on a fresh folder under `at`."""
-    made = Product(at / "data", {"LOG": "json", **settings})
+    made = Product(at / "data", {"LOG": "json", "MQTT_SHARED_ACCOUNT": "true", **settings})
     try:
         made.start()
         yield made
