@@ -268,7 +268,7 @@ class GatewayReported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsDeclared(Event):
-    """What a Sparkplug gateway, or a device behind it, said at its birth: how its metrics are named.
+    """What a Sparkplug gateway, or a device behind it, said at birth: how its metrics are named.
 
     Three columns, a metric each: its name, its alias (-1: none), its datatype. `device_id` is empty
     for the gateway itself. `session_ms`: when the gateway's own birth was sent; what it and its

@@ -393,6 +393,7 @@ def _known_region(site_id: str, site_region: str | None) -> str:
 
 
 def checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels of a device under their own names; Invalid("bad_channel") otherwise."""
     named = tuple(CHANNEL_ALIASES.get(channel, channel) for channel in channels)
     distinct = len(set(named)) == len(named)
     if not 1 <= len(named) <= CHANNELS_MAX or not distinct:
