@@ -10,10 +10,11 @@ import structlog
 from prometheus_client import start_http_server
 
 from domain.shared.clock import Clock
+from ingest.link import Stopped
 from ingest.mqtt import Receiver
 from ingest.pipeline import Pipeline
 from ingest.topics import filters
-from ingest.worker import Stopped, Worker
+from ingest.worker import Worker
 
 # Fixed, so that the broker keeps the session and its messages; without '.', which NATS refuses.
 CLIENT_ID = "vaxtrail-ingest-0"

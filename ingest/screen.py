@@ -54,13 +54,7 @@ class Screen:
         if found is None:
             return None
         channels, limits = found
-        try:
-            for (low, high), values in zip(limits, columns, strict=True):
-                if not (low <= min(values) and max(values) <= high):
-                    return None
-        except TypeError:  # a missing value
-            return None
-        return channels
+        return channels if _within(limits, columns) else None
 
     def _find(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Limits] | None:
         channels = tuple(CHANNEL_ALIASES.get(name, name) for name in names)
@@ -69,3 +63,17 @@ class Screen:
         if not channels or len(known) < len(channels) or len(set(channels)) < len(channels):
             return None
         return channels, known
+
+
+def _within(limits: Limits, columns: Sequence[Sequence[Any]]) -> bool:
+    """Tell whether each column has values only, and all within its limits."""
+    try:
+        for (low, high), values in zip(limits, columns, strict=True):
+            if len(values) == 1:
+                if not low <= values[0] <= high:
+                    return False
+            elif not (low <= min(values) and max(values) <= high):
+                return False
+    except TypeError:  # a missing value
+        return False
+    return True

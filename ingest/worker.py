@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event as StopEvent
-from typing import Any, TypeGuard, TypeVar
+from typing import TypeGuard, TypeVar
 
 import psycopg
 import structlog
@@ -33,6 +33,7 @@ from ingest.dedupe import dedupe
 from ingest.directory import Directory
 from ingest.judge import judge
 from ingest.lanes import Lanes
+from ingest.link import Connection, Link
 from ingest.quarantine import replays, set_aside
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, queries
@@ -41,11 +42,6 @@ from ingest.state import DeviceState, DeviceStates, to_row
 from ingest.write import SMALL_MAX, Entry, Partitions, write, write_states
 from store.transient import is_transient
 
-# Seconds: how long a start waits for the lock (the server may still be ending a killed ingest),
-# and between two attempts to reach a database that is away.
-LOCK_WAIT_S = 20.0
-RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
-CONNECT_TIMEOUT_S = 5
 BATCH_NUMBERS = 1_024  # taken from the sequence at once
 RECALL_EVENTS = 2_000  # read at once
 # Messages of a careful transaction: it may hold the ledger's lock, which people wait for.
@@ -55,25 +51,11 @@ SETTLE_S = 1.0
 # Seconds that the states of the fast lane may stay unwritten.
 FLUSH_S = 1.0
 
-Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 log = structlog.get_logger()
 
 # What a careful batch goes through before it is written; each step adds to it.
 STEPS: tuple[Callable[[Batch, Connection], None], ...] = (decode, dedupe, judge, set_aside)
-
-
-class AlreadyRunning(RuntimeError):
-    """Another ingest holds the database."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "另一个 ingest 正在写入同一数据库 / another ingest is writing to this database"
-        )
-
-
-class Stopped(Exception):
-    """The process is to end while the database is away; what it holds stays unanswered."""
 
 
 class Worker:
@@ -93,12 +75,10 @@ class Worker:
         regions: Sequence[str] = (),
     ) -> None:
         """Name the worker among several by `number`; it owns `regions`, all when none is named."""
-        self._dsn = dsn
+        self._link = Link(dsn, stop, worker=number, lost=self._lost)
         self._clock = clock
-        self._stop = stop
         self._number_of_worker = number
         self._regions = tuple(regions)
-        self._conn: Connection | None = None
         self._numbers: list[int] = []
         self._directory = Directory(regions=self._regions, strays=number == 0)
         self._states = DeviceStates()
@@ -118,13 +98,11 @@ class Worker:
 
     def close(self) -> None:
         """Write what is unwritten, where the database is there; give connection and lock back."""
-        if self._conn is None:
-            return
         try:
-            self._flush(self._conn)
+            self._flush(self._link.present)
         except psycopg.Error as error:
             log.warning("states_unwritten", error=str(error).strip())
-        self._conn.close()
+        self._link.close()
 
     # --- one thing after the other ---
 
@@ -205,10 +183,8 @@ class Worker:
 
     def commit(self, entry: Entry) -> None:
         """Write an entry. psycopg.Error when it is not stored."""
-        if self._conn is None:
-            raise psycopg.OperationalError("the connection was lost")
         started = time.perf_counter()
-        write(entry, self._conn, self._partitions)
+        write(entry, self._link.present, self._partitions)
         self._ledger_top = max(self._ledger_top, entry.ledger_top)
         if isinstance(entry.content, Sheet):
             self._owed.add(entry.content)
@@ -229,53 +205,27 @@ class Worker:
         self._partitions = Partitions()
         self._recalled = False
 
-    # --- the database comes and goes ---
+    # --- what is known ---
 
     def _persist(self, act: Callable[[Connection], T]) -> T:
-        """Do it, again and again while the database is away."""
-        delay = RETRY_S_MIN
-        while True:
-            try:
-                return act(self._connected())
-            except psycopg.Error as error:
-                if not is_transient(error):
-                    raise
-                log.warning("database_lost", error=str(error).strip(), retry_s=delay)
-                metrics.RETRIES.inc()
-                self._disconnect()
-            if self._stop.wait(delay):
-                raise Stopped
-            delay = min(2 * delay, RETRY_S_MAX)
+        """Do it on what is known of the database, again and again while that is away."""
 
-    def _connected(self) -> Connection:
-        """Return the connection; a new one holds the lock, and nothing is remembered with it."""
-        if self._conn is None:
-            conn = psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
-            try:
-                self._own(conn)
-            except BaseException:
-                conn.close()
-                raise
-            self._conn = conn
-        if not self._recalled:
-            self._recall(self._conn)
-        self._numbers.append(self._number(self._conn))
-        return self._conn
+        def informed(conn: Connection) -> T:
+            if not self._recalled:
+                self._recall(conn)
+            if not self._numbers:
+                self._numbers = self._fresh_numbers(conn)
+            return act(conn)
 
-    def _own(self, conn: Connection) -> None:
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while not conn.execute(queries.own, (self._number_of_worker,)).fetchall()[0][0]:
-            if time.monotonic() > deadline:
-                raise AlreadyRunning
-            if self._stop.wait(RETRY_S_MIN):
-                raise Stopped
+        return self._link.persist(informed)
 
-    def _disconnect(self) -> None:
+    def _lost(self) -> None:
         self.forget()
         self._numbers.clear()
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
+
+    def _fresh_numbers(self, conn: Connection) -> list[int]:
+        taken = conn.execute(queries.take_batch_numbers, (BATCH_NUMBERS,)).fetchall()
+        return [number for (number,) in reversed(taken)]
 
     def _recall(self, conn: Connection) -> None:
         """Fold in what the log has after the states that are written."""
@@ -454,7 +404,5 @@ class Worker:
         return answers(batch)
 
     def _number(self, conn: Connection) -> int:
-        if not self._numbers:
-            taken = conn.execute(queries.take_batch_numbers, (BATCH_NUMBERS,)).fetchall()
-            self._numbers = [number for (number,) in reversed(taken)]
+        self._numbers = self._numbers or self._fresh_numbers(conn)
         return self._numbers.pop()

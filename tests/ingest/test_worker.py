@@ -23,7 +23,8 @@ from domain.cold_chain.events import (
 from domain.cold_chain.model import device_stream
 from domain.shared.events import Event
 from ingest.batch import Received
-from ingest.worker import AlreadyRunning, Worker
+from ingest.link import AlreadyRunning
+from ingest.worker import Worker
 from projections import alerting
 from projections.runner import Runner
 from runtime.postgres import PostgresServer
@@ -322,7 +323,7 @@ def test_given_a_day_whose_partition_was_dropped_when_readings_come_then_it_is_m
 def test_given_a_running_ingest_when_another_starts_then_it_is_refused(
     worker: Worker, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.worker.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("ingest.link.LOCK_WAIT_S", 0.1)
     with pytest.raises(AlreadyRunning, match="another ingest"):
         field.started(database.app_dsn, clock)
 
