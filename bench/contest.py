@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import LiteralString, Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -25,6 +25,10 @@ from bench.rig import ROOT, Rig
 from bench.shape import DEVICES, PEER_TOPIC, PRODUCT_TOPIC, device_name
 
 PEER_CLIENT = "bench-peer"
+NEWEST_SEQ = """SELECT coalesce(max(seq), -1) FROM device_state JOIN device_no USING (device_no)
+                WHERE device_id < %s"""
+NEWEST_S = """SELECT ceil(extract(epoch FROM max(ts))) FROM device_state
+              JOIN device_no USING (device_no) WHERE device_id < %s"""
 STOP_S = 8.0
 SHARED = Path(os.environ.get("VAXTRAIL_SHARED") or ROOT.parent / "shared")
 
@@ -49,16 +53,16 @@ class Contender(ABC):
         """Return about how many readings are durable, of messages of `batch` readings."""
 
     @abstractmethod
-    def next_seq(self) -> int:
-        """Return the first sequence number that none of the 1,000 devices has sent."""
+    def newest(self) -> tuple[int, int]:
+        """Return the newest seq and time (Unix seconds) of the 1,000 devices; -1 and 0: none."""
 
     @abstractmethod
     def stored(self) -> int:
         """Return how many readings are durable."""
 
-    def ask(self, query: str) -> int:
-        """Return the number a query gives."""
-        row = self.conn.execute(query.encode()).fetchone()
+    def ask(self, query: LiteralString, *values: object) -> int:
+        """Return the number a query gives, 0 for none."""
+        row = self.conn.execute(query, values).fetchone()
         return int(row[0] or 0) if row else 0
 
     def __enter__(self) -> Self:
@@ -88,10 +92,10 @@ class ProductContender(Contender):
         """Return the readings of the events up to the last position: one event a message."""
         return batch * self.ask("SELECT max(telemetry_id) FROM batches")
 
-    def next_seq(self) -> int:
-        """Return one beyond the newest stored."""
-        return self.ask(f"""SELECT max(seq) + 1 FROM device_state JOIN device_no USING (device_no)
-                            WHERE device_id < '{device_name(DEVICES)}'""")  # noqa: S608 - ours
+    def newest(self) -> tuple[int, int]:
+        """Return what their states say."""
+        beyond = device_name(DEVICES)
+        return self.ask(NEWEST_SEQ, beyond), self.ask(NEWEST_S, beyond)
 
     def stored(self) -> int:
         """Return the rows; each was committed with the event that holds it."""
@@ -193,9 +197,9 @@ class PeerContender(Contender):
         """Return the highest row number; the table began empty."""
         return self.ask("SELECT max(id) FROM readings")
 
-    def next_seq(self) -> int:
-        """Return 0: its table began empty."""
-        return 0
+    def newest(self) -> tuple[int, int]:
+        """Return nothing: its table began empty."""
+        return -1, 0
 
     def stored(self) -> int:
         """Return the rows."""

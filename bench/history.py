@@ -51,12 +51,12 @@ def store(made: Rig, readings: int, until: datetime) -> int:
     with psycopg.connect(made.product.dsn, autocommit=True) as conn:
         names = [device_name(n) for n in range(DEVICES)]
         numbers = [int(row[0]) for row in conn.execute(ADD_DEVICES, (names,))]
-        begins = until - turns * EVENT
+        begins = until - turns * _event_lasts()
         conn.execute("SELECT ensure_reading_partitions(%s, %s)", (begins.date(), until.date()))
         for turn in range(turns):
             for first in range(0, DEVICES, TOGETHER):
                 with conn.transaction(), conn.cursor() as cur:
-                    _append(cur, numbers, first, turn, begins + turn * EVENT)
+                    _append(cur, numbers, first, turn, begins + turn * _event_lasts())
         _keep_states(conn, numbers, turns * EVENT_READINGS, until)
     with psycopg.connect(made.product.superuser_dsn(), autocommit=True) as conn:
         conn.execute("ANALYZE")
@@ -95,13 +95,17 @@ def _append(
     )
     with cur.copy(COPY) as copy:
         copy.write(rows)
-    received = start + EVENT
+    received = start + _event_lasts()
     events = [
         to_row(_event(device, int(seqs[0]), start, of_one, received))
         for device, of_one in zip(devices, values, strict=True)
     ]
     last = copy_events(cur, "telemetry_events", events)
     record_batch(cur, at=received, batch=batch, telemetry_id=last)
+
+
+def _event_lasts() -> timedelta:
+    return timedelta(minutes=EVENT_READINGS)
 
 
 def _event(

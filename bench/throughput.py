@@ -62,9 +62,10 @@ class Meter:
     def __init__(self, contender: Contender, work: Work) -> None:
         self._contender = contender
         self._work = work
-        start_s = contender.began_s - HOURS_BACK * 3600
-        self._shape = Shape(contender.topic, start_s, work.batch)
-        self._seq = contender.next_seq()
+        seq, at_s = contender.newest()
+        self._seq = seq + 1
+        first_s = max(at_s + 1.0, contender.began_s - HOURS_BACK * 3600)
+        self._shape = Shape(contender.topic, first_s - self._seq, work.batch)
 
     def ready(self) -> None:
         """Wait until it takes messages."""
