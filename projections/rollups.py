@@ -1,8 +1,9 @@
 """Keep the hourly and daily roll-ups of readings up with the telemetry log.
 
-Of each stored message only the beginning is read: which hours of which device it touches. These
-are aggregated anew from the rows, so late readings, repetitions and rebuilds all end in the same
-roll-ups. With TimescaleDB the server keeps them itself, and there is nothing to follow.
+Of each stored message only the beginning is read: which hours of which device it touches, and from
+when on. These are brought up to date from the rows: later rows are added, else the whole hour is
+aggregated anew, so late readings, repetitions and rebuilds all end in the same roll-ups. With
+TimescaleDB the server keeps them itself, and there is nothing to follow.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -31,18 +32,17 @@ EPOCH = date(1970, 1, 1)
 HOURS_EAST = 8  # days begin at midnight of China's one time zone
 PAGE_EVENTS = 10_000
 # One pass, one commit: a backlog is worth long passes, each hour then being aggregated less often.
-PASS_EVENTS, PASS_HOURS = 500_000, 50_000
-# An open hour is aggregated anew with each pass that finds something in it.
+PASS_EVENTS, PASS_HOURS = 2_000_000, 50_000
 IDLE_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 
 
 class Touched:
-    """Hours of devices that are to be aggregated anew."""
+    """Hours of devices that have new readings."""
 
     def __init__(self) -> None:
         self.events = 0
-        self.hours: set[tuple[str, int]] = set()
+        self.hours: dict[tuple[str, int], int] = {}  # (device, hour) -> earliest new reading, ms
 
     def read(self, conn: psycopg.Connection[Any], after: int, head: int) -> int:
         """Take what the log holds after a position, up to a pass; return the position reached."""
@@ -55,29 +55,31 @@ class Touched:
                 except ValueError:  # msgspec's errors are ValueErrors
                     log.exception("rollup_event_unreadable", position=position)
                     continue
-                for hour in hours:
-                    self.hours.add((device_id, hour))
+                for hour, ts in hours.items():
+                    known = self.hours.get((device_id, hour), ts)
+                    self.hours[device_id, hour] = min(known, ts)
             self.events += len(page)
             after = page[-1][0] if len(page) == PAGE_EVENTS else head
         return after
 
     def roll_up(self, conn: psycopg.Connection[Any]) -> None:
-        """Aggregate them, one partition after the other, and then the days they lie in."""
+        """Bring them up to date, one partition after the other, and then the days they lie in."""
         names = list({device_id for device_id, _ in self.hours})
         numbers = dict(conn.execute(queries.device_numbers, (names,)).fetchall())
-        by_day: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        for device_id, hour in self.hours:
-            by_day[hour // 24].append((numbers[device_id], hour))
-        for day, pairs in sorted(by_day.items()):
+        by_day: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for (device_id, hour), since in self.hours.items():
+            by_day[hour // 24].append((numbers[device_id], hour, since))
+        for day, told in sorted(by_day.items()):
             at = EPOCH + timedelta(days=day)
-            conn.execute(queries.roll_up_hours, (at, *_columns(sorted(pairs))))
-        days = {(no, (hour + HOURS_EAST) // 24) for day in by_day.values() for no, hour in day}
+            conn.execute(queries.roll_up_hours, (at, *_columns(told)))
+        days = {(no, (hour + HOURS_EAST) // 24) for told in by_day.values() for no, hour, _ in told}
         if days:
-            conn.execute(queries.roll_up_days, _columns(sorted(days)))
+            conn.execute(queries.roll_up_days, _columns(days))
 
 
-def _columns(pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    return [first for first, _ in pairs], [second for _, second in pairs]
+def _columns(rows: Iterable[tuple[int, ...]]) -> list[list[int]]:
+    """Return the columns of these rows, put in order: neighbours in it lie together."""
+    return [list(column) for column in zip(*sorted(rows), strict=True)]
 
 
 class Pass(NamedTuple):

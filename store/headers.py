@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from itertools import accumulate
 
 import msgspec
@@ -18,15 +17,19 @@ _Beginning = tuple[str, int, int, int, bool, int, str, bytes, msgspec.Raw]
 _decode = msgspec.msgpack.Decoder(_Beginning).decode
 
 
-def hours_of(state: bytes) -> tuple[str, Iterable[int]]:
-    """Return the device of a stored message and the hours since 1970 in which it has readings.
+def hours_of(state: bytes) -> tuple[str, dict[int, int]]:
+    """Return the device of a stored message, and by hour since 1970 its earliest reading there.
 
-    ValueError for what is no readings message.
+    Times are UTC milliseconds. ValueError for what is no readings message.
     """
     if state[:1] != bytes([FORMAT]):
         raise ValueError(f"unknown format of stored readings: {state[:1]!r}")
     device_id, _, _, _, _, first, kind, steps, _ = _decode(memoryview(state)[1:])
-    if not steps:
-        return device_id, (first // HOUR_MS,)
-    deltas = struct.unpack(f"<{len(steps) // struct.calcsize(kind)}{kind}", steps)
-    return device_id, {ts // HOUR_MS for ts in accumulate(deltas, initial=first)}
+    earliest = {first // HOUR_MS: first}
+    if steps:
+        deltas = struct.unpack(f"<{len(steps) // struct.calcsize(kind)}{kind}", steps)
+        for ts in accumulate(deltas, initial=first):
+            hour = ts // HOUR_MS
+            if earliest.get(hour, ts) >= ts:
+                earliest[hour] = ts
+    return device_id, earliest

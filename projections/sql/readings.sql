@@ -73,7 +73,9 @@ DROP TABLE public.{made}
 DELETE FROM reading_dropped WHERE day = ANY(%s)
 
 -- name: roll_up_hours
-SELECT roll_up_hours(%(day)s, array_agg(h.device_no), array_agg(h.hour)) FROM (
+-- Nothing in them is later than 1970: all are aggregated anew.
+SELECT roll_up_hours(%(day)s, array_agg(h.device_no), array_agg(h.hour), array_agg(0::bigint))
+FROM (
     SELECT DISTINCT device_no, floor(extract(epoch FROM ts) / 3600)::integer AS hour FROM reading
     WHERE ts >= %(begin)s AND ts < %(begin)s + INTERVAL '1 day') AS h
 

@@ -27,7 +27,7 @@ ORDER BY notification_id LIMIT %s
 SELECT device_id, device_no FROM device_no WHERE device_id = ANY(%s)
 
 -- name: roll_up_hours
-SELECT roll_up_hours(%s, %s::int4[], %s::int4[])
+SELECT roll_up_hours(%s, %s::int4[], %s::int4[], %s::int8[])
 
 -- name: roll_up_days
 SELECT roll_up_days(%s::int4[], %s::int4[])

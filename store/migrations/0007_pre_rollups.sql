@@ -41,6 +41,8 @@ DECLARE
     level text;
     columns text := 'readings, first_ts, last_ts';
     new_values text := 'excluded.readings, excluded.first_ts, excluded.last_ts';
+    merged text := 'h.readings + excluded.readings, least(h.first_ts, excluded.first_ts),'
+        ' greatest(h.last_ts, excluded.last_ts)';
     of_rows text := 'count(*)::integer AS readings, min(ts) AS first_ts, max(ts) AS last_ts';
     of_hours text :=
         'sum(readings)::integer AS readings, min(first_ts) AS first_ts, max(last_ts) AS last_ts';
@@ -63,6 +65,12 @@ BEGIN
         new_values := new_values || format(
             ', excluded.%1$s_n, excluded.%1$s_lo, excluded.%1$s_hi, excluded.%1$s_sum,'
             ' excluded.%1$s_lo_at, excluded.%1$s_hi_at', channel);
+        merged := merged || format(
+            ', h.%1$s_n + excluded.%1$s_n, least(h.%1$s_lo, excluded.%1$s_lo),'
+            ' greatest(h.%1$s_hi, excluded.%1$s_hi),'
+            ' coalesce(h.%1$s_sum + excluded.%1$s_sum, h.%1$s_sum, excluded.%1$s_sum),'
+            ' least(h.%1$s_lo_at, excluded.%1$s_lo_at),'
+            ' greatest(h.%1$s_hi_at, excluded.%1$s_hi_at)', channel);
         shown := shown || format(
             'SELECT device_no, %1$L::text AS channel, ts, readings, first_ts, last_ts, %1$s_n AS n,'
             ' %1$s_lo AS lo, date_bin(INTERVAL ''1 day'', ts, %2$s)'
@@ -98,10 +106,13 @@ BEGIN
         END LOOP;
         GRANT SELECT, INSERT, UPDATE, DELETE ON rollup_hour, rollup_day TO vaxtrail_app;
 
-        -- Aggregate these hours (since 1970) of these devices anew; all of one day, so that the
-        -- planner looks at one partition. A day that was dropped is left as it is.
+        -- Bring these hours (since 1970) of these devices up to date, in which rows from `since` on
+        -- (ms) are new; all of one day, so that the planner looks at one partition. An hour whose
+        -- new rows are all later than those it knows gets these added, which is the ordinary case;
+        -- any other is aggregated anew. A day that was dropped is left as it is.
         EXECUTE format($text$
-            CREATE FUNCTION roll_up_hours(of_day date, device_nos integer[], hours integer[])
+            CREATE FUNCTION roll_up_hours(
+                of_day date, device_nos integer[], hours integer[], since bigint[])
             RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan
             SET search_path = public, pg_temp AS %L
         $text$, format($text$
@@ -114,8 +125,9 @@ BEGIN
                 END IF;
                 INSERT INTO rollup_hour
                 SELECT touched.device_no, touched.ts, anew.*
-                FROM (SELECT t.device_no, TIMESTAMPTZ 'epoch' + t.hour * INTERVAL '1 hour' AS ts
-                      FROM unnest(device_nos, hours) AS t (device_no, hour)) AS touched
+                FROM (SELECT t.device_no, TIMESTAMPTZ 'epoch' + t.hour * INTERVAL '1 hour' AS ts,
+                             TIMESTAMPTZ 'epoch' + t.since * INTERVAL '1 millisecond' AS since
+                      FROM unnest(device_nos, hours, since) AS t (device_no, hour, since)) AS touched
                 CROSS JOIN LATERAL (
                     SELECT %1$s FROM (
                         SELECT *, %4$s AS ms FROM reading r
@@ -125,9 +137,31 @@ BEGIN
                         OFFSET 0
                     ) AS r
                 ) AS anew
-                WHERE anew.readings > 0
+                WHERE anew.readings > 0 AND NOT EXISTS (
+                    SELECT FROM rollup_hour h WHERE h.device_no = touched.device_no
+                       AND h.ts = touched.ts AND h.last_ts < touched.since)
                 ON CONFLICT (device_no, ts) DO UPDATE SET (%2$s) = ROW(%3$s);
-            END $text$, of_rows, columns, new_values, into_day));
+                -- What was just aggregated knows its last row and is not found again.
+                INSERT INTO rollup_hour AS h
+                SELECT touched.device_no, touched.ts, more.*
+                FROM (SELECT k.device_no, k.ts, k.last_ts
+                      FROM unnest(device_nos, hours, since) AS t (device_no, hour, since)
+                      JOIN rollup_hour k ON k.device_no = t.device_no
+                       AND k.ts = TIMESTAMPTZ 'epoch' + t.hour * INTERVAL '1 hour'
+                       AND k.last_ts < TIMESTAMPTZ 'epoch' + t.since * INTERVAL '1 millisecond'
+                     ) AS touched
+                CROSS JOIN LATERAL (
+                    SELECT %1$s FROM (
+                        SELECT *, %4$s AS ms FROM reading r
+                        WHERE r.device_no = touched.device_no
+                          AND r.ts > touched.last_ts AND r.ts < touched.ts + INTERVAL '1 hour'
+                          AND r.ts >= day_start AND r.ts < day_end
+                        OFFSET 0
+                    ) AS r
+                ) AS more
+                WHERE more.readings > 0
+                ON CONFLICT (device_no, ts) DO UPDATE SET (%2$s) = ROW(%5$s);
+            END $text$, of_rows, columns, new_values, into_day, merged));
 
         -- The same for days (since 1970, from midnight UTC+8), out of their hours.
         EXECUTE format($text$
@@ -149,9 +183,9 @@ BEGIN
                 ON CONFLICT (device_no, ts) DO UPDATE SET (%2$s) = ROW(%3$s);
             END $text$, of_hours, columns, new_values));
 
-        REVOKE ALL ON FUNCTION roll_up_hours(date, integer[], integer[]),
+        REVOKE ALL ON FUNCTION roll_up_hours(date, integer[], integer[], bigint[]),
             roll_up_days(integer[], integer[]) FROM PUBLIC;
-        GRANT EXECUTE ON FUNCTION roll_up_hours(date, integer[], integer[]),
+        GRANT EXECUTE ON FUNCTION roll_up_hours(date, integer[], integer[], bigint[]),
             roll_up_days(integer[], integer[]) TO vaxtrail_app;
     END IF;
 
