@@ -17,16 +17,13 @@ from runtime.folder import write_private
 MQTT_ONLY = ["MQTT"]  # not over the broker's native port, where these rules could be walked around
 # Deliveries of QoS 1 subscriptions come over it; the broker lets no client subscribe to it itself.
 DELIVERIES = "$MQTT.sub.>"
-# What gateways and scanners send, and what only the server says to them.
-SHARED_PERMISSIONS = {
-    "publish": {
-        "allow": ["cc.v1.>"],
-        "deny": [f"cc.v1.*.*.*.{kind}.>" for kind in ("ack", "reject", "cmd")],
-    },
-    "subscribe": {"allow": ["cc.v1.>", DELIVERIES]},
-}
 # Of a broker of one's own: the file that its configuration includes, and its variable.
 FILE, PASSWORD = "users.conf", "$VAXTRAIL_BROKER_PASSWORD"
+OURS_TO_SAY = (
+    *(f"cc/v1/+/+/+/{kind}/#" for kind in ("ack", "reject", "cmd")),
+    *(f"spBv1.0/+/{kind}/#" for kind in ("NCMD", "DCMD")),
+    "spBv1.0/STATE/#",
+)
 _WORDS = {"": "/", "+": "*", "#": ">"}
 
 
@@ -50,8 +47,16 @@ def server_user(name: str, password: str) -> dict[str, Any]:
 
 
 def shared_user(password: str) -> dict[str, Any]:
-    """Return the shared user, which may publish for every gateway."""
-    return server_user(SHARED, password) | {"permissions": SHARED_PERMISSIONS}
+    """Return the shared user: for every gateway, but nothing that only the server says."""
+    return server_user(SHARED, password) | {
+        "permissions": {
+            "publish": {
+                "allow": list(subjects(("cc/v1/#", "spBv1.0/#"))),
+                "deny": list(subjects(OURS_TO_SAY)),
+            },
+            "subscribe": {"allow": [*subjects(("cc/v1/#", "spBv1.0/#")), DELIVERIES]},
+        }
+    }
 
 
 def gateway_users(accounts: Iterable[Access], *, certificates: bool) -> Iterator[dict[str, Any]]:

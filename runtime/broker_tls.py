@@ -73,7 +73,8 @@ def init(folder: Path, hosts: list[str], now: datetime) -> None:
 
     `hosts` are names and addresses, besides this machine's loopback, under which clients reach it.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in (folder.parent, folder):  # both, as it lies beside the other secrets
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (folder / "ca.key").exists():
         _make_authority(folder, now)
     alternatives = [_alternative(host) for host in ("localhost", "127.0.0.1", *hosts)]

@@ -177,7 +177,8 @@ def init(
     settings = settings_of(ctx)
     folder = _tls_folder(settings)
     broker_tls.init(folder, host or [], clock_of(settings).now())
-    say(f"已写入 {folder}；启用：VAXTRAIL_MQTT_TLS={folder}", f"Written to {folder}; set as above.")
+    say(f"已写入 {folder}；请设置：", f"Written to {folder}; now set:")
+    typer.echo(f"VAXTRAIL_MQTT_TLS={folder}")
 
 
 def _tls_folder(settings: Settings) -> Path:

@@ -264,18 +264,18 @@ class Client:
         self.cut += 1
         self._events.put("cut off")
 
-    def say(self, topic: str, payload: bytes = b"x") -> mqtt.MQTTMessageInfo:
-        """Publish at QoS 1."""
-        return self._client.publish(topic, payload, 1)
+    def say(
+        self, topic: str, payload: bytes = b"x", *, qos: int = 1, retain: bool = False
+    ) -> mqtt.MQTTMessageInfo:
+        """Publish; what is refused may be dropped in silence."""
+        return self._client.publish(topic, payload, qos, retain)
 
-    def hears(self, last: bytes) -> set[str]:
-        """Return the topics heard up to and with the payload `last`."""
-        found = set()
-        while True:
-            topic, payload = self.heard.get(timeout=WAIT_S)
-            found.add(topic)
-            if payload == last:
-                return found
+    def hears(self, *wanted: bytes) -> set[tuple[str, bytes]]:
+        """Return the topics and payloads heard until each payload of `wanted` was."""
+        found: set[tuple[str, bytes]] = set()
+        while not {payload for _, payload in found}.issuperset(wanted):
+            found.add(self.heard.get(timeout=WAIT_S))
+        return found
 
     def leave(self) -> None:
         """Disconnect and come no more."""
