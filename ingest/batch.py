@@ -42,6 +42,7 @@ class Received:
     mid: bytes = b""  # of the packet, as its two bytes
     replay_id: UUID | None = None  # of the quarantine, for a message played again
     replayed_by: str = ""
+    received_ms: int = 0  # when it first came, for a message played again
 
 
 @dataclass(frozen=True, slots=True)

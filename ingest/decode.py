@@ -70,8 +70,8 @@ def _readings(batch: Batch, item: Item, topic: Topic) -> Message | tuple[Message
         message = wire.decode(topic.device_id, body, batch.now_ms)
         batch.directory.check_device(topic, max(message.ts_ms))
         return message
-    sent_ms = batch.now_ms if item.received.replay_id is None else None
-    messages = senml.decode(topic.device_id, body, batch.now_ms, sent_ms)
+    received_ms = item.received.received_ms or batch.now_ms
+    messages = senml.decode(topic.device_id, body, batch.now_ms, received_ms)
     batch.directory.check_device(topic, max(max(message.ts_ms) for message in messages))
     return messages
 

@@ -123,19 +123,23 @@ class Directory:
 
         The gateway that a device has now may send what the device kept from before it came; one
         that it had before, what was measured until it left. `last_ms`: the newest time that the
-        message tells of; without it, any gateway that the device ever had will do.
+        message tells of; without it, any gateway that the device ever had will do. A device that
+        has moved to the region of another worker is that one's alone.
         """
         device = self.devices.get(topic.device_id)
         if device is None:
             raise Refused("unknown_device", device=topic.device_id)
         known = self.places(topic.device_id)
-        if _at(topic, known[-1]):
+        now = known[-1]
+        if _at(topic, now):
             return device
-        for place, following in pairwise(known):
+        for place, following in pairwise(known) if self._owns(now.region_code) else ():
             if _at(topic, place) and (last_ms is None or last_ms < to_ms(following.since)):
                 return device
-        now = known[-1]
         raise _elsewhere(topic, now.region_code, now.site_id, now.gateway_id, topic.device_id)
+
+    def _owns(self, region_code: str) -> bool:
+        return not self.regions or region_code in self.regions
 
     def places(self, device_id: str) -> tuple[Place, ...]:
         """Return through which gateways a registered device reported, ascending in time.

@@ -152,7 +152,7 @@ UPDATE quarantine SET state = 'resolved', resolved_at = %s WHERE id = %s
 
 -- name: quarantine_to_replay
 -- Of these regions (none = all): the worker that owns a device takes its messages again.
-SELECT id, topic, payload, actor_id FROM quarantine
+SELECT id, topic, payload, actor_id, received_at FROM quarantine
 WHERE state = 'replay' AND (cardinality(%(regions)s::text[]) = 0 OR CASE
     WHEN topic LIKE 'cc/v1/%%' THEN split_part(topic, '/', 3) = ANY(%(regions)s)
     WHEN topic LIKE 'spBv1.0/%%' THEN split_part(topic, '/', 2) = ANY(%(regions)s) END)

@@ -59,6 +59,7 @@ def run(
             client_id=client_id,
             filters=filters(regions),
             may_read=may_read,
+            clock=clock,
         )
         receiver.start()
         log.info("ingest_started", regions=list(regions))

@@ -23,10 +23,13 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from domain.alerting.watch import to_ms
+from domain.shared.clock import Clock
 from ingest.answers import Answer
 from ingest.client import BlockClient, Packet, publication
 from ingest.commands import Publication
 from ingest.inbox import Block, Inbox
+from ingest.sparkplug_nodes import host_state
 
 KEEPALIVE_S = 60
 CONNECT_TIMEOUT_S = 5.0
@@ -53,9 +56,18 @@ class Receiver:
     """The connection to the broker. `start`, read from `inbox`, `answer`, `stop`."""
 
     def __init__(
-        self, url: str, *, client_id: str, filters: Sequence[str], may_read: Callable[[], bool]
+        self,
+        url: str,
+        *,
+        client_id: str,
+        filters: Sequence[str],
+        may_read: Callable[[], bool],
+        clock: Clock,
     ) -> None:
-        """`url` is mqtt[s]://[user:password@]host[:port]; `client_id` has no '.' (NATS)."""
+        """`url` is mqtt[s]://[user:password@]host[:port]; `client_id` has no '.' (NATS).
+
+        Sparkplug gateways know this host by its client id.
+        """
         self.inbox = Inbox()
         self.failure: Exception | None = None
         self._parts = urlsplit(url)
@@ -73,6 +85,9 @@ class Receiver:
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
+        self._client_id = client_id
+        self._clock = clock
+        self._connecting_ms = 0
         self._client = self._make_client(client_id)
         self._thread = Thread(target=self._main, name="mqtt", daemon=True)
 
@@ -124,6 +139,8 @@ class Receiver:
             self._sleep(self._delay_s)
         self._delay_s = min(max(2 * self._delay_s, RETRY_S_MIN), RETRY_S_MAX)
         host = self._parts.hostname or "127.0.0.1"
+        self._connecting_ms = to_ms(self._clock.now())
+        self._client.will_set(*self._state(online=False), qos=1, retain=True)
         try:
             self._client.connect(host, _port(self._parts), KEEPALIVE_S)
         except OSError as error:
@@ -186,9 +203,13 @@ class Receiver:
         deadline = time.monotonic() + FLUSH_S
         if self._client.is_connected():
             self._send_answers()
+            self._client.publish(*self._state(online=False), qos=1, retain=True)
         while self._client.want_write() and time.monotonic() < deadline:
             self._turn(reading=False)
         self._client.disconnect()
+
+    def _state(self, *, online: bool) -> tuple[str, bytes]:
+        return host_state(self._client_id, self._connecting_ms, online=online)
 
     def _sleep(self, seconds: float) -> None:
         readable, _, _ = select.select([self._wake_in], [], [], seconds)
@@ -248,6 +269,8 @@ class Receiver:
         refused = [text for text, reason in pairs if reason.is_failure]
         if refused and asked is self._filters:
             raise SubscriptionRefused(refused)
+        if asked is self._filters:
+            self._client.publish(*self._state(online=True), qos=1, retain=True)
         if refused:  # a foreign broker's rules: our own topics must not wait for its mend
             log.error("vendor_topics_refused", filters=refused)
 

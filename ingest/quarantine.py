@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg
 
+from domain.alerting.watch import to_ms
 from domain.cold_chain.events import MessageQuarantined, QuarantineResolved
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
@@ -52,8 +53,14 @@ def replays(conn: psycopg.Connection[Any], regions: Sequence[str]) -> list[Recei
     asked = {"regions": list(regions), "limit": REPLAY_MAX}
     found = conn.execute(queries.quarantine_to_replay, asked).fetchall()
     return [
-        Received(topic=topic, payload=bytes(payload), replay_id=id_, replayed_by=actor_id)
-        for id_, topic, payload, actor_id in found
+        Received(
+            topic=topic,
+            payload=bytes(payload),
+            replay_id=id_,
+            replayed_by=actor_id,
+            received_ms=to_ms(received_at),
+        )
+        for id_, topic, payload, actor_id, received_at in found
     ]
 
 

@@ -120,11 +120,6 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "SenML 字段 {field} 必须能理解，但未登记",
         "the SenML field {field} must be understood and is not known",
     ),
-    "relative_time": (
-        "clock",
-        "时间是相对于发送时刻的，而发送时刻已无从得知",
-        "a time is relative to the moment of sending, which is not known any more",
-    ),
     "bad_unit": (
         "schema",
         "通道 {channel} 的单位不能是 {unit}",

@@ -91,15 +91,15 @@ def is_pack(body: bytes) -> bool:
     return _pack.match(body) is not None
 
 
-def decode(device_id: str, body: bytes, now_ms: int, sent_ms: int | None) -> tuple[Message, ...]:
+def decode(device_id: str, body: bytes, now_ms: int, received_ms: int) -> tuple[Message, ...]:
     """Return the readings of an unpacked pack from the topic of `device_id`, or raise Refused.
 
-    `now_ms` is UTC: later times (beyond 5 minutes) are refused. `sent_ms`: what relative times are
-    counted from; None when it is not known any more, and such times are refused.
+    `now_ms` is UTC: later times (beyond 5 minutes) are refused. `received_ms`: when the pack first
+    came, what relative times are counted from.
     """
     rows: dict[int, tuple[int | None, int, dict[str, Value]]] = {}
     devices: set[str] = set()
-    for record in resolve(body, sent_ms):
+    for record in resolve(body, received_ms):
         device, channel = _device_and_channel(record)
         devices.add(device)
         if not isinstance(record.value, bool | float):
@@ -116,7 +116,7 @@ def decode(device_id: str, body: bytes, now_ms: int, sent_ms: int | None) -> tup
     return told_apart(device_id, rows)
 
 
-def resolve(body: bytes, sent_ms: int | None) -> Iterator[Resolved]:
+def resolve(body: bytes, received_ms: int) -> Iterator[Resolved]:
     """Give the records that hold a value, in their order, base values applied (RFC 8428, 4.6)."""
     bases: dict[str, Any] = {"bn": "", "bt": 0.0, "bu": "", "bv": 0.0, "boot_": 0}
     versions: set[int] = set()
@@ -139,7 +139,7 @@ def resolve(body: bytes, sent_ms: int | None) -> Iterator[Resolved]:
             name=name,
             named=bool(record.n),
             unit=record.u or bases["bu"],
-            ts_ms=_ms(bases["bt"] + record.t, sent_ms),
+            ts_ms=_ms(bases["bt"] + record.t, received_ms),
             value=values[0] if record.v is UNSET else record.v + bases["bv"],
             seq=record.seq_,
             boot=bases["boot_"],
@@ -169,15 +169,13 @@ def _typed(fields: dict[str, Any]) -> _Record:
         raise Refused("bad_field", text=error) from error
 
 
-def _ms(seconds: float, sent_ms: int | None) -> int:
+def _ms(seconds: float, received_ms: int) -> int:
     """Return a resolved time as UTC milliseconds."""
     if not -TIME_S_MAX < seconds < TIME_S_MAX:
         raise Refused("clock", ts=seconds)
     if seconds >= RELATIVE_S_END:
         return round(seconds * 1000)
-    if sent_ms is None:
-        raise Refused("relative_time")
-    return sent_ms + round(seconds * 1000)
+    return received_ms + round(seconds * 1000)
 
 
 def _device_and_channel(record: Resolved) -> tuple[str, str]:

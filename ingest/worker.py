@@ -48,6 +48,8 @@ RECALL_EVENTS = 2_000  # read at once
 CAREFUL_MAX = 500
 # Seconds after which messages get their turn again while many devices are to be judged anew.
 SETTLE_S = 1.0
+# Seconds after which messages get their turn again while many of the quarantine are taken again.
+REPLAY_S = 0.5
 # Seconds that the states of the fast lane may stay unwritten.
 FLUSH_S = 1.0
 
@@ -128,8 +130,13 @@ class Worker:
 
     def replay(self) -> list[Answer]:
         """Take again what somebody asked for in quarantine, and return what senders are told."""
-        asked = self._persist(lambda conn: replays(conn, self._regions))
-        return self.take_carefully(asked) if asked else []
+        told: list[Answer] = []
+        until = time.monotonic() + REPLAY_S
+        while asked := self._persist(lambda conn: replays(conn, self._regions)):
+            told += self.take_carefully(asked)
+            if time.monotonic() > until:
+                break
+        return told
 
     def due(self) -> list[Publication]:
         """Return what is to be said to devices and gateways now; it counts as said."""

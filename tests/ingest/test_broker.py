@@ -253,6 +253,7 @@ def test_given_a_disk_nearly_full_when_messages_come_then_the_broker_keeps_them(
         client_id=client_id,
         filters=["cc/v1/640299/+/+/tele/+"],
         may_read=may_read.is_set,
+        clock=ManualClock(),
     )
     may_read.set()
     receiver.start()
@@ -287,6 +288,7 @@ def test_given_a_broker_that_refuses_a_subscription_when_started_then_it_ends_wi
         client_id=f"ingest-{uuid4().hex}",
         filters=["forbidden/+"],
         may_read=lambda: True,
+        clock=ManualClock(),
     )
     receiver.start()
     wait_until(lambda: receiver.failure is not None)

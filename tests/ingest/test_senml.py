@@ -228,12 +228,9 @@ def test_given_a_fault_when_decoded_then_refused_for_it(pack: object, reason: st
     assert caught.value.args[0] == reason
 
 
-def test_given_an_unknown_moment_of_sending_when_a_time_is_relative_then_refused() -> None:
-    absolute = json.dumps([{"n": "t1", "t": AT_S, "v": 5}]).encode()
-    assert decode("d", absolute, NOW_MS, None)
-    with pytest.raises(Refused) as caught:
-        decode("d", b'[{"n":"t1","v":5}]', NOW_MS, None)
-    assert caught.value.code == "clock"
+def test_given_a_pack_of_before_when_a_time_is_relative_then_counted_from_its_receipt() -> None:
+    (message,) = decode("d", b'[{"n":"t1","t":-5,"v":5}]', NOW_MS, NOW_MS - 60_000)
+    assert list(message.ts_ms) == [NOW_MS - 65_000]
 
 
 @pytest.mark.parametrize(
