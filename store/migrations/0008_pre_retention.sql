@@ -69,6 +69,7 @@ BEGIN
         -- A ninth of the room; late readings still find their way in.
         ALTER TABLE reading SET (timescaledb.enable_columnstore,
                                  timescaledb.segmentby = 'device_no', timescaledb.orderby = 'ts');
-        CALL add_columnstore_policy('reading', after => INTERVAL '30 days');
+        CALL add_columnstore_policy('reading', after => INTERVAL '30 days',
+                                    initial_start => now() + INTERVAL '1 hour');
     END IF;
 END $$;
