@@ -31,7 +31,6 @@ from runtime import (
 from runtime import (
     main as tree,
 )
-from runtime.health import Health
 from runtime.settings import Settings, shown, template
 from runtime.terminal import clock_of, end, run_told, say, settings_of, show
 
@@ -95,7 +94,19 @@ def _service(name: str, run: Callable[[Settings], None], text: str) -> None:
         run(settings)
 
 
-_service("ingest", services.run_ingest, "接收读数与扫码 | take in readings and scans")
+@app.command()
+def ingest(
+    ctx: typer.Context,
+    worker: Annotated[
+        int, typer.Option(min=0, help="编号，自 0 起 | its number (VAXTRAIL_INGEST_WORKERS)")
+    ] = 0,
+) -> None:
+    """接收读数与扫码 | take in readings and scans."""
+    settings = settings_of(ctx, services.worker_name(worker))
+    folder.begin(settings.data, settings.clock)
+    services.run_ingest(settings, worker)
+
+
 _service("project", services.run_project, "维护读模型 | keep the read models up to date")
 _service("alert", services.run_alert, "升级并送达告警 | escalate and deliver alerts")
 _service("api", services.run_api, "提供 HTTP 接口 | serve the HTTP interface")
@@ -124,7 +135,7 @@ def examine_health(
 ) -> None:
     """能否工作，供容器检查：正常 0，异常 1 | whether it can work, for containers: 0 or 1."""
     settings = settings_of(ctx)
-    health = Health(*services.urls(settings), services.disk_guard(settings), clock_of(settings))
+    health = services.health(settings, *services.urls(settings))
     problems = health.service_problems(service.value) if service else health.problems()
     for name, problem in problems.items():
         typer.echo(f"{name}: {problem}", err=True)

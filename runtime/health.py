@@ -10,6 +10,7 @@ from typing import NamedTuple
 import psycopg
 
 from domain.shared.clock import Clock
+from ingest.lots import BEHIND, OFFLINE
 from runtime.disk import DiskGuard
 from store.sql import load_queries
 
@@ -17,8 +18,13 @@ queries = load_queries(Path(__file__).parent / "sql" / "runtime.sql")
 
 CONNECT_SECONDS = 2
 INGEST = "ingest"
-# Those whose stop nobody would notice by the API alone.
+# Those whose stop nobody would notice by the API alone; ingest may have more workers.
 SERVICES = (INGEST, "project", "alert")
+# What a service's session may say behind its name, and what that means.
+STATES = {
+    OFFLINE: ("未连上 MQTT 代理", "is not connected to the broker"),
+    BEHIND: ("积压：消息来得比存得快", "is behind: messages come faster than it stores them"),
+}
 BEHIND_SECONDS_MAX = 30.0  # the read models normally follow within a second
 
 
@@ -40,20 +46,32 @@ class _Seen(NamedTuple):
         """Tell whether a service has the database open."""
         if not self.database.ok:
             return Check(False, f"无法确认 {name} 进程 / {name} cannot be seen")
-        if f"vaxtrail {name}" not in self.sessions:
+        title = f"vaxtrail {name}"
+        states = [session[len(title) + 1 :] for session in self.sessions if _is_of(session, title)]
+        if not states:
             zh, en = f"{name} 进程未运行或用不了数据库", f"{name} is away or has no database"
             return Check(False, f"{zh} / {en}")
+        if states[0]:
+            zh, en = STATES[states[0]]
+            return Check(False, f"{name} {zh} / {name} {en}")
         return Check(True)
+
+
+def _is_of(session: str, title: str) -> bool:
+    return session == title or session.startswith(title + " ")
 
 
 class Health:
     """Looks at the database, the services in it, what they have done, the broker and the disk."""
 
-    def __init__(self, app_dsn: str, mqtt_url: str, disk: DiskGuard, clock: Clock) -> None:
+    def __init__(
+        self, app_dsn: str, mqtt_url: str, disk: DiskGuard, clock: Clock, workers: int = 1
+    ) -> None:
         self._app_dsn = app_dsn
         self._mqtt_url = mqtt_url
         self._disk = disk
         self._clock = clock
+        self._services = (*SERVICES, *(f"{INGEST}-{n}" for n in range(1, workers)))
 
     def check(self) -> dict[str, Check]:
         """Return every check by name; takes at most some seconds."""
@@ -61,7 +79,7 @@ class Health:
         return {
             "database": seen.database,
             "broker": self._broker(),
-            **{service: seen.service(service) for service in SERVICES},
+            **{service: seen.service(service) for service in self._services},
             "read_models": self._read_models(seen),
             "disk": self._room(),
         }

@@ -23,7 +23,7 @@ from runtime.broker_tls import Tls
 from runtime.postgres import PostgresServer
 from runtime.process import ask, command_line, free_port, pids_with_argument, stop_pid
 from runtime.refusal import Refusal
-from runtime.services import disk_guard
+from runtime.services import disk_guard, worker_name
 from runtime.settings import PREFIX, Settings, dsn
 from runtime.supervisor import (
     Once,
@@ -89,7 +89,8 @@ class Tree:
                 data,
                 port=settings.mqtt_port,
                 sync=settings.mqtt_sync,
-                filters=len(filters(settings.regions)),
+                # Twice: at a handover a session holds the old and the new subscriptions together.
+                filters=2 * len(filters(settings.regions)),
                 host=settings.mqtt_host,
                 shared=settings.mqtt_shared_account,
                 tls=tls_of(settings),
@@ -136,7 +137,13 @@ class Tree:
         return Once(self._command("migrate"), lambda: self._environment(owner=True), needed)
 
     def _services(self) -> list[tuple[str, Part]]:
-        return [(name, Service(self._command(name), self._environment)) for name in SERVICES]
+        first, *rest = [(name, [name]) for name in SERVICES]
+        workers = range(1, self._settings.ingest_workers)
+        more = [(worker_name(n), [*first[1], "--worker", str(n)]) for n in workers]
+        return [
+            (name, Service(self._command(*command), self._environment))
+            for name, command in [first, *more, *rest]
+        ]
 
     def _environment(self, *, owner: bool = False) -> dict[str, str]:
         """Return the environment of a service: the settings as given, and where the parts are."""
@@ -177,8 +184,8 @@ class Tree:
             pgdata=str(postgres.pgdata) if postgres else "",
         )
 
-    def _command(self, name: str) -> list[str]:
-        return [sys.executable, "-m", "runtime.cli", "--data", str(self._data), name]
+    def _command(self, *command: str) -> list[str]:
+        return [sys.executable, "-m", "runtime.cli", "--data", str(self._data), *command]
 
     def _record(self) -> None:
         folder.write_instance(self._data, self._instance())
@@ -217,8 +224,15 @@ def left_services(data: Path) -> list[int]:
     return [
         pid
         for pid in pids_with_argument(str(data))
-        if "runtime.cli" in command_line(pid) and command_line(pid)[-1] in SERVICES
+        if "runtime.cli" in command_line(pid) and _command_of(pid, data) in SERVICES
     ]
+
+
+def _command_of(pid: int, data: Path) -> str:
+    """Return what follows the data folder on a command line; empty when nothing does."""
+    arguments = command_line(pid)
+    after = arguments[arguments.index(str(data)) + 1 :] if str(data) in arguments else []
+    return after[0] if after else ""
 
 
 def answers(url: str) -> bool:

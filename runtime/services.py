@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -97,34 +98,61 @@ def run_alert(settings: Settings) -> None:
     )
 
 
-def run_ingest(settings: Settings) -> None:
-    """Take in what gateways and scanners send. One process a data folder."""
+def run_ingest(settings: Settings, worker: int = 0) -> None:
+    """Take in what gateways and scanners of a worker's regions send. Refusal without such a worker.
+
+    One process a worker and data folder.
+    """
     from ingest import main as intake
+    from ingest.handover import Sessions, await_dealing
+    from ingest.lots import deal
 
-    app_dsn, mqtt_url = urls(settings)
-    with folder.owned(settings.data, "ingest.lock", INGEST_LOCK_SECONDS):
-        intake.run(
-            app_dsn=_session(app_dsn, "ingest"),
-            mqtt_url=mqtt_url,
-            regions=settings.regions,
-            clock=open_clock(settings.clock, settings.data),
-            stop=stop_event(),
-            metrics_address=settings.ingest_metrics,
-            may_read=disk_guard(settings),
-            client_id=ingest_session(settings.data),
+    if worker >= settings.ingest_workers:
+        raise Refusal(
+            f"没有编号 {worker} 的接入进程：VAXTRAIL_INGEST_WORKERS 为 {settings.ingest_workers}",
+            f"There is no worker {worker}: VAXTRAIL_INGEST_WORKERS is {settings.ingest_workers}.",
         )
+    app_dsn, mqtt_url = urls(settings)
+    lots = deal(settings.regions, settings.ingest_workers)
+    name, clock = worker_name(worker), open_clock(settings.clock, settings.data)
+    with folder.owned(settings.data, f"{name}.lock", INGEST_LOCK_SECONDS):
+        stop = stop_event()
+        app_dsn = _session(app_dsn, name)
+        sessions = Sessions(mqtt_url, partial(ingest_session, settings.data))
+        if await_dealing(lots, worker, sessions, app_dsn=app_dsn, clock=clock, stop=stop):
+            intake.run(
+                app_dsn=app_dsn,
+                mqtt_url=mqtt_url,
+                regions=lots[worker].regions,
+                worker=worker,
+                client_id=sessions.client_id(worker),
+                clock=clock,
+                stop=stop,
+                metrics_address=_metrics_address(settings.ingest_metrics, worker),
+                may_read=disk_guard(settings),
+            )
 
 
-def ingest_session(data: Path) -> str:
-    """Return the client id under which the broker keeps messages for ingest.
+def worker_name(worker: int) -> str:
+    """Return the name of an ingest worker among the parts."""
+    return f"{Service.INGEST}-{worker}" if worker else Service.INGEST.value
+
+
+def _metrics_address(address: str, worker: int) -> str:
+    """Return where a worker shows its figures: each on a port of its own, from the one set."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + worker}" if address else ""
+
+
+def ingest_session(data: Path, worker: int = 0) -> str:
+    """Return the client id under which the broker keeps messages for an ingest worker.
 
     Whoever connects with it ends that session and what waits in it, so no gateway shall guess it;
     a folder whose broker is older than this secret, or not ours, keeps the plain name.
     """
-    from ingest.main import CLIENT_ID
-
+    name = f"vaxtrail-ingest-{worker}"  # without '.', which NATS refuses
     made = data / "secrets" / SESSION
-    return f"{CLIENT_ID}-{made.read_text()}" if made.exists() else CLIENT_ID
+    return f"{name}-{made.read_text()}" if made.exists() else name
 
 
 def run_api(settings: Settings) -> None:
@@ -155,7 +183,7 @@ def run_api(settings: Settings) -> None:
             telemetry=telemetry,
             pool=pool,
             clock=clock,
-            readiness=Health(app_dsn, mqtt_url, disk, clock).problems,
+            readiness=health(settings, app_dsn, mqtt_url).problems,
             collectors=(DatabaseCollector(pool, disk), GatewayFaults(settings.data)),
             read_sample=read_sample,
         )
@@ -180,6 +208,12 @@ def smtp(settings: Settings) -> Smtp | None:
         return Smtp.from_url(url, sender=settings.smtp_from)
     except ValueError as error:
         raise Refusal(f"VAXTRAIL_SMTP_URL 有误：{error}", f"VAXTRAIL_SMTP_URL: {error}") from error
+
+
+def health(settings: Settings, app_dsn: str, mqtt_url: str) -> Health:
+    """Return who looks whether the instance can do its work."""
+    clock = open_clock(folder.clock_kind(settings.data, settings.clock), settings.data)
+    return Health(app_dsn, mqtt_url, disk_guard(settings), clock, settings.ingest_workers)
 
 
 def disk_guard(settings: Settings) -> DiskGuard:

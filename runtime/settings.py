@@ -106,6 +106,11 @@ class Settings(BaseModel):
         description="本实例接收的地区（GB/T 2260，逗号分隔）；不填为全部"
         " | regions taken in, comma separated; all when empty",
     )
+    ingest_workers: Annotated[int, Field(ge=1, le=32)] = Field(
+        1,
+        description="接入进程数，按地区分工；多于一个时须列出地区"
+        " | ingest processes, which divide the regions; more than one needs regions named",
+    )
     clock: Literal["real", "stepped"] = Field(
         "real", description="时钟：真实，或由驱动程序步进（演示） | real, or moved by a driver"
     )
@@ -165,6 +170,11 @@ class Settings(BaseModel):
         if self.owner_database_url and not self.database_url:
             raise ValueError(
                 "owner_database_url 须与 database_url 同时给出 / needs database_url beside it"
+            )
+        if self.ingest_workers > max(1, len(set(self.regions))):
+            raise ValueError(
+                f"ingest_workers 为 {self.ingest_workers}，regions 须至少列出同样多的地区"
+                f" / is {self.ingest_workers}: regions must name at least as many"
             )
         if self.mqtt_shared_account and self.mqtt_tls and self.mqtt_tls_login == "certificate":
             raise ValueError(

@@ -10,9 +10,9 @@ import psycopg
 
 from runtime import folder
 from runtime.broker_log import faults
-from runtime.health import Health, queries
+from runtime.health import queries
 from runtime.process import alive
-from runtime.services import disk_guard
+from runtime.services import health
 from runtime.settings import Settings
 from runtime.terminal import clock_of
 
@@ -26,7 +26,7 @@ def gather(settings: Settings) -> dict[str, Any]:
     if instance is None or not running:
         return found
     clock = clock_of(settings)
-    health = Health(instance.app_dsn, instance.mqtt_server_url, disk_guard(settings), clock).check()
+    checks = health(settings, instance.app_dsn, instance.mqtt_server_url).check()
     found |= {
         "pid": instance.pid,
         "parts": {
@@ -37,14 +37,14 @@ def gather(settings: Settings) -> dict[str, Any]:
         "api_url": instance.api_url,
         "pgdata": instance.pgdata,
         "clock": {"kind": instance.clock, "now": clock.now().isoformat()},
-        "health": {name: check._asdict() for name, check in health.items()},
-        "ready": all(check.ok for check in health.values()),
+        "health": {name: check._asdict() for name, check in checks.items()},
+        "ready": all(check.ok for check in checks.values()),
         "gateway_faults": [
             asdict(fault) | dict(zip(("zh", "en"), fault.texts, strict=True))
             for fault in faults(data)
         ],
     }
-    if health["database"].ok:
+    if checks["database"].ok:
         found |= _from_database(instance.app_dsn)
     return found
 

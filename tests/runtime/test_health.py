@@ -14,6 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from domain.accounts.events import ApiKeyIssued
+from ingest.lots import BEHIND, OFFLINE
 from projections.runner import Runner
 from runtime.broker import BrokerServer
 from runtime.disk import DiskGuard
@@ -66,6 +67,24 @@ def test_given_a_service_that_is_away_when_asked_then_it_alone_is_named(
         found = health(database, broker.server_url, clock).problems()
     assert found.keys() == {missing}
     assert "未运行" in found[missing]
+
+
+@pytest.mark.parametrize(
+    ("worker", "state", "told"),
+    [("ingest", OFFLINE, "未连上"), ("ingest-1", BEHIND, "积压")],
+)
+def test_given_a_worker_that_cannot_do_its_work_when_asked_then_told_why(
+    database: Database, broker: BrokerServer, clock: ManualClock, worker: str, state: str, told: str
+) -> None:
+    names = {*SERVICES, "ingest-1"} - {worker}
+    looked = Health(database.app_dsn, broker.server_url, DiskGuard([Path("/")], 0.0), clock, 2)
+    with sessions(database, *names, f"{worker} {state}"):
+        found = looked.problems()
+    assert found.keys() == {worker}
+    assert told in found[worker]
+    assert found[worker].isascii() is False
+    with sessions(database, *names):
+        assert looked.problems().keys() == {worker}, "as many workers as there should be"
 
 
 def test_given_read_models_that_stand_still_when_asked_then_not_ready_after_a_while(

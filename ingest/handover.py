@@ -1,0 +1,290 @@
+"""From one dealing of regions to another, with nothing lost and no device in two hands.
+
+The sessions of the workers before hold subscriptions that are no longer theirs, and messages that
+the broker has acknowledged. So while no worker is at work, one process opens the sessions of all,
+those before and those to come:
+
+1. each subscribes to what it will take: from here on no message goes past the new sessions;
+2. a mark is published on every subscription. A session that has its marks back has given
+   everything that came before them, and what comes later is in a new session as well;
+3. all that the sessions give is stored, by one worker, until every mark is back and messages given
+   to a connection before this one have come again;
+4. old subscriptions and the sessions of workers that are no more are ended, and the new dealing is
+   recorded. Only then do the workers begin.
+
+Killed at any moment it begins again. A message that two sessions give is stored once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as StopEvent
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import paho.mqtt.client as mqtt
+import psycopg
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+
+from domain.shared.clock import Clock
+from ingest.answers import Answer
+from ingest.batch import Received
+from ingest.inbox import Block
+from ingest.lots import Lot
+from ingest.mqtt import CONNECT_TIMEOUT_S, KEEPALIVE_S, Receiver
+from ingest.mqtt import _identify as identify
+from ingest.mqtt import _port as port_of
+from ingest.topics import filters
+from ingest.worker import Worker
+from store.sql import load_queries
+
+# A message given and not acknowledged comes again after this: the brokers' `ack_wait`, and more.
+REDELIVERED_S = 5.0 + 5.0
+STEP_S = 15.0  # for the broker to do one thing
+MARK = b"vaxtrail handover "
+RETRY_S = 0.2
+TAKE_S = 0.02
+
+# Worker and regions of each lot, ascending.
+Dealing: TypeAlias = list[tuple[int, tuple[str, ...]]]
+
+queries = load_queries(Path(__file__).with_suffix(".sql"))
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Where the broker is, and under which client id it keeps the session of a worker."""
+
+    mqtt_url: str
+    client_id: Callable[[int], str]
+
+
+def await_dealing(
+    lots: Sequence[Lot],
+    worker: int,
+    sessions: Sessions,
+    *,
+    app_dsn: str,
+    clock: Clock,
+    stop: StopEvent,
+) -> bool:
+    """Wait until the regions are dealt like this; False when `stop` is set before.
+
+    Worker 0 sees to it, however long servers are away. SubscriptionRefused by the broker.
+    """
+    wanted = dealing(lots)
+    while not stop.is_set():
+        try:
+            if _recorded_at(app_dsn) == wanted:
+                return True
+            if worker == 0:
+                hand_over(lots, sessions, app_dsn, clock, stop)
+        except Exception as error:
+            if stop.is_set():
+                break  # that is why
+            if not isinstance(error, OSError | psycopg.OperationalError):
+                raise
+            log.warning("handover_waits", error=str(error).strip())
+        stop.wait(RETRY_S)
+    return False
+
+
+def dealing(lots: Sequence[Lot]) -> Dealing:
+    """Return what is recorded once these lots are at work."""
+    return [(lot.worker, lot.regions) for lot in lots]
+
+
+def hand_over(
+    lots: Sequence[Lot], sessions: Sessions, app_dsn: str, clock: Clock, stop: StopEvent
+) -> None:
+    """Bring sessions and records to these lots.
+
+    OSError or psycopg.Error when a server is away, and any when `stop` is set: then it is to be
+    begun again. SubscriptionRefused when the broker does not grant old and new ones together.
+    """
+    with psycopg.connect(app_dsn, autocommit=True) as conn:
+        known = _recorded(conn)
+        if known is None:
+            ((stored,),) = conn.execute(queries.anything_stored).fetchall()
+            # Before lots were recorded one worker took everything.
+            known = [(0, ())] if stored and len(lots) > 1 else []
+        before = [Lot(worker, regions) for worker, regions in known]
+        last = max(lot.worker for lot in [*before, *lots])
+        while conn.execute(queries.own_all, (last,)).fetchall()[0][0] is False:
+            _wait(stop, RETRY_S)
+        if before:
+            log.info("handover_started", before=known, after=dealing(lots))
+            conn.execute(queries.gather)
+            all_alone = Worker(app_dsn, clock, stop)
+            try:
+                all_alone.start()
+                _drain(sessions.mqtt_url, all_alone, _sessions(before, lots, sessions), stop)
+            finally:
+                all_alone.close()
+        with conn.transaction():
+            for worker, regions in dealing(lots):
+                conn.execute(queries.record, {"worker": worker, "regions": list(regions)})
+            conn.execute(queries.retire, (lots[-1].worker,))
+        log.info("regions_dealt", lots=[list(lot.regions) for lot in lots])
+
+
+def _recorded_at(app_dsn: str) -> Dealing | None:
+    with psycopg.connect(app_dsn, autocommit=True) as conn:
+        return _recorded(conn)
+
+
+def _recorded(conn: psycopg.Connection[Any]) -> Dealing | None:
+    found = conn.execute(queries.recorded).fetchall()
+    return [(worker, tuple(regions)) for worker, regions in found] or None
+
+
+class _Taker(Receiver):
+    """A receiver that tells when the broker has granted its subscriptions."""
+
+    subscribed = False
+
+    def _on_subscribe(self, *granted: Any) -> None:
+        super()._on_subscribe(*granted)
+        self.subscribed = True
+
+
+class _Session:
+    """One session at the broker: what it is subscribed to before and after."""
+
+    def __init__(self, client_id: str, before: Sequence[str], after: Sequence[str]) -> None:
+        self.client_id = client_id
+        self.after = list(after)
+        self.stale = [text for text in before if text not in after]
+        self.filters = self.stale + self.after
+        self.awaited: set[str] = set()  # topics of the marks that have not come back
+
+
+def _sessions(before: Sequence[Lot], after: Sequence[Lot], sessions: Sessions) -> list[_Session]:
+    old = {lot.worker: filters(lot.regions) for lot in before}
+    new = {lot.worker: filters(lot.regions) for lot in after}
+    return [
+        _Session(sessions.client_id(n), old.get(n, ()), new.get(n, ()))
+        for n in sorted({*old, *new})
+    ]
+
+
+def _drain(mqtt_url: str, worker: Worker, sessions: list[_Session], stop: StopEvent) -> None:
+    """Store all that the sessions hold, then end what is no longer theirs."""
+    _store_all(mqtt_url, worker, sessions, stop)
+    for session in sessions:
+        if session.stale:
+            with _connected(mqtt_url, session.client_id) as client:
+                _unsubscribe(client, session.stale)
+        if not session.after:
+            with _connected(mqtt_url, session.client_id, clean=True):
+                log.info("session_ended")
+
+
+def _store_all(mqtt_url: str, worker: Worker, sessions: list[_Session], stop: StopEvent) -> None:
+    """Store what the sessions give, up to their marks and what comes again."""
+    nonce = uuid4().hex
+    receivers = [
+        _Taker(mqtt_url, client_id=one.client_id, filters=one.filters, may_read=lambda: True)
+        for one in sessions
+    ]
+    for receiver in receivers:
+        receiver.start()
+    until = 0.0
+    try:
+        while nonce or time.monotonic() < until or any(one.awaited for one in sessions):
+            _wait(stop, 0.0)
+            if nonce and all(receiver.subscribed for receiver in receivers):
+                _publish_marks(mqtt_url, sessions, nonce)
+                nonce, until = "", time.monotonic() + REDELIVERED_S
+            for session, receiver in zip(sessions, receivers, strict=True):
+                if receiver.failure is not None:
+                    raise receiver.failure
+                block = receiver.inbox.take(TAKE_S)
+                if block is not None:
+                    marks, received = _parted(session, block)
+                    receiver.answer([Answer(block.connection, marks), *worker.take(received)])
+            worker.settle()
+    finally:
+        for receiver in receivers:
+            receiver.stop()
+
+
+def _publish_marks(mqtt_url: str, sessions: list[_Session], nonce: str) -> None:
+    """Publish a mark for every subscription; from then on each session waits for its own."""
+    marks = {text: _mark(text, nonce) for session in sessions for text in session.filters}
+    for session in sessions:
+        session.awaited = {marks[text] for text in session.filters}
+    with _connected(mqtt_url, "") as client:
+        for topic in marks.values():
+            client.publish(topic, MARK + nonce.encode(), qos=1).wait_for_publish(STEP_S)
+
+
+def _parted(session: _Session, block: Block) -> tuple[list[bytes], list[Received]]:
+    """Return the packet ids of the marks, which are ticked off, and all other messages."""
+    marks, received = [], []
+    for topic, payload, mid in block.packets:
+        text = topic.decode(errors="replace")
+        if payload.startswith(MARK):
+            session.awaited.discard(text)
+            marks.append(mid)
+        else:
+            received.append(Received(text, payload, block.connection, mid))
+    return marks, received
+
+
+def _mark(text: str, nonce: str) -> str:
+    """Return a topic of nobody's that a subscription gets."""
+    return text.replace("+", nonce).replace("#", nonce)
+
+
+def _wait(stop: StopEvent, seconds: float) -> None:
+    if stop.wait(seconds):
+        raise InterruptedError("stopped")
+
+
+@contextmanager
+def _connected(mqtt_url: str, client_id: str, *, clean: bool = False) -> Iterator[mqtt.Client]:
+    """Give a connection that acknowledges nothing; ConnectionError when there is none.
+
+    Without a name, or `clean`, no session stays behind.
+    """
+    parts = urlsplit(mqtt_url)
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=clean or not client_id,
+        protocol=mqtt.MQTTv311,
+        manual_ack=True,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    identify(client, parts)
+    client.connect(parts.hostname or "127.0.0.1", port_of(parts), KEEPALIVE_S)
+    client.loop_start()
+    try:
+        _await(client.is_connected)
+        yield client
+        client.disconnect()
+    finally:
+        client.loop_stop()
+
+
+def _unsubscribe(client: mqtt.Client, texts: Sequence[str]) -> None:
+    done: list[int] = []
+    client.on_unsubscribe = lambda _client, _data, mid, *_: done.append(mid)
+    client.unsubscribe(list(texts))
+    _await(lambda: bool(done))
+
+
+def _await(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + STEP_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise ConnectionError("代理无应答 / the broker does not answer")
+        time.sleep(0.01)
