@@ -192,6 +192,7 @@ class Product:
 @contextmanager
 def product(at: Path, **settings: str) -> Iterator[Product]:
     """Run the product on a fresh folder under `at`."""
+    # One account for the load's ten gateways: what each may publish is no part of this.
     made = Product(at / "data", {"LOG": "json", "MQTT_SHARED_ACCOUNT": "true", **settings})
     try:
         made.start()
@@ -234,7 +235,6 @@ def rig(broker: str, sync: str) -> Iterator[Rig]:
             made = stack.enter_context(product(at, MQTT_URL=url))
             yield Rig(made, url, url, pid)
             return
-        # One account for the load's ten gateways: what each may publish is no part of this.
-        made = stack.enter_context(product(at, MQTT_SYNC=sync, MQTT_SHARED_ACCOUNT="true"))
+        made = stack.enter_context(product(at, MQTT_SYNC=sync))
         told = made.instance
         yield Rig(made, told["mqtt_gateway_url"], told["mqtt_server_url"], made.pids["broker"])
