@@ -21,8 +21,9 @@ CONF = "vaxtrail.conf"
 URL = "ingest-url"
 
 _SETTINGS = """\
-# Vaxtrail: mosquitto 2 that loses and drops nothing. In mosquitto.conf: include_dir {folder}
-# (or start mosquitto -c {folder}/{conf}). After a change of accounts: kill -HUP, nobody unchanged
+# Vaxtrail: mosquitto 2 that loses and drops nothing. Start it with
+# mosquitto -c {folder}/{conf}, or let mosquitto.conf hold nothing but
+# include_dir {folder}. After a change of accounts: kill -HUP, nobody unchanged
 # is disconnected. Give the folder to mosquitto's account once:
 # chown -R mosquitto {folder}
 per_listener_settings false
@@ -67,7 +68,8 @@ def write(target: Path, accounts: Iterable[Access], *, password: str, tls: Tls |
 
 def _settings(target: Path, tls: Tls | None) -> str:
     text = _SETTINGS.format(folder=target, conf=CONF, packet_max=PACKET_MAX, store=target / "store")
-    # Without encryption for gateways this port may be opened to them: listener 1883.
+    if tls is None:
+        text += f"# Unencrypted, so for this machine only: vaxtrail tls init, or listener {PORT}\n"
     text += f"listener {PORT} 127.0.0.1\n"
     if tls:
         text += f"listener {TLS_PORT}\n" + "".join(
