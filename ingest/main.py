@@ -60,6 +60,7 @@ def run(
             filters=filters(regions),
             may_read=may_read,
             clock=clock,
+            host_id=f"vaxtrail-ingest-{worker}",
         )
         receiver.start()
         log.info("ingest_started", regions=list(regions))

@@ -37,6 +37,7 @@ RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 # How long the thread sleeps at most: keep-alive and `may_read` are looked at this often.
 TICK_S = 0.5
 FLUSH_S = 2.0  # for the last answers before a stop
+HOST_ID = "vaxtrail-ingest-0"
 # Filters wanted, filters no longer wanted.
 Vendors = tuple[Sequence[str], Sequence[str]]
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -63,10 +64,11 @@ class Receiver:
         filters: Sequence[str],
         may_read: Callable[[], bool],
         clock: Clock,
+        host_id: str = HOST_ID,
     ) -> None:
         """`url` is mqtt[s]://[user:password@]host[:port]; `client_id` has no '.' (NATS).
 
-        Sparkplug gateways know this host by its client id.
+        Sparkplug gateways know this host by `host_id`; the client id is told to nobody.
         """
         self.inbox = Inbox()
         self.failure: Exception | None = None
@@ -85,7 +87,7 @@ class Receiver:
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._client_id = client_id
+        self._host_id = host_id
         self._clock = clock
         self._connecting_ms = 0
         self._client = self._make_client(client_id)
@@ -209,7 +211,7 @@ class Receiver:
         self._client.disconnect()
 
     def _state(self, *, online: bool) -> tuple[str, bytes]:
-        return host_state(self._client_id, self._connecting_ms, online=online)
+        return host_state(self._host_id, self._connecting_ms, online=online)
 
     def _sleep(self, seconds: float) -> None:
         readable, _, _ = select.select([self._wake_in], [], [], seconds)
