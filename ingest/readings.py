@@ -148,8 +148,10 @@ def _stored_at_same_time(
         times += [to_datetime(ts_ms) for ts_ms in old]
     if not numbers:
         return {}
+    asked = {"numbers": numbers, "times": times, "boot": BOOT_UNSEQUENCED}
+    asked |= {"first": min(times), "last": max(times)}
     with conn.cursor(row_factory=dict_row) as cur:
-        found = cur.execute(queries.readings_at, (numbers, times, BOOT_UNSEQUENCED)).fetchall()
+        found = cur.execute(queries.readings_at, asked).fetchall()
     return {(row["device_no"], row["seq"]): values_of(row) for row in found}
 
 
