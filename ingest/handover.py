@@ -125,7 +125,7 @@ def hand_over(
             all_alone = Worker(app_dsn, clock, stop)
             try:
                 all_alone.start()
-                _drain(sessions.mqtt_url, all_alone, _sessions(before, lots, sessions), stop)
+                _drain(sessions.mqtt_url, all_alone, _sessions(before, lots, sessions), clock, stop)
             finally:
                 all_alone.close()
         with conn.transaction():
@@ -175,9 +175,11 @@ def _sessions(before: Sequence[Lot], after: Sequence[Lot], sessions: Sessions) -
     ]
 
 
-def _drain(mqtt_url: str, worker: Worker, sessions: list[_Session], stop: StopEvent) -> None:
+def _drain(
+    mqtt_url: str, worker: Worker, sessions: list[_Session], clock: Clock, stop: StopEvent
+) -> None:
     """Store all that the sessions hold, then end what is no longer theirs."""
-    _store_all(mqtt_url, worker, sessions, stop)
+    _store_all(mqtt_url, worker, sessions, clock, stop)
     for session in sessions:
         if session.stale:
             with _connected(mqtt_url, session.client_id) as client:
@@ -187,11 +189,19 @@ def _drain(mqtt_url: str, worker: Worker, sessions: list[_Session], stop: StopEv
                 log.info("session_ended")
 
 
-def _store_all(mqtt_url: str, worker: Worker, sessions: list[_Session], stop: StopEvent) -> None:
+def _store_all(
+    mqtt_url: str, worker: Worker, sessions: list[_Session], clock: Clock, stop: StopEvent
+) -> None:
     """Store what the sessions give, up to their marks and what comes again."""
     nonce = uuid4().hex
     receivers = [
-        _Taker(mqtt_url, client_id=one.client_id, filters=one.filters, may_read=lambda: True)
+        _Taker(
+            mqtt_url,
+            client_id=one.client_id,
+            filters=one.filters,
+            may_read=lambda: True,
+            clock=clock,
+        )
         for one in sessions
     ]
     for receiver in receivers:
