@@ -46,6 +46,7 @@ from store.sql import load_queries
 
 # A message given and not acknowledged comes again after this: the brokers' `ack_wait`, and more.
 REDELIVERED_S = 5.0 + 5.0
+SILENT_S = 20.0  # after which a mark will not come back
 STEP_S = 15.0  # for the broker to do one thing
 MARK = b"vaxtrail handover "
 RETRY_S = 0.2
@@ -145,6 +146,14 @@ def _recorded(conn: psycopg.Connection[Any]) -> Dealing | None:
     return [(worker, tuple(regions)) for worker, regions in found] or None
 
 
+class _Silent(ConnectionError):
+    """Sessions do not give what was published for them."""
+
+    def __init__(self, sessions: list[_Session]) -> None:
+        super().__init__("会话收不到消息 / sessions are silent")
+        self.sessions = sessions
+
+
 class _Taker(Receiver):
     """A receiver that tells when the broker has granted its subscriptions."""
 
@@ -160,10 +169,12 @@ class _Session:
 
     def __init__(self, client_id: str, before: Sequence[str], after: Sequence[str]) -> None:
         self.client_id = client_id
+        self.new = not before
         self.after = list(after)
         self.stale = [text for text in before if text not in after]
         self.filters = self.stale + self.after
         self.awaited: set[str] = set()  # topics of the marks that have not come back
+        self.heard = 0.0  # when it last gave something
 
 
 def _sessions(before: Sequence[Lot], after: Sequence[Lot], sessions: Sessions) -> list[_Session]:
@@ -179,7 +190,14 @@ def _drain(
     mqtt_url: str, worker: Worker, sessions: list[_Session], clock: Clock, stop: StopEvent
 ) -> None:
     """Store all that the sessions hold, then end what is no longer theirs."""
-    _store_all(mqtt_url, worker, sessions, clock, stop)
+    try:
+        _store_all(mqtt_url, worker, sessions, clock, stop)
+    except _Silent as silent:
+        for session in silent.sessions:
+            if session.new:  # a broker that was killed may have kept half of an ended session
+                with _connected(mqtt_url, session.client_id, clean=True):
+                    log.warning("session_silent")
+        raise
     for session in sessions:
         if session.stale:
             with _connected(mqtt_url, session.client_id) as client:
@@ -218,12 +236,21 @@ def _store_all(
                     raise receiver.failure
                 block = receiver.inbox.take(TAKE_S)
                 if block is not None:
+                    session.heard = time.monotonic()
                     marks, received = _parted(session, block)
                     receiver.answer([Answer(block.connection, marks), *worker.take(received)])
             worker.settle()
+            _check_heard(sessions)
     finally:
         for receiver in receivers:
             receiver.stop()
+
+
+def _check_heard(sessions: list[_Session]) -> None:
+    since = time.monotonic() - SILENT_S
+    silent = [session for session in sessions if session.awaited and session.heard < since]
+    if silent:
+        raise _Silent(silent)
 
 
 def _publish_marks(mqtt_url: str, sessions: list[_Session], nonce: str) -> None:
@@ -231,6 +258,7 @@ def _publish_marks(mqtt_url: str, sessions: list[_Session], nonce: str) -> None:
     marks = {text: _mark(text, nonce) for session in sessions for text in session.filters}
     for session in sessions:
         session.awaited = {marks[text] for text in session.filters}
+        session.heard = time.monotonic()
     with _connected(mqtt_url, "") as client:
         for topic in marks.values():
             client.publish(topic, MARK + nonce.encode(), qos=1).wait_for_publish(STEP_S)
