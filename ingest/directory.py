@@ -133,13 +133,14 @@ class Directory:
         now = known[-1]
         if _at(topic, now):
             return device
-        for place, following in pairwise(known) if self._owns(now.region_code) else ():
+        for place, following in pairwise(known) if self.owns(topic.device_id) else ():
             if _at(topic, place) and (last_ms is None or last_ms < to_ms(following.since)):
                 return device
         raise _elsewhere(topic, now.region_code, now.site_id, now.gateway_id, topic.device_id)
 
-    def _owns(self, region_code: str) -> bool:
-        return not self.regions or region_code in self.regions
+    def owns(self, device_id: str) -> bool:
+        """Tell whether a registered device is this worker's: the one of its present region."""
+        return not self.regions or self.places(device_id)[-1].region_code in self.regions
 
     def places(self, device_id: str) -> tuple[Place, ...]:
         """Return through which gateways a registered device reported, ascending in time.

@@ -37,9 +37,7 @@ from ingest.answers import Answer
 from ingest.batch import Received
 from ingest.inbox import Block
 from ingest.lots import Lot
-from ingest.mqtt import CONNECT_TIMEOUT_S, KEEPALIVE_S, Receiver
-from ingest.mqtt import _identify as identify
-from ingest.mqtt import _port as port_of
+from ingest.mqtt import CONNECT_TIMEOUT_S, KEEPALIVE_S, Receiver, identify, port_of
 from ingest.topics import filters
 from ingest.worker import Worker
 from store.sql import load_queries

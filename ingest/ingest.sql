@@ -2,6 +2,9 @@
 -- One process a worker number: the lock lives and dies with the connection that writes.
 SELECT pg_try_advisory_lock(hashtext('vaxtrail.ingest'), %s)
 
+-- name: name_session
+SELECT set_config('application_name', %s, false)
+
 -- name: ledger_position
 SELECT coalesce(max(notification_id), 0) FROM ledger_events
 
@@ -153,11 +156,16 @@ UPDATE quarantine SET state = 'open', code = %s, detail = %s WHERE id = %s AND s
 UPDATE quarantine SET state = 'resolved', resolved_at = %s WHERE id = %s
 
 -- name: quarantine_to_replay
--- Of these regions (none = all): the worker that owns a device takes its messages again.
-SELECT id, topic, payload, actor_id, received_at FROM quarantine
-WHERE state = 'replay' AND (cardinality(%(regions)s::text[]) = 0 OR CASE
-    WHEN topic LIKE 'cc/v1/%%' THEN split_part(topic, '/', 3) = ANY(%(regions)s)
-    WHEN topic LIKE 'spBv1.0/%%' THEN split_part(topic, '/', 2) = ANY(%(regions)s) END)
+-- Of these regions (none = all): the worker that owns a device takes its messages again. One worker
+-- takes the strays as well: what is of no region, or of one that no worker has.
+WITH asked AS (
+    SELECT id, topic, payload, actor_id, received_at, CASE
+        WHEN topic LIKE 'cc/v1/%%' THEN split_part(topic, '/', 3)
+        WHEN topic LIKE 'spBv1.0/%%' THEN split_part(topic, '/', 2) END AS region
+    FROM quarantine WHERE state = 'replay')
+SELECT id, topic, payload, actor_id, received_at FROM asked
+WHERE cardinality(%(regions)s::text[]) = 0 OR region = ANY(%(regions)s)
+   OR (%(strays)s AND NOT EXISTS (SELECT FROM ingest_worker w WHERE region = ANY(w.regions)))
 ORDER BY received_at, id LIMIT %(limit)s
 
 -- name: upsert_episode

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
+from psycopg.conninfo import conninfo_to_dict
 
 from ingest import metrics
 from ingest.rows import queries
@@ -49,6 +50,7 @@ class Link:
         self._worker = worker
         self._lost = lost
         self._conn: Connection | None = None
+        self._shown = ""
 
     @property
     def present(self) -> Connection:
@@ -74,6 +76,13 @@ class Link:
                 raise Stopped
             delay = min(2 * delay, RETRY_S_MAX)
 
+    def show(self, conn: Connection, state: str) -> None:
+        """Add a state to the name of the session."""
+        if state != self._shown:
+            name = conninfo_to_dict(self._dsn).get("application_name", "")
+            conn.execute(queries.name_session, (f"{name} {state}".strip(),))
+            self._shown = state
+
     def close(self) -> None:
         """Give the connection and its lock back."""
         if self._conn is not None:
@@ -89,7 +98,7 @@ class Link:
             except BaseException:
                 conn.close()
                 raise
-            self._conn = conn
+            self._conn, self._shown = conn, ""
         return self._conn
 
     def _own(self, conn: Connection) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 
 from domain.shared.clock import Clock
 from ingest.link import Stopped
+from ingest.lots import BEHIND, OFFLINE
 from ingest.mqtt import Receiver
 from ingest.pipeline import Pipeline
 from ingest.topics import filters
@@ -20,6 +21,7 @@ from ingest.worker import Worker
 CLIENT_ID = "vaxtrail-ingest-0"
 # Seconds between two looks at the registry and at the messages to take again, while idle or not.
 HOUSEKEEPING_S = 1.0
+BEHIND_S = 30.0  # without an empty queue
 
 log = structlog.get_logger()
 
@@ -76,10 +78,12 @@ def run(
 
 def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
     pipeline = Pipeline(worker, receiver.inbox, receiver.answer)
-    next_look = 0.0
+    next_look, caught_up = 0.0, time.monotonic()
     try:
         while not stop.is_set():
             block = receiver.inbox.take(HOUSEKEEPING_S)
+            if receiver.inbox.empty:
+                caught_up = time.monotonic()
             if receiver.failure is not None:
                 raise receiver.failure
             if block is not None:
@@ -93,6 +97,13 @@ def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
                 receiver.answer(worker.replay())
                 receiver.publish(worker.due())
                 receiver.take_vendors(*worker.vendors)
+                worker.show(_state(receiver, caught_up))
                 next_look = time.monotonic() + HOUSEKEEPING_S
     finally:
         pipeline.close()
+
+
+def _state(receiver: Receiver, caught_up: float) -> str:
+    if not receiver.connected:
+        return OFFLINE
+    return BEHIND if time.monotonic() - caught_up > BEHIND_S else ""

@@ -110,6 +110,11 @@ class Receiver:
         self._answers.extend(answers)
         self._wake()
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether the broker has let us in."""
+        return self._client.is_connected()
+
     def publish(self, publications: Sequence[Publication]) -> None:
         """Send messages; when the broker is away those of QoS 1 later, and others not at all."""
         connected = self._client.is_connected()
@@ -144,7 +149,7 @@ class Receiver:
         self._connecting_ms = to_ms(self._clock.now())
         self._client.will_set(*self._state(online=False), qos=1, retain=True)
         try:
-            self._client.connect(host, _port(self._parts), KEEPALIVE_S)
+            self._client.connect(host, port_of(self._parts), KEEPALIVE_S)
         except OSError as error:
             log.warning("broker_away", error=str(error), retry_s=self._delay_s)
 
@@ -233,7 +238,7 @@ class Receiver:
             manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        _identify(client, self._parts)
+        identify(client, self._parts)
         client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -295,10 +300,10 @@ def login_refused(url: str, seconds: float) -> str:
     parts = urlsplit(url)
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=mqtt.MQTTv311)
     client.connect_timeout = seconds
-    _identify(client, parts)
+    identify(client, parts)
     reasons: list[ReasonCode] = []
     client.on_connect = lambda _client, _userdata, _flags, reason, _props: reasons.append(reason)
-    client.connect(parts.hostname or "", _port(parts))
+    client.connect(parts.hostname or "", port_of(parts))
     deadline = time.monotonic() + seconds
     while not reasons and time.monotonic() < deadline:
         if client.loop(0.1) != mqtt.MQTT_ERR_SUCCESS and not reasons:
@@ -309,7 +314,7 @@ def login_refused(url: str, seconds: float) -> str:
     return str(reasons[0]) if reasons[0].is_failure else ""
 
 
-def _identify(client: mqtt.Client, parts: SplitResult) -> None:
+def identify(client: mqtt.Client, parts: SplitResult) -> None:
     """Give a client the user, password and encryption (query: ca, cert, key) of an address."""
     if parts.username:
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
@@ -318,7 +323,8 @@ def _identify(client: mqtt.Client, parts: SplitResult) -> None:
         client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
 
 
-def _port(parts: SplitResult) -> int:
+def port_of(parts: SplitResult) -> int:
+    """Return the port of an address. ValueError when it is none of MQTT."""
     if parts.port is None and parts.scheme not in PORTS:
         raise ValueError(f"not mqtt[s]://: {parts.scheme}")
     return parts.port or PORTS[parts.scheme]

@@ -48,9 +48,14 @@ def quarantine_id(received: Received) -> UUID:
     return stream_id("cold_chain.quarantined_message", received.topic, digest)
 
 
-def replays(conn: psycopg.Connection[Any], regions: Sequence[str]) -> list[Received]:
-    """Return messages of these regions (none = all) that somebody wants to be taken again."""
-    asked = {"regions": list(regions), "limit": REPLAY_MAX}
+def replays(
+    conn: psycopg.Connection[Any], regions: Sequence[str], *, strays: bool
+) -> list[Received]:
+    """Return messages of these regions (none = all) that somebody wants to be taken again.
+
+    With `strays` also those of no worker's region.
+    """
+    asked = {"regions": list(regions), "strays": strays, "limit": REPLAY_MAX}
     found = conn.execute(queries.quarantine_to_replay, asked).fetchall()
     return [
         Received(

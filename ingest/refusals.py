@@ -68,6 +68,11 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "gateway {gateway} is not registered",
     ),
     "unknown_site": ("unknown_site", "站点 {site} 没有登记", "site {site} is not registered"),
+    "other_region": (
+        "acl",
+        "消息所属设备由另一个 ingest 进程负责：{text}",
+        "the devices of this message are another ingest worker's: {text}",
+    ),
     "elsewhere": (
         "acl",
         "{what} 登记在 {registered} 之下，不能从 {topic} 发来",

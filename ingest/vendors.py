@@ -36,6 +36,9 @@ def take(batch: Batch, item: Item) -> tuple[Message, ...]:
             raise
         return ()
     taken, refused = _held(directory, found, decoded)
+    if not taken and not refused and item.received.replay_id is not None:
+        # Another worker's: it would count as stored, and nobody would have.
+        raise Refused("other_region", text=item.received.topic)
     if not refused:
         return tuple(taken)
     if not taken:
@@ -76,8 +79,7 @@ def _held(
 def _is_ours(directory: Directory, device_id: str) -> bool:
     if device_id not in directory.devices:
         return directory.strays
-    region_code = directory.places(device_id)[-1].region_code
-    return not directory.regions or region_code in directory.regions
+    return directory.owns(device_id)
 
 
 def _check(directory: Directory, gateway_id: str, message: Message) -> None:

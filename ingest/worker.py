@@ -132,7 +132,7 @@ class Worker:
         """Take again what somebody asked for in quarantine, and return what senders are told."""
         told: list[Answer] = []
         until = time.monotonic() + REPLAY_S
-        while asked := self._persist(lambda conn: replays(conn, self._regions)):
+        while asked := self._persist(self._replays):
             told += self.take_carefully(asked)
             if time.monotonic() > until:
                 break
@@ -147,6 +147,10 @@ class Worker:
     def vendors(self) -> tuple[list[str], list[str]]:
         """The filters of vendors' topics: those to take, those no longer to take."""
         return self._directory.profiles.filters(), self._directory.profiles.dropped()
+
+    def show(self, state: str) -> None:
+        """Say beside the session's name in what state ingest is: health checks read it there."""
+        self._persist(lambda conn: self._link.show(conn, state))
 
     def settle(self) -> None:
         """Read on in the registry; act on probes that moved and rules that changed."""
@@ -255,9 +259,7 @@ class Worker:
 
     def _owns(self, event: Event) -> TypeGuard[ReadingsRecorded]:
         """Tell whether an event is of readings of this worker's devices."""
-        if not isinstance(event, ReadingsRecorded) or not self._regions:
-            return isinstance(event, ReadingsRecorded)
-        return self._directory.places(event.device_id)[-1].region_code in self._regions
+        return isinstance(event, ReadingsRecorded) and self._directory.owns(event.device_id)
 
     # --- registry and states ---
 
@@ -276,9 +278,10 @@ class Worker:
         directory = self._directory
         if not directory.waiting:
             return
-        sent = self._states.load(conn, list(directory.waiting), numbering=False)
+        ours = [device_id for device_id in directory.waiting if directory.owns(device_id)]
+        sent = self._states.load(conn, ours, numbering=False)
         for device_id in [silent for silent in directory.waiting if silent not in sent]:
-            del directory.waiting[device_id]  # nothing is stored of it
+            del directory.waiting[device_id]  # nothing is stored of it, or another worker's
         until = time.monotonic() + SETTLE_S
         for device_id in sent:
             self._settle_device(conn, device_id)
@@ -303,6 +306,9 @@ class Worker:
             self._recall(conn)
             self._all_settled = False
             del self._directory.waiting[device_id]
+
+    def _replays(self, conn: Connection) -> list[Received]:
+        return replays(conn, self._regions, strays=self._directory.strays)
 
     def _due(self, conn: Connection) -> list[Publication]:
         now = self._clock.now()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from domain.cold_chain.payload_profiles import PROFILES_MAX
 from ingest.topics import filters
 from runtime import folder
 from runtime.broker import BrokerServer
@@ -90,7 +91,7 @@ class Tree:
                 port=settings.mqtt_port,
                 sync=settings.mqtt_sync,
                 # Twice: at a handover a session holds the old and the new subscriptions together.
-                filters=2 * len(filters(settings.regions)),
+                filters=2 * len(filters(settings.regions)) + PROFILES_MAX,
                 host=settings.mqtt_host,
                 shared=settings.mqtt_shared_account,
                 tls=tls_of(settings),
