@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ingest.batch import Batch, Item, Report
-from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.scans import Scan
-from ingest.sheet import Sheet
+from ingest.sheet import Lane, Sheet
 from ingest.wire import Message
 
 # Kinds of message whose senders listen for answers.

@@ -1,7 +1,8 @@
 """A batch: the messages of one transaction on their way through the steps.
 
-A step takes the batch and adds to it. Nothing here touches the database or what is kept in memory
-until `write` has committed; a batch that fails is dropped and made anew from its messages.
+A step takes the batch and adds to it. The database is written by `write` alone, but for the numbers
+of devices seen for the first time; the states of devices in memory run ahead of it. When a batch
+fails, it and all of them are dropped, and it is made anew from its messages.
 """
 
 from __future__ import annotations

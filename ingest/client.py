@@ -20,6 +20,7 @@ from paho.mqtt.exception import MalformedPacket
 
 BLOCK_BYTES = 256 * 1024
 PUBLISH, PUBACK = 0x30, 0x40
+DUP = 0x08  # flag of a PUBLISH that is sent again
 _PUBACK_HEAD = b"\x40\x02"
 
 # (topic, payload, packet id as its two bytes): the id is empty for QoS 0.
@@ -38,11 +39,17 @@ class Ended(Exception):
         self.code = code
 
 
-def split(block: bytes, packets: list[Packet], other: Callable[[int, bytes], object]) -> int:
+def split(
+    block: bytes,
+    packets: list[Packet],
+    repeats: list[int],
+    other: Callable[[int, bytes], object],
+) -> int:
     """Take the whole packets off the front of a block and return how many bytes they were.
 
-    PUBLISH packets of QoS 0 and 1 are added to `packets`; any other is given to `other` as
-    (first byte, body), in order. Malformed when a length cannot be.
+    PUBLISH packets of QoS 0 and 1 are added to `packets`, and to `repeats` the indexes of those
+    that are sent again; any other is given to `other` as (first byte, body), in order. Malformed
+    when a length cannot be.
     """
     at, end = 0, len(block)
     while end - at >= 2:
@@ -57,17 +64,26 @@ def split(block: bytes, packets: list[Packet], other: Callable[[int, bytes], obj
             raise Malformed("no packet begins with this byte")
         if past > end:
             break
-        if first & 0xF0 == PUBLISH and not first & 0x04:
-            topic = body + 2
-            payload = topic + (block[body] << 8 | block[body + 1]) if length >= 2 else past + 1
-            mid = payload + 2 if first & 0x02 else payload
-            if mid > past or payload == topic:
-                raise Malformed("a PUBLISH packet is shorter than its topic, or has none")
-            packets.append((block[topic:payload], block[mid:past], block[payload:mid]))
+        if first & 0xF4 == PUBLISH:
+            if first & DUP:
+                repeats.append(len(packets))
+            packets.append(_publish(block, first, body, past))
         else:
             other(first, block[body:past])
         at = past
     return at
+
+
+def _publish(block: bytes, first: int, body: int, past: int) -> Packet:
+    """Return the parts of the PUBLISH packet whose body lies in block[body:past]."""
+    topic = body + 2
+    if past < topic:
+        raise Malformed("a PUBLISH packet has no topic")
+    payload = topic + (block[body] << 8 | block[body + 1])
+    mid = payload + 2 if first & 0x02 else payload
+    if mid > past or payload == topic:
+        raise Malformed("a PUBLISH packet is shorter than its topic, or has none")
+    return block[topic:payload], block[mid:past], block[payload:mid]
 
 
 def _length(block: bytes, at: int, end: int) -> tuple[int, int]:
@@ -97,9 +113,12 @@ def publication(topic: bytes, payload: bytes) -> bytes:
 
 
 class BlockClient(mqtt.Client):
-    """A client whose messages arrive in blocks; `on_packets` is called for each block of them."""
+    """A client whose messages arrive in blocks; `on_packets` is called for each block of them.
 
-    on_packets: Callable[[list[Packet]], object]
+    Its second argument: which of them (indexes) the broker marks as sent again.
+    """
+
+    on_packets: Callable[[list[Packet], list[int]], object]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._rest = b""  # the beginning of a packet whose end has not come yet
@@ -133,15 +152,16 @@ class BlockClient(mqtt.Client):
 
     def _take_block(self, block: bytes) -> MQTTErrorCode:
         packets: list[Packet] = []
+        repeats: list[int] = []
         try:
-            at = split(block, packets, self._hand_over)
+            at = split(block, packets, repeats, self._hand_over)
         except Ended as ended:
             return ended.code
         except (Malformed, MalformedPacket, struct.error):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         finally:
             if packets:  # also those ahead of a fault: they came whole
-                self.on_packets(packets)
+                self.on_packets(packets, repeats)
         self._rest = block[at:]
         return MQTTErrorCode.MQTT_ERR_AGAIN
 

@@ -155,6 +155,11 @@ class Directory:
         """Tell whether a device is registered and the topic's gateway is the one it has now."""
         return topic.device_id in self.devices and _at(topic, self.places(topic.device_id)[-1])
 
+    def given_away(self) -> list[str]:
+        """Return the devices that have moved to the regions of other workers."""
+        moved = (device_id for device_id, known in self.devices.items() if known.moves)
+        return [device_id for device_id in moved if not self.owns(device_id)]
+
     def check_gateway(self, topic: Topic) -> None:
         """Refuse a topic whose gateway is not registered at that site and region."""
         known = self.gateways.get(topic.gateway_id)

@@ -37,6 +37,7 @@ class Inbox:
         self._waiting: deque[Block] = deque()
         self._messages = 0
         self._bytes = 0
+        self._woken = False
         self._changed = Condition()
 
     @property
@@ -61,8 +62,9 @@ class Inbox:
     def take(self, timeout_s: float) -> Block | None:
         """Return messages of one connection that wait, after waiting for the first; else None."""
         with self._changed:
-            if not self._waiting:
+            if not self._waiting and not self._woken:
                 self._changed.wait(timeout_s)
+            self._woken = False
             if not self._waiting:
                 return None
             taken = self._waiting.popleft()
@@ -81,8 +83,9 @@ class Inbox:
         return taken
 
     def wake(self) -> None:
-        """Let a waiting `take` return."""
+        """Let a waiting `take` return, or the next one."""
         with self._changed:
+            self._woken = True
             self._changed.notify()
 
     def _joins(self, taken: Block, size: int) -> bool:

@@ -24,7 +24,7 @@ INSERT INTO device_no (device_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHI
 
 -- name: load_devices
 SELECT d.device_id, d.device_no, s.ts, s.boot, s.seq, s.t1, s.t2, s.t3, s.t4, s.rh,
-       s.door, s.mains, s.bat, s.extra, s.older, s.ranges, s.rules
+       s.door, s.mains, s.bat, s.extra, s.older, s.received_at, s.ranges, s.rules
 FROM device_no d LEFT JOIN device_state s USING (device_no)
 WHERE d.device_id = ANY(%s)
 

@@ -17,13 +17,12 @@ from ingest import quick
 from ingest.client import Packet
 from ingest.clock_rules import ClockRules
 from ingest.directory import Directory
-from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, version_of
-from ingest.screens import screen_of
-from ingest.sheet import Sheet
+from ingest.screening import screen_of
+from ingest.sheet import Lane, Sheet
 from ingest.state import DeviceStates
 from ingest.topics import parse
-from ingest.wire import AHEAD_MS_MAX
+from ingest.wire import AHEAD_MS_MAX, TS_MS_MIN
 
 # Topics kept in memory; beyond, all are looked up again as they come.
 LANES_MAX = 50_000
@@ -44,21 +43,29 @@ class Lanes:
         """Drop everything: the registry has changed."""
         self._lanes.clear()
 
-    def take(self, packets: Sequence[Packet], sheet: Sheet, now_ms: int) -> list[int]:
-        """Add to the sheet what can be; return the indexes of the messages that need care."""
+    def take(
+        self, packets: Sequence[Packet], sheet: Sheet, now_ms: int, rows_max: int
+    ) -> tuple[list[int], int]:
+        """Add to the sheet what can be, until it has `rows_max` rows.
+
+        Return the indexes of the messages that need care, and how many were looked at.
+        """
         self._turn += 1
         if self._generation != self._states.generation:
             self._generation = self._states.generation
             self._lanes.clear()
-        turn, lanes, careful = self._turn, self._lanes, []
+        turn, lanes = self._turn, self._lanes
+        careful: list[int] = []
         for index, (topic, payload, _) in enumerate(packets):
+            if sheet.rows >= rows_max:
+                return careful, index
             lane = lanes.get(topic) or self._find(topic)
             if lane is None:
                 careful.append(index)
-            elif lane.state.careful == turn or not self._add(lane, payload, sheet, now_ms):
-                lane.state.careful = turn
+            elif lane.state.careful_turn == turn or not self._add(lane, payload, sheet, now_ms):
+                lane.state.careful_turn = turn
                 careful.append(index)
-        return careful
+        return careful, len(packets)
 
     def _add(self, lane: Lane, payload: bytes, sheet: Sheet, now_ms: int) -> bool:
         """Add a message to the sheet, if nothing about it needs care."""
@@ -68,7 +75,7 @@ class Lanes:
             return False
         boot, seq, ts_ms, names, columns = rows
         n, first, last = len(ts_ms), ts_ms[0], ts_ms[-1]
-        if last > now_ms + AHEAD_MS_MAX:
+        if first < TS_MS_MIN or last > now_ms + AHEAD_MS_MAX:
             return False
         screen = state.screen
         if screen is None:
@@ -79,8 +86,8 @@ class Lanes:
         version = version_of(boot, seq)
         if not _continues(lane, version, n, boot):
             return False
-        state.ranges[lane.at] = version + n
-        state.ran_on(channels, columns, (last, version + n - 1))
+        state.ranges[lane.end_index] = version + n
+        state.ran_on(channels, columns, (last, version + n - 1), now_ms)
         if not state.dirty:
             self._states.touched(state)
         sheet.add(lane, version, ts_ms, channels, columns)
@@ -112,11 +119,11 @@ class Lanes:
 def _continues(lane: Lane, version: int, n: int, boot: int) -> bool:
     """Tell whether a run of n readings continues one that is stored, and touches no other."""
     ranges = lane.state.ranges
-    at = lane.at
+    at = lane.end_index
     if at >= len(ranges) or ranges[at] != version:
         at = bisect_left(ranges, version)
         if at >= len(ranges) or ranges[at] != version or at % 2 == 0:
             return False
-        lane.at = at
+        lane.end_index = at
     room = ranges[at + 1] if at + 1 < len(ranges) else (boot + 1) << BOOT_SHIFT
     return version + n < room

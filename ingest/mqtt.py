@@ -82,6 +82,7 @@ class Receiver:
         self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions, by packet id
         self._connection = 0
         self._unanswered: set[bytes] = set()  # packet ids on this connection
+        self._answered: set[bytes] = set()  # those not given to another message since
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -184,6 +185,7 @@ class Receiver:
                 publication(topic.encode(), payload) for topic, payload in answer.publications
             )
         self._unanswered.difference_update(mids)
+        self._answered.update(mids)
         self._client.acknowledge(mids, publications)
 
     def _send_publications(self) -> None:
@@ -211,7 +213,7 @@ class Receiver:
         if self._client.is_connected():
             self._send_answers()
             self._client.publish(*self._state(online=False), qos=1, retain=True)
-        while self._client.want_write() and time.monotonic() < deadline:
+        while self._client.socket() and self._client.want_write() and time.monotonic() < deadline:
             self._turn(reading=False)
         self._client.disconnect()
 
@@ -249,6 +251,7 @@ class Receiver:
     def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
         self._connection += 1
         self._unanswered.clear()
+        self._answered.clear()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(
@@ -281,14 +284,31 @@ class Receiver:
         if refused:  # a foreign broker's rules: our own topics must not wait for its mend
             log.error("vendor_topics_refused", filters=refused)
 
-    def _on_packets(self, packets: list[Packet]) -> None:
+    def _on_packets(self, packets: list[Packet], repeats: list[int]) -> None:
         mids = {mid for _, _, mid in packets} - {b""}
-        if not self._unanswered.isdisjoint(mids):
-            # Sent again since its commit takes long: the one in hand will be answered.
-            packets = [packet for packet in packets if packet[2] not in self._unanswered]
+        if repeats or not self._unanswered.isdisjoint(mids):
+            packets = self._fresh(packets, set(repeats))
+            mids = {mid for _, _, mid in packets} - {b""}
+        self._answered -= mids
         self._unanswered |= mids
         if packets:
             self.inbox.put(Block(self._connection, packets))
+
+    def _fresh(self, packets: list[Packet], repeats: set[int]) -> list[Packet]:
+        """Leave out what came again since its commit took long.
+
+        The one in hand will be answered, or was answered already on this connection; an id that
+        came without the mark of a repeat since then is another message's.
+        """
+        fresh: list[Packet] = []
+        in_hand, answered = set(self._unanswered), set(self._answered)
+        for n, packet in enumerate(packets):
+            mid = packet[2]
+            if mid and (mid in in_hand or (n in repeats and mid in answered)):
+                continue
+            fresh.append(packet)
+            in_hand.add(mid)
+        return fresh
 
 
 def login_refused(url: str, seconds: float) -> str:

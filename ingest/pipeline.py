@@ -19,13 +19,13 @@ from ingest.batch import Received
 from ingest.client import Packet
 from ingest.inbox import Block, Inbox
 from ingest.worker import Worker
-from ingest.write import SMALL_MAX, Entry
+from ingest.write import Entry
 
 # Seconds between two looks at the registry, and that acks wait for more of the same device.
 REFRESH_S = 0.1
 OWING_S = 1.0
-# Rows of a sheet that is committed without waiting for more.
-GATHER_MAX = 10_000
+# Messages that are committed at once, in the same thread, when nothing else waits.
+INLINE_MAX = 64
 
 log = structlog.get_logger()
 
@@ -53,40 +53,45 @@ class Pipeline:
 
     def take(self, block: Block) -> None:
         """Add a block of messages to those that are stored next. Stopped while waiting."""
-        worker = self._worker
-        if not worker.ready or (worker.behind and self._look_due()):
-            self.finish()
-            worker.settle()
-        if self._gathered is not None and self._gathered.connection != block.connection:
-            self._hand_over()
-        try:
-            careful = worker.prepare(block.packets)
-        except Exception:  # whatever it is about these messages, the careful way finds out
-            log.exception("preparation_failed")
-            self._store_again(self._outcome(), self._gathered, block)
-            return
-        self._gather(block, careful)
-        if careful:
-            self.finish()
-            received = [_received(block.packets[n], block.connection) for n in careful]
-            self._answer(worker.take_carefully(received))
-        else:
-            self.advance()
+        rest = block
+        while rest.packets:
+            self._make_ready()
+            if self._gathered is not None and self._gathered.connection != block.connection:
+                self._hand_over()
+            try:
+                careful, looked_at = self._worker.prepare(rest.packets)
+            except Exception:  # whatever it is about these messages, the careful way finds out
+                log.exception("preparation_failed")
+                self._store_again(self._outcome(), self._gathered, rest)
+                return
+            part = Block(block.connection, rest.packets[:looked_at])
+            rest = Block(block.connection, rest.packets[looked_at:])
+            self._gather(part, careful)
+            if careful:
+                self.finish()
+                received = [_received(part.packets[n], part.connection) for n in careful]
+                self._answer(self._worker.take_carefully(received))
+            else:
+                self.advance()
 
     def advance(self) -> None:
         """Commit what is gathered, unless something is being committed and there is more room."""
-        gathered = self._gathered
         if self._committing is not None and self._committing[0].done():
-            self._check()
-        if gathered is None or self._gathered is None:
-            return
-        if self._committing is None or self._worker.prepared >= GATHER_MAX:
+            self._check()  # which stores what is gathered as well, when it had failed
+        if self._gathered is not None and (self._committing is None or self._worker.full):
             self._hand_over()
 
     def finish(self) -> None:
-        """Commit what is gathered and wait until nothing is being committed any more."""
+        """Commit what is gathered, wait until nothing is being committed, tell what is owed."""
         self._hand_over()
         self._check()
+        self._answer([Answer(0, (), self._worker.owed())])
+
+    def _make_ready(self) -> None:
+        """Read on in the registry where it is time to; that needs the database."""
+        if not self._worker.ready or (self._worker.behind and self._look_due()):
+            self.finish()
+            self._worker.settle()
 
     def _gather(self, block: Block, careful: Sequence[int]) -> None:
         ordinary = block.packets
@@ -114,9 +119,12 @@ class Pipeline:
         if block is None:
             return
         self._gathered = None
-        entry = self._worker.finished(block.connection, [mid for _, _, mid in block.packets])
-        if len(block.packets) > SMALL_MAX or not self._inbox.empty:
-            self._committing = self._executor.submit(self._commit, entry), block
+        mids = [mid for _, _, mid in block.packets if mid]
+        entry = self._worker.finished(block.connection, mids)
+        if len(block.packets) > INLINE_MAX or not self._inbox.empty:
+            committing = self._executor.submit(self._commit, entry)
+            committing.add_done_callback(lambda _: self._inbox.wake())
+            self._committing = committing, block
             return
         try:
             self._commit(entry)
@@ -125,14 +133,11 @@ class Pipeline:
             self._store_again(block)
 
     def _commit(self, entry: Entry) -> None:
-        try:
-            self._worker.commit(entry)
-            now = time.monotonic()
-            owing = not self._inbox.empty and now - self._paid < OWING_S
-            self._paid = self._paid if owing else now
-            self._answer([self._worker.answer(entry, owing=owing)])
-        finally:
-            self._inbox.wake()
+        self._worker.commit(entry)
+        now = time.monotonic()
+        owing = not self._inbox.empty and now - self._paid < OWING_S
+        self._paid = self._paid if owing else now
+        self._answer([self._worker.answer(entry, owing=owing)])
 
     def _check(self) -> None:
         """Wait for the commit; when it failed, store its messages and those after it again."""

@@ -123,6 +123,7 @@ def _store(batch: Batch, item: Item, message: Message, indexes: Sequence[int]) -
         seq, ts_ms, row = message.seqs[i], message.ts_ms[i], _row_values(message, i)
         batch.rows.append(Row(state, backfill, message.boot, seq, ts_ms, row))
         state.saw((ts_ms, message.boot, seq), row)
+        state.received_ms = batch.now_ms
     item.new += len(indexes)
 
 
@@ -173,6 +174,22 @@ def _take_unsequenced(
             _add_conflict(batch, item, message, i, (ts_ms, known))
     if fresh:
         _store(batch, item, message, fresh)
+
+
+def relearn(batch: Batch, conn: Connection) -> None:
+    """Take in from the log what the ranges of the batch's devices do not know of its readings.
+
+    A step for messages that were refused by the log's key: ranges that lag behind the log must not
+    make a repeated reading look like a broken message.
+    """
+    messages = batch.messages
+    batch.load(conn, {message.device_id for _, message in messages}, numbering=True)
+    runs = [
+        run for item, message in messages if message.sequenced for run in _contiguous(item, message)
+    ]
+    states = {device_stream(run.message.device_id): run.message.device_id for run in runs}
+    for stream, version in _stored_rows(batch, conn, runs) if runs else ():
+        add(batch.states[states[stream]].ranges, version, version + 1)
 
 
 def _hold_against_log(batch: Batch, conn: Connection, covered: Sequence[_Run]) -> None:

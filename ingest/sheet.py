@@ -17,9 +17,9 @@ from eventsourcing.persistence import StoredEvent
 
 from domain.alerting.watch import to_datetime, to_ms
 from domain.cold_chain.events import ReadingsRecorded
-from ingest.lane import Lane
 from ingest.ranges import BOOT_SHIFT, SEQ_END
-from ingest.state import BOOLEAN, TYPED, columns
+from ingest.readings import device_stream
+from ingest.state import BOOLEAN, TYPED, DeviceState, columns
 from store.columns import Packed, pack_columns, pack_fields
 
 Channels = tuple[str, ...]
@@ -31,6 +31,26 @@ _TOPIC = ReadingsRecorded.TOPIC.encode()
 _TOPIC_FIELD = len(_TOPIC).to_bytes(4, "big") + _TOPIC
 _FIXED = (("device_no", ">i4"), ("ts", ">i8"), ("boot", ">i4"), ("seq", ">i8"), ("batch", ">i8"))
 _dtypes: dict[Channels, np.dtype[Any]] = {}
+
+
+class Lane:
+    """One topic of one device whose ordinary messages go straight into columns (lanes.py).
+
+    `end_index`: index in the device's ranges of the end that the topic's next message continues;
+    ends have odd indexes.
+    """
+
+    __slots__ = ("ack", "backfill", "end_index", "event_head", "state")
+
+    def __init__(self, state: DeviceState, ack: str, *, backfill: bool) -> None:
+        self.state = state
+        self.ack = ack
+        self.backfill = backfill
+        self.end_index = 1
+        stream = device_stream(state.device_id).bytes
+        # The beginning of the stored event in COPY's binary form: 4 columns, 16 bytes of uuid, and
+        # the length of the version that follows.
+        self.event_head = b"\0\x04" + b"\0\0\0\x10" + stream + b"\0\0\0\x08"
 
 
 @dataclass(slots=True)

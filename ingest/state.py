@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ from ingest.screen import Screen
 
 TYPED = ("t1", "t2", "t3", "t4", "rh", "door", "mains", "bat")
 BOOLEAN = ("door", "mains")
-# Devices kept in memory; beyond, all are forgotten and read again as they come.
+# Devices kept in memory; beyond, all are forgotten once written, and read again as they come.
 DEVICES_MAX = 50_000
 
 Values = Mapping[str, float | None]
@@ -60,8 +59,8 @@ class DeviceState:
     in yet: time and place of its last reading, whose values stand last in the columns.
     `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie outside
     every episode stored; None when that must be looked up. `screen`: what plainly changes no
-    threshold state, made when it is asked for. `careful`: the turn in which a message of the device
-    was last left to careful judgement.
+    threshold state, made when it is asked for. `careful_turn`: when a message of the device was
+    last left to careful judgement.
     """
 
     device_id: str
@@ -80,7 +79,8 @@ class DeviceState:
         default_factory=dict
     )
     screen: Screen | None = None
-    careful: int = 0
+    careful_turn: int = 0
+    received_ms: int = 0  # when its newest message came
 
     @property
     def ts_ms(self) -> int | None:
@@ -103,12 +103,14 @@ class DeviceState:
         channels: tuple[str, ...],
         columns: Sequence[Sequence[float]],
         last: tuple[int, int],
+        received_ms: int,
     ) -> None:
         """Note a message that changes newest values only; `last`: (ts_ms, version) of its last."""
         newest = self.recent.get(channels)
-        if newest is None or newest[0] <= last[0]:
+        if newest is None or newest[:2] <= last:
             self.recent[channels] = (*last, columns)
         self.newest_ms = max(self.newest_ms, last[0])
+        self.received_ms = received_ms
 
     def fold(self) -> None:
         """Take in the rows of messages that changed nothing but these newest values."""
@@ -174,6 +176,16 @@ class DeviceStates:
         """The number of states that are yet to be written."""
         return len(self._dirty)
 
+    def drop(self, device_id: str) -> None:
+        """Drop a device, which another worker has now."""
+        if self._kept.pop(device_id, None) is not None:
+            self.generation += 1
+
+    def trim(self) -> None:
+        """Drop everything when there is too much of it and all is written."""
+        if len(self._kept) > DEVICES_MAX and not self._dirty:
+            self.forget()
+
     def forget(self) -> None:
         """Drop everything: what is stored must be read again."""
         self.generation += 1
@@ -205,9 +217,6 @@ class DeviceStates:
         missing = [device_id for device_id in device_ids if device_id not in self._kept]
         if not missing:
             return
-        if len(self._kept) + len(missing) > DEVICES_MAX and not self._dirty:
-            self.forget()
-            missing = list(device_ids)
         self._read(conn, missing)
         unnumbered = [device_id for device_id in missing if device_id not in self._kept]
         if unnumbered and numbering:
@@ -242,6 +251,7 @@ def _recall(state: DeviceState, event: ReadingsRecorded) -> None:
     channels = tuple(event.columns)
     for i, ts_ms in enumerate(event.ts_ms):
         version = version_of(event.boot, event.seq_of(i))
+        state.received_ms = max(state.received_ms, event.received_ms)
         row = {channel: values[i] for channel, values in event.columns.items()}
         state.saw((ts_ms, event.boot, event.seq_of(i)), row)
         state.judged(channels, (ts_ms, version))
@@ -263,7 +273,7 @@ def values_of(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {**typed, **(row["extra"] or {})}
 
 
-def to_row(state: DeviceState, region_code: str, now: datetime) -> tuple[object, ...]:
+def to_row(state: DeviceState, region_code: str) -> tuple[object, ...]:
     """Return the columns of `upsert_states`."""
     probes = {
         channel: {"version": watched.rule_version, **watched.state.to_json()}
@@ -278,7 +288,7 @@ def to_row(state: DeviceState, region_code: str, now: datetime) -> tuple[object,
         seq,
         *columns(state.values),
         _older(state),
-        now,
+        to_datetime(state.received_ms) if state.received_ms else None,
         ranges.to_bytes(state.ranges),
         msgspec.json.encode(probes).decode(),
     )
@@ -303,6 +313,7 @@ def _from_row(row: Mapping[str, Any]) -> DeviceState:
         device_no=row["device_no"],
         last=last,
         newest_ms=last[0] if last else -1,
+        received_ms=to_ms(row["received_at"]) if row["received_at"] else 0,
         values=dict.fromkeys(older) | values,
         keys=dict.fromkeys(values, last or BEGINNING) | older,
         ranges=ranges.from_bytes(bytes(row["ranges"] or b"")),

@@ -10,13 +10,13 @@ nothing but itself makes fail is found by halving and kept in quarantine.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event as StopEvent
 from typing import TypeGuard, TypeVar
 
 import psycopg
 import structlog
+from psycopg.errors import UniqueViolation
 
 from domain.alerting.watch import to_ms
 from domain.cold_chain.events import ReadingsRecorded
@@ -35,11 +35,12 @@ from ingest.judge import judge
 from ingest.lanes import Lanes
 from ingest.link import Connection, Link
 from ingest.quarantine import replays, set_aside
+from ingest.readings import relearn
 from ingest.refusals import Refused
 from ingest.rows import envelope_of, queries
 from ingest.sheet import Sheet
 from ingest.state import DeviceState, DeviceStates, to_row
-from ingest.write import SMALL_MAX, Entry, Partitions, write, write_states
+from ingest.write import Entry, Partitions, write, write_states
 from store.transient import is_transient
 
 BATCH_NUMBERS = 1_024  # taken from the sequence at once
@@ -50,21 +51,28 @@ CAREFUL_MAX = 500
 SETTLE_S = 1.0
 # Seconds after which messages get their turn again while many of the quarantine are taken again.
 REPLAY_S = 0.5
-# Seconds that the states of the fast lane may stay unwritten.
+# Seconds that the states of the fast lane may stay unwritten, unless they are few.
 FLUSH_S = 1.0
+FEW_STATES = 64
+# Seconds between two notes of a worker that has nothing to store, of what it need not recall.
+IDLE_S = 60.0
+SHEET_ROWS = 10_000
+# Numbers that must be there: a block can become as many transactions, and fail and come again.
+NUMBERS_MIN = 8
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 # What a careful batch goes through before it is written; each step adds to it.
-STEPS: tuple[Callable[[Batch, Connection], None], ...] = (decode, dedupe, judge, set_aside)
+Step = Callable[[Batch, Connection], None]
+STEPS: tuple[Step, ...] = (decode, dedupe, judge, set_aside)
 
 
 class Worker:
     """Owns the connection that writes, the lock on it, and what is kept in memory.
 
-    All of it is used by one thread at a time: `commit` may run in another one than the rest, which
-    then may `prepare` meanwhile and nothing else.
+    All of it is used by one thread at a time: `commit` and `answer` may run in another one than the
+    rest, which then may `prepare` and `finished` meanwhile and nothing else.
     """
 
     def __init__(
@@ -101,7 +109,8 @@ class Worker:
     def close(self) -> None:
         """Write what is unwritten, where the database is there; give connection and lock back."""
         try:
-            self._flush(self._link.present)
+            if self._recalled:  # else what is stored is not known here, and must be recalled
+                self._flush(self._link.present)
         except psycopg.Error as error:
             log.warning("states_unwritten", error=str(error).strip())
         self._link.close()
@@ -165,7 +174,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Tell whether `prepare` may run: it asks the database nothing."""
-        return self._recalled and bool(self._numbers)
+        return self._recalled and len(self._numbers) >= NUMBERS_MIN
 
     @property
     def behind(self) -> bool:
@@ -173,13 +182,16 @@ class Worker:
         return self._ledger_top > self._directory.position
 
     @property
-    def prepared(self) -> int:
-        """The rows of the sheet that gathers."""
-        return self._sheet.rows
+    def full(self) -> bool:
+        """Tell whether the sheet that gathers shall have no more rows."""
+        return self._sheet.rows >= SHEET_ROWS
 
-    def prepare(self, packets: Sequence[Packet]) -> list[int]:
-        """Add the messages of the fast lane to the sheet; return the indexes of all others."""
-        return self._lanes.take(packets, self._sheet, to_ms(self._clock.now()))
+    def prepare(self, packets: Sequence[Packet]) -> tuple[list[int], int]:
+        """Add the messages of the fast lane to the sheet, until it is full.
+
+        Return the indexes of all others, and how many messages were looked at.
+        """
+        return self._lanes.take(packets, self._sheet, to_ms(self._clock.now()), SHEET_ROWS)
 
     def finished(self, connection: int, mids: Sequence[bytes]) -> Entry:
         """Return the sheet as an entry, and begin a new one; `mids` are its messages' packet ids.
@@ -206,7 +218,11 @@ class Worker:
         content = entry.content
         mids = content.mids if isinstance(content, Sheet) else ()
         connection = content.connection if isinstance(content, Sheet) else 0
-        return Answer(connection, mids, () if owing else self._owed.pay())
+        return Answer(connection, mids, () if owing else self.owed())
+
+    def owed(self) -> list[tuple[str, bytes]]:
+        """Return the acks that were put off."""
+        return self._owed.pay()
 
     def forget(self) -> None:
         """Drop all that ran ahead of a commit that failed."""
@@ -224,7 +240,7 @@ class Worker:
         def informed(conn: Connection) -> T:
             if not self._recalled:
                 self._recall(conn)
-            if not self._numbers:
+            if len(self._numbers) < NUMBERS_MIN:
                 self._numbers = self._fresh_numbers(conn)
             return act(conn)
 
@@ -267,6 +283,8 @@ class Worker:
         if self._directory.refresh(conn):
             self._lanes.forget()
             self._states.forget_screens()
+            for device_id in self._directory.given_away():
+                self._states.drop(device_id)
 
     def _settle(self, conn: Connection) -> None:
         """Judge again the devices concerned, each in a transaction of its own.
@@ -315,40 +333,50 @@ class Worker:
         return commands.due_commands(conn, self._directory, self._regions, self._clocks, now)
 
     def _flush(self, conn: Connection) -> None:
-        now = self._clock.now()
-        states = [self._row(state, now) for state in self._states.flush()]
+        if not self._states.unwritten and time.monotonic() - self._flushed < IDLE_S:
+            return
+        states = self._rows(self._states.flush())
         with conn.transaction(), conn.cursor() as cur:
             write_states(cur, states)
             cur.execute(queries.nothing_to_recall, (self._number_of_worker,))
         self._flushed = time.monotonic()
+        self._states.trim()
 
-    def _row(self, state: DeviceState, now: datetime) -> tuple[object, ...]:
-        region_code = self._directory.places(state.device_id)[-1].region_code
-        return to_row(state, region_code, now)
+    def _rows(self, states: Iterable[DeviceState]) -> list[tuple[object, ...]]:
+        """Return the rows of the devices that are this worker's."""
+        return [
+            to_row(state, self._directory.places(state.device_id)[-1].region_code)
+            for state in states
+            if self._directory.owns(state.device_id)
+        ]
 
     def _add_states(self, entry: Entry, changed: Sequence[DeviceState]) -> None:
         """Let an entry write the changed states, and all unwritten ones if few or due."""
         written = {state.device_id: state for state in changed}
-        if self._states.unwritten <= SMALL_MAX or time.monotonic() - self._flushed > FLUSH_S:
+        if self._states.unwritten <= FEW_STATES or time.monotonic() - self._flushed > FLUSH_S:
             written |= {state.device_id: state for state in self._states.flush()}
             entry.worker = self._number_of_worker
             self._flushed = time.monotonic()
-        entry.states = [self._row(state, entry.now) for state in written.values()]
+        entry.states = self._rows(written.values())
 
     # --- careful judgement ---
 
     def _store(self, conn: Connection, received: Sequence[Received]) -> list[Answer]:
         """Store messages of one connection: a sheet of what can be, the others with care."""
-        careful = self.prepare([(each.topic.encode(), each.payload, each.mid) for each in received])
-        told = []
-        if self._sheet.rows:
-            left = set(careful)
-            mids = [each.mid for n, each in enumerate(received) if n not in left and each.mid]
-            entry = self.finished(received[0].connection, mids)
-            self.commit(entry)
-            told.append(self.answer(entry))
-        if careful:
-            told += self._store_batch(conn, [received[n] for n in careful])
+        packets = [(each.topic.encode(), each.payload, each.mid) for each in received]
+        told: list[Answer] = []
+        at = 0
+        while at < len(packets):
+            careful, looked_at = self.prepare(packets[at:])
+            part, at = received[at : at + looked_at], at + looked_at
+            if self._sheet.rows:
+                left = set(careful)
+                mids = [each.mid for n, each in enumerate(part) if n not in left and each.mid]
+                entry = self.finished(received[0].connection, mids)
+                self.commit(entry)
+                told.append(self.answer(entry))
+            if careful:
+                told += self._store_batch(conn, [part[n] for n in careful])
         return told
 
     def _store_halving(
@@ -371,6 +399,14 @@ class Worker:
             fault = error
         self.forget()
         self._recall(conn)
+        if len(received) == 1 and forgotten and isinstance(fault, UniqueViolation):
+            log.error("states_behind_the_log", topic=received[0].topic)
+            try:
+                return self._store_batch(conn, received, steps=(decode, relearn, *STEPS[1:]))
+            except UniqueViolation as still:
+                fault = still
+                self.forget()
+                self._recall(conn)
         if len(received) == 1 and forgotten:
             log.error("message_poisoned", topic=received[0].topic, exc_info=fault)
             return self._store_batch(conn, received, poison=fault)
@@ -389,6 +425,7 @@ class Worker:
         *,
         shifted: str = "",
         poison: Exception | None = None,
+        steps: Sequence[Step] = STEPS,
     ) -> list[Answer]:
         batch = Batch(
             now=self._clock.now(),
@@ -398,7 +435,7 @@ class Worker:
             shifted=shifted,
         )
         if poison is None:
-            for step in STEPS:
+            for step in steps:
                 step(batch, conn)
         else:
             for item in batch.items:
@@ -417,5 +454,6 @@ class Worker:
         return answers(batch)
 
     def _number(self, conn: Connection) -> int:
-        self._numbers = self._numbers or self._fresh_numbers(conn)
+        if not self._numbers:
+            self._numbers = self._fresh_numbers(conn)
         return self._numbers.pop()

@@ -80,7 +80,7 @@ def _paho(seen: list[Seen]) -> tuple[mqtt.Client, _Bytes]:
 def _blocks(seen: list[Seen]) -> tuple[mqtt.Client, _Bytes]:
     client = BlockClient(CallbackAPIVersion.VERSION2, "b", clean_session=False, manual_ack=True)
 
-    def took(packets: list[Packet]) -> None:
+    def took(packets: list[Packet], _repeats: list[int]) -> None:
         for topic, payload, mid in packets:
             seen.append(("publish", topic, payload, int.from_bytes(mid, "big")))
 
@@ -150,7 +150,7 @@ def test_given_spoilt_bytes_when_read_then_nothing_is_taken_that_paho_would_not_
 def test_given_a_publication_when_packed_then_it_reads_back(size: int) -> None:
     packets: list[Packet] = []
     packed = publication(b"cc/v1/x", b"p" * size)
-    assert split(packed, packets, lambda _first, _body: None) == len(packed)
+    assert split(packed, packets, [], lambda _first, _body: None) == len(packed)
     assert packets == [(b"cc/v1/x", b"p" * size, b"")]
 
 
