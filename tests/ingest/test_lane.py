@@ -22,6 +22,7 @@ from store.logs import Ledger
 from tests.conftest import Database, ManualClock, create_database, drop_database
 from tests.ingest import field
 from tests.ingest.field import BASE, MINUTE_MS, NOW_MS
+from tests.ingest.test_intake import defer_states
 
 pytestmark = pytest.mark.database
 
@@ -49,6 +50,8 @@ class Counting(Worker):
 
 
 Rig = tuple[Worker, Database, Ledger]
+# Turns of messages: (kind, first seq, n, form).
+Turns = list[list[tuple[str, int, int, str]]]
 _numbers = count()
 START_MS = NOW_MS - 30 * 60 * MINUTE_MS
 
@@ -85,8 +88,8 @@ def rigs(postgres: PostgresServer) -> Iterator[tuple[Rig, Rig]]:
 
 
 @st.composite
-def _cuts(draw: st.DrawFn) -> list[list[tuple[str, int, int, str]]]:
-    """Return turns of messages (kind, first seq, n, form) as a gateway might come to send them."""
+def _cuts(draw: st.DrawFn) -> Turns:
+    """Return turns of messages as a gateway might come to send them."""
     length = draw(st.integers(4, 40))
     runs: list[tuple[str, int, int, str]] = []
     at = 0
@@ -103,7 +106,7 @@ def _cuts(draw: st.DrawFn) -> list[list[tuple[str, int, int, str]]]:
         runs.insert(draw(st.integers(0, len(runs))), again)
     if draw(st.integers(0, 5)) == 0:
         runs = draw(st.permutations(runs))
-    turns: list[list[tuple[str, int, int, str]]] = [[]]
+    turns: Turns = [[]]
     for run in runs:
         turns[-1].append(run)
         if draw(st.integers(0, 3)):
@@ -191,17 +194,14 @@ def _positions(database: Database) -> tuple[int, int]:
     return telemetry, ledger
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data(), turns=_cuts(), restart=st.integers(0, 6), boots=st.integers(1, 2))
-def test_given_any_messages_when_taken_fast_and_carefully_then_the_same_is_stored(
+def _compare(
     rigs: tuple[Rig, Rig],
     data: st.DataObject,
-    turns: list[list[tuple[str, int, int, str]]],
+    turns: Turns,
     restart: int,
     boots: int,
 ) -> None:
+    """Let both workers take the messages, each in its way, and compare all that is stored."""
     device = f"lane-{next(_numbers)}"
     fast, careful = rigs
     before = []
@@ -237,6 +237,32 @@ def test_given_any_messages_when_taken_fast_and_carefully_then_the_same_is_store
     assert _stored(fast[1], device) == _stored(careful[1], device)
     assert _events(fast[1], before[0]) == _events(careful[1], before[1])
     assert Counting.failures == []
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), turns=_cuts(), restart=st.integers(0, 6), boots=st.integers(1, 2))
+def test_given_any_messages_when_taken_fast_and_carefully_then_the_same_is_stored(
+    rigs: tuple[Rig, Rig], data: st.DataObject, turns: Turns, restart: int, boots: int
+) -> None:
+    _compare(rigs, data, turns, restart, boots)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), turns=_cuts(), restart=st.integers(0, 6), boots=st.integers(1, 2))
+def test_given_states_written_later_when_taken_fast_and_carefully_then_the_same_is_stored(
+    rigs: tuple[Rig, Rig],
+    monkeypatch: pytest.MonkeyPatch,
+    data: st.DataObject,
+    turns: Turns,
+    restart: int,
+    boots: int,
+) -> None:
+    defer_states(monkeypatch)
+    _compare(rigs, data, turns, restart, boots)
 
 
 def test_given_those_messages_when_taken_then_many_readings_went_through_the_fast_lane() -> None:
