@@ -224,10 +224,13 @@ class BrokerLog:
             self._tell(fault, cause, now)
 
     def _name(self, client: str) -> str:
-        """Return the account of a client, asked once; its id when the broker does not know."""
+        """Return the account of a client, asked until the broker knows it; else the client's id."""
         if client and client not in self._names and len(self._names) < FAULTS_MAX:
-            self._names[client] = self._user_of(client)
-        return self._names.get(client) or client
+            known = self._user_of(client)
+            if not known:  # it may have been refused so far
+                return client
+            self._names[client] = known
+        return self._names.get(client, client)
 
     def _counted(self, gateway: str, cause: Cause, now: float) -> Fault | None:
         key = (gateway, cause.code)

@@ -28,7 +28,8 @@ def found_out(api: Api, database: Database) -> Iterator[httpx.Client]:
         database.query(
             "INSERT INTO gap (device_no, first, past, missing, gateway_id, region_code, state,"
             " opened_at, due_at) SELECT device_no, (3::bigint << 40) + n,"
-            " (3::bigint << 40) + n + 5, 4, 'dwk-gw-1', '640202', CASE n WHEN 20 THEN 'filled' ELSE 'open' END,"
+            " (3::bigint << 40) + n + 5, 4, 'dwk-gw-1', '640202',"
+            " CASE n WHEN 20 THEN 'filled' ELSE 'open' END,"
             " '2026-03-02T00:00Z', '2026-03-02T00:00Z'"
             " FROM device_no, generate_series(10, 30, 10) AS n"
         )
