@@ -372,9 +372,11 @@ def test_given_readings_of_one_time_when_taken_either_way_then_the_same_is_the_n
     start: Callable[[], Intake],
     database: Database,
     devices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     kind: str,
     later_first: bool,
 ) -> None:
+    defer_states(monkeypatch)
     worker, at = start().worker, NOW_MS - 100_000
     for device, take in zip(devices, (worker.take, worker.take_carefully), strict=False):
 

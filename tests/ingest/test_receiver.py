@@ -136,7 +136,7 @@ def test_given_answered_messages_when_they_come_again_then_dropped_until_their_i
     assert _taken(receiver, "abc") == "abc"
     _answered(receiver, "abc")
     assert _taken(receiver, "ab", again="ab") == ""
-    assert _taken(receiver, "A") == "A"  # without the mark: another message
+    assert _taken(receiver, "Ab", again="b") == "A"  # without the mark: another message
     assert _taken(receiver, "Ab", again="Ab") == ""  # one in hand, one answered
     _answered(receiver, "A")
     assert _taken(receiver, "A", again="A") == ""
