@@ -27,6 +27,8 @@ FLAT_NAMES = ("temperature", "humidity")
 # Within a message: so that every distance between two readings fits the stored form's 32 bits.
 SPAN_MS_MAX = 2**31 - 1
 _SECONDS_MAX = 4_096
+# What may follow the second of a time in UTC.
+_FRACTIONS = {f".{ms:03}Z": ms for ms in range(1000)} | {"Z": 0}
 
 _seconds: dict[str, int] = {}  # "2026-11-22T01:02:03" (UTC) -> ms
 
@@ -63,7 +65,7 @@ def read(payload: bytes, device_id: str) -> Rows | None:
 def _single(packet: Packet) -> Rows | None:
     if packet.seq is None or packet.ts is None:
         return None
-    ts_ms = (_ms(packet.ts),)
+    ts_ms = _times((packet.ts,))
     if packet.m is None:
         columns = ((packet.temperature,), (packet.humidity,))
         return Rows(packet.boot, packet.seq, ts_ms, FLAT_NAMES, columns)
@@ -81,7 +83,7 @@ def _array(payload: bytes) -> Rows | None:
         return None
     if n > 1 and {item.boot for item in items} != {boot}:
         return None
-    ts_ms = [_ms(item.ts) for item in items]
+    ts_ms = _times([item.ts for item in items])
     if not _ascending(ts_ms):
         return None
     columns = [item.temperature for item in items], [item.humidity for item in items]
@@ -107,19 +109,20 @@ def _batch(packet: Packet) -> Rows | None:
     return Rows(packet.boot, base.seq, ts_ms, tuple(names), columns)
 
 
-def _ms(ts: int | str) -> int:
-    """Return a time as UTC ms; the second of a text is parsed once for all that share it."""
-    if isinstance(ts, int):
-        return ts
-    if len(ts) == 24 and ts[19] == "." and ts[23] == "Z" and ts.isascii():
-        second = _seconds.get(ts[:19])
-        if second is None:
-            if len(_seconds) >= _SECONDS_MAX:
-                _seconds.clear()
-            second = _seconds[ts[:19]] = checked_ms(ts[:19] + "Z")
-        if ts[20:23].isdigit():
-            return second + int(ts[20:23])
-    return checked_ms(ts)
+def _times(ts: Sequence[Any]) -> list[int]:
+    """Return times as UTC ms; the second of a text is parsed once for all that share it."""
+    try:
+        return [_seconds[text[:19]] + _FRACTIONS[text[19:]] for text in ts]
+    except (KeyError, TypeError):  # a second not met yet, a number, or another form
+        return [each if isinstance(each, int) else _parsed(each) for each in ts]
+
+
+def _parsed(text: str) -> int:
+    if len(_seconds) >= _SECONDS_MAX:
+        _seconds.clear()
+    if text[19:] in _FRACTIONS:
+        _seconds[text[:19]] = checked_ms(text[:19] + "Z")
+    return checked_ms(text)
 
 
 def _ascending(ts_ms: Sequence[int]) -> bool:

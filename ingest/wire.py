@@ -59,7 +59,7 @@ class _Base(msgspec.Struct):
     step: Ms | None = None
 
 
-class _Flat(msgspec.Struct):
+class _Flat(msgspec.Struct, gc=False):
     ts: Ms | str
     seq: Seq | None = None
     boot: Boot = 0
@@ -67,7 +67,7 @@ class _Flat(msgspec.Struct):
     humidity: float | None = None
 
 
-class Packet(msgspec.Struct):
+class Packet(msgspec.Struct, gc=False):
     """Single, batch or flat: told apart by `m`, `rows`, or neither."""
 
     v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
