@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -24,6 +25,8 @@ from tests.ingest.field import single
 from tests.ingest.test_broker import publish, running, wait_for_session, wait_until
 
 READINGS = 40
+TOPIC = "cc/v1/640298/s/g/tele/d"
+ACK_WAIT_S = float(ACK_WAIT.rstrip("s"))
 
 
 def publish_mixed(url: str, messages: list[Received]) -> None:
@@ -157,37 +160,47 @@ def test_given_another_connection_when_messages_come_again_then_they_are_taken(
     assert _taken(receiver, "ab", again="ab") == "ab"
 
 
-@pytest.mark.broker
-def test_given_reading_paused_when_the_broker_sends_again_then_nothing_is_taken_twice(
-    broker: BrokerServer,
-) -> None:
-    reading = [True]
+@contextmanager
+def _receiving(broker: BrokerServer, may_read: Callable[[], bool]) -> Iterator[Receiver]:
+    """Give a receiver that has subscribed."""
     receiver = Receiver(
         broker.server_url,
         client_id=f"ingest-{uuid4().hex}",
         filters=["cc/v1/640298/+/+/tele/+"],
-        may_read=lambda: reading[0],
+        may_read=may_read,
         clock=ManualClock(),
     )
     receiver.start()
     try:
         wait_until(lambda: receiver.connected)
         time.sleep(0.5)  # the subscription
+        yield receiver
+    finally:
+        receiver.stop()
+
+
+@pytest.mark.broker
+def test_given_reading_paused_when_the_broker_sends_again_then_nothing_is_taken_twice(
+    broker: BrokerServer,
+) -> None:
+    reading, blocks = [True], list[Block]()
+    with _receiving(broker, lambda: reading[0]) as receiver:
         texts = [str(n).encode() for n in range(5)]
-        publish(broker.gateway_url, [Received("cc/v1/640298/s/g/tele/d", t) for t in texts])
-        blocks: list[Block] = []
+        publish(broker.gateway_url, [Received(TOPIC, text) for text in texts])
         wait_until(lambda: len(_drained(receiver, blocks)) == len(texts))
         reading[0] = False
-        time.sleep(float(ACK_WAIT.rstrip("s")) + 1.5)  # as while the database is away
-        for block in blocks:
-            receiver.answer([Answer(block.connection, [mid for *_, mid in block.packets])])
+        time.sleep(ACK_WAIT_S + 1.5)  # as while the database is away
+        _answer(receiver, blocks)
         reading[0] = True
-        publish(broker.gateway_url, [Received("cc/v1/640298/s/g/tele/d", b"last")])
+        publish(broker.gateway_url, [Received(TOPIC, b"last")])
         wait_until(lambda: b"last" in _drained(receiver, blocks))
         time.sleep(0.5)
         assert sorted(_drained(receiver, blocks)) == sorted([*texts, b"last"])
-    finally:
-        receiver.stop()
+
+
+def _answer(receiver: Receiver, blocks: list[Block]) -> None:
+    for block in blocks:
+        receiver.answer([Answer(block.connection, [mid for *_, mid in block.packets])])
 
 
 def _drained(receiver: Receiver, blocks: list[Block]) -> list[bytes]:
