@@ -81,8 +81,9 @@ class Receiver:
         self._vendors_told: Vendors | None = None  # to the broker, on this connection
         self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions, by packet id
         self._connection = 0
-        self._unanswered: set[bytes] = set()  # packet ids on this connection
-        self._answered: set[bytes] = set()  # those not given to another message since
+        # Of this connection, by packet id: a hash of the payload that is, or last was, in hand.
+        self._in_hand: dict[bytes, int] = {}
+        self._answered: dict[bytes, int] = {}
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -184,8 +185,7 @@ class Receiver:
             publications += (
                 publication(topic.encode(), payload) for topic, payload in answer.publications
             )
-        self._unanswered.difference_update(mids)
-        self._answered.update(mids)
+        self._answered.update((mid, self._in_hand.pop(mid)) for mid in mids if mid in self._in_hand)
         self._client.acknowledge(mids, publications)
 
     def _send_publications(self) -> None:
@@ -250,7 +250,7 @@ class Receiver:
 
     def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
         self._connection += 1
-        self._unanswered.clear()
+        self._in_hand.clear()
         self._answered.clear()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -285,29 +285,27 @@ class Receiver:
             log.error("vendor_topics_refused", filters=refused)
 
     def _on_packets(self, packets: list[Packet], repeats: list[int]) -> None:
-        mids = {mid for _, _, mid in packets} - {b""}
-        if repeats or not self._unanswered.isdisjoint(mids):
+        if repeats or not self._in_hand.keys().isdisjoint([mid for _, _, mid in packets]):
             packets = self._fresh(packets, set(repeats))
-            mids = {mid for _, _, mid in packets} - {b""}
-        self._answered -= mids
-        self._unanswered |= mids
+        self._in_hand.update([(mid, hash(payload)) for _, payload, mid in packets if mid])
         if packets:
             self.inbox.put(Block(self._connection, packets))
 
     def _fresh(self, packets: list[Packet], repeats: set[int]) -> list[Packet]:
         """Leave out what came again since its commit took long.
 
-        The one in hand will be answered, or was answered already on this connection; an id that
-        came without the mark of a repeat since then is another message's.
+        What is in hand will be answered. What was answered on this connection, and comes with the
+        same id, the same payload and the mark of a repeat, had crossed its answer on the way.
         """
         fresh: list[Packet] = []
-        in_hand, answered = set(self._unanswered), set(self._answered)
+        in_hand = set(self._in_hand)
         for n, packet in enumerate(packets):
-            mid = packet[2]
-            if mid and (mid in in_hand or (n in repeats and mid in answered)):
+            _, payload, mid = packet
+            if mid in in_hand or (n in repeats and self._answered.get(mid) == hash(payload)):
                 continue
             fresh.append(packet)
-            in_hand.add(mid)
+            if mid:
+                in_hand.add(mid)
         return fresh
 
 

@@ -372,6 +372,7 @@ class Worker:
             if self._sheet.rows:
                 left = set(careful)
                 mids = [each.mid for n, each in enumerate(part) if n not in left and each.mid]
+                self._numbers = self._numbers or self._fresh_numbers(conn)
                 entry = self.finished(received[0].connection, mids)
                 self.commit(entry)
                 told.append(self.answer(entry))
