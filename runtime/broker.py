@@ -156,7 +156,7 @@ class BrokerServer:
             account = service_account()
             try:
                 self._configure(server_home(self.data, "broker", account), account)
-            except OSError as error:  # the running one goes on as it is
+            except (OSError, ValueError) as error:  # the running one goes on, and is tried again
                 log.warning("broker_not_refreshed", error=str(error))
             else:
                 self._process.send_signal(signal.SIGHUP)
@@ -180,7 +180,7 @@ class BrokerServer:
 
     def _configure(self, home: Path, account: Account | None) -> None:
         """Write what the broker reads, so that its account can read it."""
-        self._read = self._stamps()
+        stamps = self._stamps()
         files = {"nats.conf": self._config(home)}
         if self._tls:
             files |= {name: (self._tls.folder / name).read_text() for name in BROKER_FILES}
@@ -188,6 +188,7 @@ class BrokerServer:
             write_private(home / name, text)
             if account:
                 os.chown(home / name, account.uid, account.gid)
+        self._read = stamps
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -39,8 +39,12 @@ _LINE = re.compile(
     r"\[(?:ERR|WRN)\] (?P<address>\S+):\d+ - mid:\d+ -"
     r'(?: "(?P<client>(?:[^"\\]|\\.)*)" -)? (?P<text>.+)'
 )
-# A write that failed, on a full disk above all: the broker never tries that file again.
-_STORE = re.compile(r"JetStream (failed to store a msg|stream .* critical write error)")
+# A write that failed, on a full disk above all: the broker never tries that file again. Its own
+# words, from the beginning of the line: what clients say stands behind their address.
+_STORE = re.compile(
+    r"\[\d+\] \S+ \S+ \[(ERR|WRN)\] JetStream"
+    r" (failed to store a msg|stream .* critical write error)"
+)
 # Consequences of lines already counted, and what every look of a health check leaves.
 _ECHO = re.compile(r"unable to connect: |TLS handshake error: (EOF|.*connection reset)")
 
@@ -209,7 +213,7 @@ class BrokerLog:
         yield from whole.decode(errors="replace").splitlines()
 
     def _take(self, line: str, now: float) -> None:
-        self.store_failed = self.store_failed or _STORE.search(line) is not None
+        self.store_failed = self.store_failed or _STORE.match(line) is not None
         found = _LINE.search(line)
         if found is None or _ECHO.match(found["text"]):
             return

@@ -67,8 +67,8 @@ def gateway_users(accounts: Iterable[Access], *, certificates: bool) -> Iterator
             continue
         yield {
             "user": name,
-            # A certificate is all that a login by certificates looks at.
-            "password": access.bcrypt,
+            # The broker would ask for both where a user of certificates had one.
+            "password": "" if certificates else access.bcrypt,
             "allowed_connection_types": MQTT_ONLY,
             "permissions": {
                 "publish": {"allow": list(subjects(access.said))},

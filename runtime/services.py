@@ -21,10 +21,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from runtime import folder
+from runtime.account import secret
 from runtime.broker_access import SESSION
 from runtime.clock import open_clock
 from runtime.disk import DiskGuard
-from runtime.health import Health
+from runtime.health import Health, queries
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn
 from store.tables import APP_ROLE
@@ -118,6 +119,7 @@ def run_ingest(settings: Settings, worker: int = 0) -> None:
     with folder.owned(settings.data, f"{name}.lock", INGEST_LOCK_SECONDS):
         stop = stop_event()
         app_dsn = _session(app_dsn, name)
+        _name_sessions(app_dsn, settings.data)
         sessions = Sessions(mqtt_url, partial(ingest_session, settings.data))
         if await_dealing(lots, worker, sessions, app_dsn=app_dsn, clock=clock, stop=stop):
             intake.run(
@@ -144,11 +146,25 @@ def _metrics_address(address: str, worker: int) -> str:
     return f"{host}:{int(port) + worker}" if address else ""
 
 
+def _name_sessions(app_dsn: str, data: Path) -> None:
+    """Make the secret in the client ids of ingest where no session can have messages yet."""
+    try:
+        with psycopg.connect(app_dsn, connect_timeout=5) as conn:
+            found = conn.execute(queries.ingest_began).fetchone()
+    except psycopg.errors.UndefinedTable:
+        found = None  # not migrated yet
+    except psycopg.OperationalError as error:  # it is waited for further on
+        log.warning("sessions_not_named", error=str(error).strip())
+        return
+    if not (found and found[0]):
+        secret(data, SESSION)
+
+
 def ingest_session(data: Path, worker: int = 0) -> str:
     """Return the client id under which the broker keeps messages for an ingest worker.
 
     Whoever connects with it ends that session and what waits in it, so no gateway shall guess it;
-    a folder whose broker is older than this secret, or not ours, keeps the plain name.
+    a folder that stored messages before there was this secret keeps the plain name.
     """
     name = f"vaxtrail-ingest-{worker}"  # without '.', which NATS refuses
     made = data / "secrets" / SESSION

@@ -15,6 +15,11 @@ SELECT application_name, notification_id,
        greatest((SELECT coalesce(max(notification_id), 0) FROM ledger_events) - notification_id, 0)
 FROM follower_tracking ORDER BY application_name
 
+-- name: ingest_began
+-- Whether a session of ingest at the broker may hold messages.
+SELECT EXISTS (SELECT FROM telemetry_events)
+    OR EXISTS (SELECT FROM ingest_worker WHERE regions IS NOT NULL)
+
 -- name: rollups_behind
 -- Messages that the roll-ups have still to take; no row where the server keeps them itself.
 SELECT (SELECT coalesce(max(notification_id), 0) FROM telemetry_events) - telemetry_id

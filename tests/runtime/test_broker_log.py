@@ -253,3 +253,21 @@ def test_given_faults_when_examined_and_scraped_then_shown(tmp_path: Path) -> No
 
 def test_given_causes_when_listed_then_one_for_each_code() -> None:
     assert len({cause.code for cause in CAUSES}) == len(CAUSES) == len(broker_log._BY_CODE)
+
+
+@pytest.mark.parametrize(
+    ("line", "failed"),
+    [
+        ("[ERR] JetStream failed to store a msg on stream '$G > $MQTT_msgs': no space", True),
+        ("[WRN] JetStream stream '$G > $MQTT_msgs' critical write error: no space left", True),
+        ('[ERR] 10.0.0.9:1 - mid:7 - "x" - JetStream failed to store a msg on stream', False),
+        ('[ERR] 10.0.0.9:1 - mid:7 - error - User "[ERR] JetStream failed to store a msg"', False),
+    ],
+)
+def test_given_words_of_the_broker_when_a_client_says_them_then_the_store_has_not_failed(
+    tmp_path: Path, line: str, failed: bool
+) -> None:
+    log = BrokerLog(tmp_path, tmp_path / "broker.log", lambda _: "")
+    (tmp_path / "broker.log").write_text(f"[1] 2026/11/22 07:03:42.948755 {line}\n")
+    log.look()
+    assert log.store_failed is failed
