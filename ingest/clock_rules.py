@@ -30,6 +30,8 @@ from store.sql import load_queries
 EVERY_MS = 60_000
 # Devices sampled; beyond, all are forgotten and sampled anew.
 DEVICES_MAX = 50_000
+# A clock that stays wrong is set again: the time is sent at QoS 0 and may never have arrived.
+SYNC_EVERY_MS = 600_000
 # The time that is sent is of no use later.
 EXPIRES_MS = 10_000
 
@@ -46,7 +48,8 @@ class ClockRules:
         self._next_ms: dict[str, int] = {}
         self._samples: dict[str, tuple[int, ...]] = {}
         self._told: dict[str, str] | None = None  # severities of wrong clocks
-        self._changed: dict[str, tuple[str, int]] = {}  # severity and offset, not told yet
+        self._judged: dict[str, tuple[str, int]] = {}  # severity and offset, not looked at yet
+        self._synced_ms: dict[str, int] = {}  # within the last SYNC_EVERY_MS
 
     def note(self, device_id: str, rx_ms: int, ts_ms: int) -> None:
         """Take a live message (no backfill), received at rx_ms, whose newest reading is of ts_ms.
@@ -63,19 +66,29 @@ class ClockRules:
         self._samples[device_id] = samples
         if len(samples) == clocks.SAMPLES:
             offset = clocks.offset_ms(samples)
-            self._changed[device_id] = (clocks.severity(offset), offset)
+            self._judged[device_id] = (clocks.severity(offset), offset)
 
     def due(self, conn: Connection, now: datetime) -> list[DeviceCommandIssued]:
-        """Tell what has changed; return what is asked of the devices whose clock is wrong."""
+        """Tell what has changed; return what is asked of the devices whose clock is wrong.
+
+        Each of them is asked every ten minutes while it speaks.
+        """
         if self._told is None:
             self._told = dict(conn.execute(queries.wrong_clocks).fetchall())
-        judged, self._changed = self._changed, {}
+        judged, self._judged = self._judged, {}
         told = self._told
         changed = {i: found for i, found in judged.items() if found[0] != told.get(i, RIGHT)}
         if changed:
             _tell(conn, changed, now)
             told.update({device_id: severity for device_id, (severity, _) in changed.items()})
-        return [_sync(i, now) for i, (severity, _) in changed.items() if severity != RIGHT]
+        return self._syncs([i for i, (severity, _) in judged.items() if severity != RIGHT], now)
+
+    def _syncs(self, wrong: list[str], now: datetime) -> list[DeviceCommandIssued]:
+        now_ms, since_ms = to_ms(now), to_ms(now) - SYNC_EVERY_MS
+        self._synced_ms = {i: at for i, at in self._synced_ms.items() if at > since_ms}
+        wrong = [device_id for device_id in wrong if device_id not in self._synced_ms]
+        self._synced_ms.update(dict.fromkeys(wrong, now_ms))
+        return [_sync(device_id, now) for device_id in wrong]
 
 
 def _tell(conn: Connection, changed: dict[str, tuple[str, int]], now: datetime) -> None:

@@ -9,6 +9,7 @@ from itertools import count
 import psycopg
 import pytest
 
+from domain.alerting.watch import to_ms
 from domain.cold_chain import clocks
 from domain.cold_chain.events import ClockSkewCleared, ClockSkewDetected
 from domain.shared.events import Event
@@ -66,20 +67,29 @@ def test_given_a_clock_that_goes_wrong_when_looked_at_then_each_change_is_told_o
     speak(rules, device, 3)
     assert due_commands(conn, directory, [], rules, clock.now()) == []
     for minute, behind_s in ((5, 90), (10, 91), (15, -301), (20, 0)):
+        now_ms = to_ms(clock.advance(minutes=5))
         speak(rules, device, behind_s, minute=minute)
         published = due_commands(conn, directory, [], rules, clock.now())
         assert len(published) == (behind_s in (90, -301))
         for message in published:
             assert (message.topic, message.qos) == (f"{BASE}/cmd/{device}", 0)
             body = json.loads(message.payload)
-            assert (body["cmd"], body["server_ms"]) == ("time_sync", NOW_MS)
+            assert (body["cmd"], body["server_ms"]) == ("time_sync", now_ms)
         assert due_commands(conn, directory, [], rules, clock.now()) == []
     assert told(telemetry, before) == [
-        ClockSkewDetected(device_id=device, severity="minor", offset_ms=90_000, detected_ms=NOW_MS),
         ClockSkewDetected(
-            device_id=device, severity="major", offset_ms=-301_000, detected_ms=NOW_MS
+            device_id=device,
+            severity="minor",
+            offset_ms=90_000,
+            detected_ms=NOW_MS + 5 * EVERY_MS,
         ),
-        ClockSkewCleared(device_id=device, offset_ms=0, cleared_ms=NOW_MS),
+        ClockSkewDetected(
+            device_id=device,
+            severity="major",
+            offset_ms=-301_000,
+            detected_ms=NOW_MS + 15 * EVERY_MS,
+        ),
+        ClockSkewCleared(device_id=device, offset_ms=0, cleared_ms=NOW_MS + 20 * EVERY_MS),
     ]
     assert database.query(
         "SELECT severity, version FROM device_clock WHERE device_id = %s", device
@@ -95,6 +105,21 @@ def test_given_a_wrong_clock_when_ingest_starts_again_then_not_told_again_but_cl
         speak(rules, device, behind_s)
         rules.due(conn, clock.now())
         assert len(told(telemetry, before)) == n
+
+
+def test_given_a_clock_that_stays_wrong_when_it_speaks_on_then_set_again_every_ten_minutes(
+    conn: psycopg.Connection[object], device: str, telemetry: Telemetry
+) -> None:
+    before, clock = telemetry.last_position(), RunningClock()
+    asked = []
+    for rules in (ClockRules(clock), ClockRules(clock)):  # ingest starts again
+        for minute in range(30):
+            rx_ms = to_ms(clock.advance(seconds=EVERY_MS / 1000))
+            rules.note(device, rx_ms, rx_ms - 600_000)
+            if rules.due(conn, clock.now()):
+                asked.append(minute)
+    assert asked == [4, 14, 24] * 2
+    assert len(told(telemetry, before)) == 1
 
 
 def test_given_few_messages_when_their_clock_is_wrong_then_not_judged_yet(
