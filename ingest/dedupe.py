@@ -76,7 +76,11 @@ def _add_scan(batch: Batch, key: tuple[UUID, int], item: Item, scan: Scan) -> En
 
 
 def _take_reports(batch: Batch, conn: Connection, reports: Sequence[tuple[Item, Report]]) -> None:
-    """Store a device's report once; a gateway's when it differs from its last one."""
+    """Store a device's report once; a gateway's when it differs from its last one.
+
+    What it says of lost readings counts again when it is repeated: it may have come first before
+    anything was known to be missing.
+    """
     told: list[tuple[UUID, Event, Item, Report]] = []
     for item, report in reports:
         told.append((*_report_event(batch, item, report), item, report))
@@ -86,13 +90,13 @@ def _take_reports(batch: Batch, conn: Connection, reports: Sequence[tuple[Item, 
     }
     for stream, event, item, report in told:
         version, known = last.get(stream, (0, None))
-        if _told_already(known, event):
-            item.repeated = 1
-            continue
         try:
             commands.note_report(batch.gaps, batch.replies, item.topic.device_id, report)
         except Refused as refused:
             item.refused = refused
+            continue
+        if _told_already(known, event):
+            item.repeated = 1
             continue
         item.new = 1
         last[stream] = (version + 1, event)

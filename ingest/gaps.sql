@@ -3,11 +3,14 @@
 INSERT INTO gap (device_no, first, past, missing, gateway_id, region_code, opened_at, due_at)
 SELECT o.device_no, o.first, o.past, o.past - o.first, o.gateway_id, o.region_code,
        %(now)s, %(due_at)s
-FROM unnest(%(device_nos)s::int4[], %(firsts)s::int8[], %(pasts)s::int8[],
-            %(gateway_ids)s::text[], %(region_codes)s::text[])
-     AS o (device_no, first, past, gateway_id, region_code)
+FROM (
+    SELECT n.*, row_number() OVER (PARTITION BY device_no ORDER BY first) AS nth
+    FROM unnest(%(device_nos)s::int4[], %(firsts)s::int8[], %(pasts)s::int8[],
+                %(gateway_ids)s::text[], %(region_codes)s::text[])
+         AS n (device_no, first, past, gateway_id, region_code)
+) o
 WHERE (SELECT count(*) FROM gap g WHERE g.device_no = o.device_no AND g.state = 'open')
-      < %(open_max)s
+      + o.nth <= %(open_max)s
 ON CONFLICT DO NOTHING
 RETURNING device_no, first
 
@@ -32,7 +35,7 @@ WHERE (gap.device_no, gap.first) = (touched.device_no, touched.first) AND gap.st
 UPDATE gap SET forgotten = true WHERE device_no = %s AND first < %s AND state <> 'filled'
 
 -- name: lose_readings
--- Looked at at once: nothing may be left to ask for.
+-- Looked at at once: nothing may be left to ask for. Said again, it changes nothing.
 UPDATE gap SET
     lost = gap.lost + int8multirange(int8range(%(first)s, %(past)s))
                       * int8multirange(int8range(gap.first, gap.past)),
@@ -40,6 +43,7 @@ UPDATE gap SET
 FROM device_no d
 WHERE d.device_id = %(device_id)s AND gap.device_no = d.device_no
   AND gap.first < %(past)s AND gap.past > %(first)s AND gap.state <> 'filled'
+  AND NOT gap.lost @> int8range(greatest(%(first)s, gap.first), least(%(past)s, gap.past))
 
 -- name: due_gaps
 -- Open gaps to look at now, of these regions (none: all); `busy`: how many of the same gateway

@@ -107,6 +107,21 @@ def test_given_a_device_that_lost_readings_when_it_says_so_then_acknowledged_and
     assert refused["code"] == "schema"
 
 
+def test_given_readings_lost_when_said_before_they_are_missed_and_again_then_closed_once(
+    worker: Worker, device: str, telemetry: Telemetry
+) -> None:
+    before = telemetry.last_position()
+    body = {"kind": "lost", "ts": NOW_MS, "boot": 1, "from": 1, "to": 4}
+    lost = message(f"{BASE}/event/{device}", body)
+    worker.take([batch_of(device, 0, [4.0]), lost])
+    worker.take([batch_of(device, 5, [4.0])])
+    for _ in range(3):
+        worker.take([lost])
+        worker.flush()
+        assert worker.due() == []
+    assert [event.outcome for event in told(telemetry, before, SeqGapClosed)] == ["lost"]
+
+
 def test_given_a_slow_clock_when_it_sends_live_then_told_and_set(
     worker: Worker, device: str, running_clock: RunningClock, telemetry: Telemetry
 ) -> None:

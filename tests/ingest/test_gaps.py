@@ -195,6 +195,15 @@ def test_given_a_device_that_numbers_otherwise_when_many_gaps_are_open_then_no_m
     assert len(gap_rows(database, device)) == OPEN_MAX
 
 
+def test_given_very_many_holes_in_one_batch_when_taken_then_no_more_are_open(
+    taker: Taker, device: str, database: Database
+) -> None:
+    taker.take(device, [run(0, 1), run(2, 3)])
+    told = taker.take(device, [run(2 * n, 2 * n + 1) for n in range(2, OPEN_MAX + 50)])
+    assert len(told) == OPEN_MAX - 1
+    assert len(gap_rows(database, device)) == OPEN_MAX
+
+
 def test_given_a_gap_when_nothing_comes_then_asked_for_ever_later_and_given_up(
     taker: Taker, device: str, clock: ManualClock, closed: Closed, database: Database
 ) -> None:
