@@ -114,7 +114,7 @@ def due_commands(
     regions: 6-digit codes; none = all.
     """
     issued = [
-        *_waiting(conn, regions, now),
+        *_waiting(conn, directory, regions, now),
         *gaps.due(conn, regions, now),
         *clocks.due(conn, now),
     ]
@@ -125,8 +125,16 @@ def due_commands(
     ]
 
 
-def _waiting(conn: Connection, regions: Sequence[str], now: datetime) -> list[DeviceCommandIssued]:
-    values = {"regions": list(regions), "now": now, "limit": WAITING_MAX}
+def _waiting(
+    conn: Connection, directory: Directory, regions: Sequence[str], now: datetime
+) -> list[DeviceCommandIssued]:
+    """Take what waits; what is for a device that is not known here yet goes on waiting."""
+    values: dict[str, Any] = {"regions": list(regions), "now": now}
+    found = conn.execute(queries.waiting_devices, values).fetchall()
+    known = [device_id for (device_id,) in found if device_id in directory.devices]
+    if not known:
+        return []
+    values |= {"device_ids": known, "limit": WAITING_MAX}
     return [
         DeviceCommandIssued(
             command_id=command_id,

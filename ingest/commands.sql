@@ -1,9 +1,15 @@
+-- name: waiting_devices
+-- Of which devices of these regions (none: all) people ask what is not sent yet.
+SELECT DISTINCT device_id FROM device_command
+WHERE state = 'waiting' AND expires_at > %(now)s
+  AND (%(regions)s::text[] = '{}' OR region_code = ANY(%(regions)s))
+
 -- name: take_waiting
--- What people asked of devices of these regions (none: all) and is not sent yet, oldest first.
+-- What people asked of these devices of these regions (none: all) and is not sent yet, oldest first.
 UPDATE device_command SET state = 'sent', changed_at = %(now)s
 WHERE command_id IN (
     SELECT command_id FROM device_command
-    WHERE state = 'waiting' AND expires_at > %(now)s
+    WHERE state = 'waiting' AND expires_at > %(now)s AND device_id = ANY(%(device_ids)s)
       AND (%(regions)s::text[] = '{}' OR region_code = ANY(%(regions)s))
     ORDER BY issued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING command_id::text, device_id, cmd, arguments, expires_at

@@ -98,6 +98,16 @@ def test_given_a_person_who_asks_when_looked_then_sent_once_to_the_device(
     assert sent(taker, clock) == []
 
 
+def test_given_a_device_that_is_not_known_here_yet_when_looked_then_its_command_waits(
+    taker: Taker, device: str, clock: ManualClock, database: Database
+) -> None:
+    command_id = ask(database, clock, device, "identify")
+    now = ManualClock().now()
+    assert due_commands(taker.conn, taker.directory, [], ClockRules(clock), now) == []
+    assert rows(database, command_id) == [("waiting", "", 1)]
+    assert len(sent(taker, ManualClock())) == 1
+
+
 def test_given_a_command_for_the_clock_when_sent_then_with_the_time_and_not_kept(
     taker: Taker, device: str, clock: ManualClock, database: Database
 ) -> None:
