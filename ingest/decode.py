@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import msgspec
 import psycopg
 
 from domain.shared.errors import Invalid
@@ -67,7 +67,7 @@ def _readings(batch: Batch, item: Item, topic: Topic) -> Message | tuple[Message
     batch.directory.check_device(topic)
     body = wire.unpacked(item.received.payload)
     if not senml.is_pack(body):
-        message = wire.decode(topic.device_id, body, batch.now_ms)
+        message = wire.decode_body(topic.device_id, body, batch.now_ms)
         batch.directory.check_device(topic, max(message.ts_ms))
         return message
     received_ms = item.received.received_ms or batch.now_ms
@@ -85,9 +85,10 @@ def _scan(directory: Directory, topic: Topic, payload: bytes, now_ms: int) -> sc
 
 def _report(payload: bytes, now_ms: int, *, timed: bool) -> Report:
     """Return a report as it came: a JSON object; a device's names the time it tells of."""
-    text = wire.unpacked(payload)
+    body = wire.unpacked(payload)
     try:
-        fields: Any = json.loads(text)
+        text = body.decode()
+        fields: Any = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
         raise Refused("bad_json", text=error) from error
     if not isinstance(fields, dict):
@@ -97,4 +98,4 @@ def _report(payload: bytes, now_ms: int, *, timed: bool) -> Report:
         raise Refused("bad_field", text="$.ts")
     wire.check_clock(ts_ms, now_ms)
     kind = str(fields.get("kind", ""))[:KIND_LENGTH_MAX]
-    return Report(kind, ts_ms, fields.get("online") is True, text.decode())
+    return Report(kind, ts_ms, fields.get("online") is True, text)

@@ -417,6 +417,8 @@ def _number(value: Any) -> float:
     """Return a finite number, which vendors write as a text as well. TypeError, ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
+    if isinstance(value, str) and "_" in value:  # 1_0 is Python's way of writing 10
+        raise ValueError
     number = float(value)
     if not math.isfinite(number):
         raise ValueError

@@ -127,7 +127,11 @@ def decode(device_id: str, payload: bytes, now_ms: int) -> Message:
 
     `now_ms` is UTC: later times (beyond 5 minutes) are refused.
     """
-    body = unpacked(payload)
+    return decode_body(device_id, unpacked(payload), now_ms)
+
+
+def decode_body(device_id: str, body: bytes, now_ms: int) -> Message:
+    """Return the readings in the unpacked bytes of a message, as `decode` does."""
     try:
         if body.lstrip()[:1] == b"[":
             message = _from_flat(device_id, decode_flat(body))

@@ -188,6 +188,7 @@ def test_given_truth_when_read_then_a_number_where_the_channel_has_no_unit() -> 
     [
         (HEAD + TIME + T1, {"ts": TS_MS, "t": "warm"}, "profile_number"),
         (HEAD + TIME + T1, {"ts": TS_MS, "t": {}}, "profile_number"),
+        (HEAD + TIME + T1, {"ts": TS_MS, "t": "5_0.0"}, "profile_number"),
         (HEAD + TIME + T1, {"ts": TS_MS, "t": 10**400}, "profile_number"),
         (HEAD + TIME + T1, {"ts": TS_MS, "t": 201}, "bad_value"),
         (HEAD + TIME + T1, {"ts": TS_MS, "temp": 5}, "profile_nothing"),

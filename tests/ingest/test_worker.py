@@ -156,7 +156,7 @@ def test_given_a_device_without_numbers_when_it_repeats_itself_then_times_tell(
 
 
 def _bad(device: str) -> dict[str, tuple[Received, str]]:
-    topic = f"{BASE}/tele/{device}"
+    topic, event = f"{BASE}/tele/{device}", f"{BASE}/event/{device}"
     good = single(device, 0, 4.0)
     one = json.loads(good.payload)
     return {
@@ -196,7 +196,14 @@ def _bad(device: str) -> dict[str, tuple[Received, str]]:
         ),
         "deep": (Received(topic, b'{"x":' + b"[" * 60_000), "schema"),
         "status of a stranger": (message("cc/v1/640202/s/g/status", {}), "unknown_device"),
-        "report without a time": (message(f"{BASE}/event/{device}", {"kind": "door"}), "schema"),
+        "double gzip": (Received(topic, gzip.compress(gzip.compress(good.payload))), "schema"),
+        "report in UTF-16": (
+            Received(event, json.dumps({"ts": NOW_MS}).encode("utf-16")),
+            "schema",
+        ),
+        "half a character": (Received(event, b'{"x":"\\ud800","ts":%d}' % NOW_MS), "schema"),
+        "NaN in a report": (Received(event, b'{"x":NaN,"ts":%d}' % NOW_MS), "schema"),
+        "report without a time": (message(event, {"kind": "door"}), "schema"),
     }
 
 
