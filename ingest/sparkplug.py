@@ -19,6 +19,7 @@ import msgspec
 import psycopg
 
 from domain.cold_chain.events import MetricsDeclared
+from domain.shared.events import Event
 from ingest.batch import Batch, Item, Report
 from ingest.refusals import Refused
 from ingest.rows import last_of_streams
@@ -102,11 +103,20 @@ def _birth(
         node.bear(topic.device_id, birth)
     elif last and isinstance(last.event, MetricsDeclared) and last.event.ts_ms >= event.ts_ms:
         return birth
-    version = last.originator_version + 1 if last else 1
-    while (stream, version) in batch.telemetry:
+    version = last.originator_version if last else 0
+    while (stream, version + 1) in batch.telemetry:
         version += 1
-    batch.add_telemetry(stream, version, event, region_code=topic.region_code)
+        last = batch.telemetry[stream, version]
+    if last is None or not _same(last.event, event):
+        batch.add_telemetry(stream, version + 1, event, region_code=topic.region_code)
     return birth
+
+
+def _same(told: Event, event: MetricsDeclared) -> bool:
+    """Tell whether a birth is on record already, however often it is received."""
+    return (
+        isinstance(told, MetricsDeclared) and replace(told, received_ms=event.received_ms) == event
+    )
 
 
 def _declaration(batch: Batch, topic: Topic, node: Node, payload: Payload) -> MetricsDeclared:

@@ -9,6 +9,7 @@ Signed integers are two's complement in the unsigned fields, as wide as their da
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -80,11 +81,12 @@ class Metric:
     def number(self, declared: int | None) -> float | bool | None:
         """Return the value as a number, by its own datatype or the one it was born with.
 
-        None for a null. Refused("bad_metric") when it is no number of that type.
+        None for a null, and for NaN, which drivers write for no value. Refused("bad_metric") when
+        it is no number of that type.
         """
         datatype = declared if self.datatype is None else self.datatype
         value = self.value
-        if self.null:
+        if self.null or (isinstance(value, float) and math.isnan(value)):
             return None
         if datatype in {None, _PLAIN_FIELDS.get(self.field)}:
             if isinstance(value, bool) or self.field == "double_value":

@@ -84,6 +84,7 @@ def test_given_a_session_when_data_come_by_alias_then_rows_known_by_their_time(
         metric(60, alias=2, ts_ms=NOW_MS + 1000),
         metric(4.6, alias=1, ts_ms=NOW_MS + 2000),
         metric(alias=1, ts_ms=NOW_MS + 3000, null=True),
+        metric(float("nan"), alias=1, ts_ms=NOW_MS + 3500),
         metric("X2", alias=3),
         metric(9.0, alias=1, ts_ms=NOW_MS + 4000, transient=True),
     ]
@@ -93,6 +94,7 @@ def test_given_a_session_when_data_come_by_alias_then_rows_known_by_their_time(
         (BOOT_UNSEQUENCED, -1000, False, 4.5, 60.0),
         (BOOT_UNSEQUENCED, -2000, False, 4.6, None),
         (BOOT_UNSEQUENCED, -3000, False, None, None),
+        (BOOT_UNSEQUENCED, -3500, False, None, None),
     ]
     assert asked(worker) == []
     born, device_born = events(telemetry, before, MetricsDeclared)
@@ -104,14 +106,17 @@ def test_given_a_session_when_data_come_by_alias_then_rows_known_by_their_time(
 
 
 def test_given_messages_sent_twice_when_taken_then_each_reading_is_stored_once(
-    worker: Worker, device: str, database: Database
+    worker: Worker, device: str, database: Database, telemetry: Telemetry
 ) -> None:
     messages = [
         *session(device),
         sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1), device=device),
     ]
+    before = telemetry.last_position()
+    worker.take([*messages, *messages])
     worker.take(messages)
-    worker.take(messages)
+    births = events(telemetry, before, MetricsDeclared)
+    assert len([born for born in births if born.device_id == device]) == 1
     assert [row[1] for row in rows(database, device)] == [0, -1]
     assert codes(database, device) == []
 
