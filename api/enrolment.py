@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -30,6 +30,11 @@ router = module_router("cold_chain")
 
 # Messages on a topic that a suggestion is made from: enough to see an interval in single readings.
 SAMPLES = 5
+# A larger one tells nothing; what of a payload is only shown, in characters of up to 4 bytes.
+SAMPLE_BYTES_MAX = 65_536
+SHOWN_BYTES_MAX = 4 * quarantine.PAYLOAD_SHOWN_MAX
+# Who is listed at once: the messages of each are read.
+UNKNOWN_LIMIT_MAX = 50
 # Kinds of message under which a device, or in Sparkplug also a gateway, is heard.
 OF_READINGS = ("tele", "backfill")
 SPARKPLUG_OF_DEVICE = ("DBIRTH", "DDATA", "DDEATH")
@@ -103,13 +108,17 @@ def list_unknown(
     page: PageOf,
     region: RegionAsked = None,
 ) -> Response:
-    """List the devices and gateways that spoke without being registered, by place."""
+    """List the devices and gateways that spoke without being registered, by place.
+
+    At most 50 of them at a time, whatever the limit.
+    """
+    page = replace(page, limit=min(page.limit, UNKNOWN_LIMIT_MAX))
     prefix = who.narrowed(region)
     region_code, site_id, gateway_id, device_id = page.after_key(str, str, str, str) or ("",) * 4
     after = (region_code, site_id, gateway_id, device_id)
     with deps.pool.connection() as conn:
         rows = read.unknown(conn, region=prefix, after=after, limit=page.limit + 1)
-    samples = _samples(deps, [topic for row in rows for topic in _topics(row)])
+    samples = _samples(deps, rows[: page.limit])
     shown = [_shown(deps, row, samples) for row in rows]
     return page.answer(
         shown, lambda row: [row[n] for n in ("region_code", "site_id", "gateway_id", "device_id")]
@@ -148,12 +157,12 @@ def _enrolled(call: Call, body: EnrolmentIn) -> Response:
     registering = decide(
         model.evolve_gateway, None, model.register_gateway, site_region=body.region_code, **place
     )
-    meta = call.meta(region_code=body.region_code)
-    samples = _samples(call.deps, _topics(body))
+    samples = _samples(call.deps, [body])
     if not body.device_id:
         if gateway is None and not samples:
             raise NotFound("nothing_waits", id=body.gateway_id)
         location = f"{PREFIX}/gateways/{body.gateway_id}"
+        meta = call.meta(region_code=body.region_code)
         return call.run(stream, registering, location=location, meta=meta)
     # Refuses a gateway of another site; new only where there is none.
     registered = registering([gateway.registered] if gateway else [])
@@ -161,6 +170,8 @@ def _enrolled(call: Call, body: EnrolmentIn) -> Response:
     device = state_of(ledger, device_stream, model.evolve_device)
     if device is None and not samples:
         raise NotFound("nothing_waits", id=body.device_id)
+    # A known one may have moved since it spoke there: it is its present region's.
+    region = call.who.require_region(device.region_code) if device else body.region_code
     return call.run(
         device_stream,
         decide(
@@ -177,7 +188,7 @@ def _enrolled(call: Call, body: EnrolmentIn) -> Response:
             units=_units(call, body.probes),
         ),
         location=f"{PREFIX}/devices/{body.device_id}",
-        meta=meta,
+        meta=call.meta(region_code=region),
         claims=[(stream, event) for event in registered],
     )
 
@@ -218,12 +229,19 @@ def _other_topics(spot: EnrolmentIn | read.Unknown) -> list[str]:
     ]
 
 
-def _samples(deps: Deps, topics: Sequence[str]) -> dict[str, list[bytes]]:
-    """Return the newest messages of unknown senders on each of these topics, newest first."""
+def _samples(deps: Deps, spots: Sequence[EnrolmentIn | read.Unknown]) -> dict[str, list[bytes]]:
+    """Return the newest messages on each topic of unknown senders, newest first.
+
+    Of readings, which suggestions are made from, several and whole; else one, as it is shown.
+    """
+    readings = [topic for spot in spots for topic in _topics_of_readings(spot)]
+    others = [topic for spot in spots for topic in _other_topics(spot)]
     found: dict[str, list[bytes]] = {}
     with deps.pool.connection() as conn:
-        for topic, payload in read.unknown_samples(conn, topics, SAMPLES):
-            found.setdefault(topic, []).append(bytes(payload))
+        kept = read.unknown_samples(conn, readings, SAMPLES, SAMPLE_BYTES_MAX)
+        kept += read.unknown_samples(conn, others, 1, SHOWN_BYTES_MAX)
+    for topic, payload in kept:
+        found.setdefault(topic, []).append(bytes(payload))
     return found
 
 

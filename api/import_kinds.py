@@ -137,6 +137,9 @@ def _device(ledger: Rehearsal, row: Row, now: datetime) -> None:
     unit = ledger.state_of(cold_chain.unit_stream(unit_id), cold_chain.evolve_unit)
     if unit is not None:
         ledger.allow(unit.region_code)
+    # The device may have moved since: its probes are its present region's.
+    device = ledger.state_of(stream, cold_chain.evolve_device)
+    region = device.region_code if device else region
     for channel in probes:
         decision = decide(
             cold_chain.evolve_device,

@@ -239,6 +239,8 @@ def _read(columns: Sequence[Column], cells: Mapping[str, str]) -> dict[str, Any]
         cell = cells.get(column.name, "")
         if not cell and not column.optional:
             raise Invalid("empty_cell", field=column.name)
+        if isinstance(cell, sheets.Rounded):
+            raise Invalid("rounded_number", field=column.name, value=cell)
         if cell:
             try:
                 row[column.name] = column.read(cell)

@@ -70,6 +70,12 @@ _IMPORTS = {
         "列 {field} 的“{value}”不正确：{expected}",
         "Column {field}: {value} is not acceptable, {expected}",
     ),
+    "rounded_number": (
+        "列 {field} 的 {value} 是超过 15 位的数字，表格软件已改动末尾几位；"
+        "请把该列设为文本格式再重新填写",
+        "Column {field}: {value} is a number of more than 15 digits, of which spreadsheets change "
+        "the last; format the column as text and type it again",
+    ),
     "surplus_cells": (
         "这一行有 {count} 格，表头只有 {columns} 列",
         "The line has {count} cells, the header {columns} columns",

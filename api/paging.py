@@ -66,7 +66,8 @@ def decode(cursor: str) -> list[Any]:
         key = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, orjson.JSONDecodeError):
         raise Invalid("bad_cursor", field="cursor") from None
-    if not isinstance(key, list):
+    # No text of the database holds a NUL: it would fail there.
+    if not isinstance(key, list) or any(isinstance(v, str) and "\0" in v for v in key):
         raise Invalid("bad_cursor", field="cursor")
     return key
 

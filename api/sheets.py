@@ -28,8 +28,17 @@ LINES_MAX = 5_000
 # Of a workbook: columns looked at, and bytes once unpacked; more is no list of equipment.
 COLUMNS_MAX = 64
 UNPACKED_BYTES_MAX = 64 * 1_048_576
+# Rows that a workbook can have, blank ones too; a file may claim more, and each would be walked.
+ROWS_MAX = 1_048_576
+# From here on a number in a cell has lost digits: a spreadsheet keeps 15.
+NUMBER_MAX = 10**15
 # Cells with a date and time name no offset; offices write local time.
 CHINA = timezone(timedelta(hours=8))
+
+
+class Rounded(str):
+    """A cell with a number too long for a spreadsheet, which has changed its last digits."""
+
 
 Line = tuple[int, list[str] | None]
 
@@ -91,9 +100,12 @@ def _of_workbook(content: bytes) -> Iterator[Line]:
         with closing(book):
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # some programs write wrong ones
-            rows = sheet.iter_rows(max_col=COLUMNS_MAX, values_only=True)
+            rows = sheet.iter_rows(max_row=ROWS_MAX + 1, max_col=COLUMNS_MAX, values_only=True)
             for number, row in enumerate(rows, start=1):
-                yield number, [_cell(value) for value in row]
+                if number > ROWS_MAX:
+                    raise Invalid("bad_workbook")  # noqa: TRY301  # as any other fault of it
+                if row.count(None) < len(row):  # quicker than looking at each cell
+                    yield number, [_cell(value) for value in row]
     except Exception as error:  # a broken workbook makes it fail in whatever way
         raise Invalid("bad_workbook") from error
 
@@ -105,6 +117,8 @@ def _cell(value: Any) -> str:
             return ""
         case bool():
             return str(value).lower()
+        case int() | float() if abs(value) >= NUMBER_MAX:
+            return Rounded(f"{value:.15g}")
         case float() if value.is_integer():
             return str(int(value))
         case datetime():

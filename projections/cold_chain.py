@@ -353,10 +353,13 @@ def unknown(
 
 
 def unknown_samples(
-    conn: psycopg.Connection[Any], topics: Sequence[str], samples: int
+    conn: psycopg.Connection[Any], topics: Sequence[str], samples: int, bytes_max: int
 ) -> list[tuple[str, bytes]]:
-    """Return (topic, payload) of the newest `samples` unregistered messages of each topic."""
-    wanted = {"topics": list(topics), "samples": samples}
+    """Return (topic, payload) of the newest `samples` unregistered messages of each topic.
+
+    Of a payload so many bytes at most.
+    """
+    wanted = {"topics": list(topics), "samples": samples, "bytes_max": bytes_max}
     return conn.execute(queries.unknown_samples, wanted).fetchall()
 
 

@@ -218,8 +218,8 @@ WHERE (w.region_code, w.site_id, w.gateway_id, w.device_id)
 ORDER BY w.region_code, w.site_id, w.gateway_id, w.device_id LIMIT %(limit)s
 
 -- name: unknown_samples
--- The newest messages on each of these topics, newest first.
-SELECT q.topic, q.payload
+-- The newest messages on each of these topics, newest first, so many bytes of each.
+SELECT q.topic, substring(q.payload FROM 1 FOR %(bytes_max)s) AS payload
 FROM (SELECT id, row_number() OVER (PARTITION BY topic ORDER BY received_at DESC, id) AS nth
       FROM public.quarantine
       WHERE code = 'unknown_device' AND state = 'open' AND topic = ANY(%(topics)s)) newest

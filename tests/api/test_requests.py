@@ -112,6 +112,7 @@ def test_given_a_key_when_revoked_then_refused_within_a_second(
         ("GET", SITES, {"params": {"cursor": "!!!"}}, 422, "bad_field"),
         ("GET", SITES, {"params": {"cursor": "AAAA"}}, 422, "bad_cursor"),
         ("GET", SITES, {"params": {"cursor": encode([5])}}, 422, "bad_cursor"),
+        ("GET", SITES, {"params": {"cursor": encode(["\0"])}}, 422, "bad_cursor"),
         ("POST", SITES, {"content": "x", "headers": {"Content-Type": "text/csv"}}, 415, None),
         (
             "POST",

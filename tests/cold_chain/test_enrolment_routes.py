@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator
 
 import httpx
+import psycopg
 import pytest
 
+from api.enrolment import SHOWN_BYTES_MAX, UNKNOWN_LIMIT_MAX
 from domain.shared.roles import Role
 from ingest.batch import Received
 from ingest.worker import Worker
+from projections import cold_chain as read
 from tests.api.world import build
 from tests.conftest import START, Database
 from tests.ingest import field
@@ -158,3 +161,39 @@ def test_given_a_county_key_when_others_devices_wait_then_neither_seen_nor_enrol
         body = SITE | {"gateway_id": "gw-z", "device_id": "far"}
         refused = county.post(ENROLMENTS, json=body)
         assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+
+
+def test_given_a_device_moved_away_when_its_former_county_enrols_it_then_refused(
+    api: Api, world: httpx.Client
+) -> None:
+    known = {"gateway_id": "gw-left", "device_id": "left"}
+    away = {"gateway_id": "gw-away", "site_id": "szs"}
+    for kind, body in (
+        ("gateways", {"gateway_id": "gw-left", "site_id": "dwk-cdc"}),
+        ("gateways", away),
+        ("devices", {**known, "channels": ["t1"], "interval_s": 300}),
+    ):
+        assert world.post(f"/api/v1/{kind}", json=body).status_code == 201
+    etag = world.get("/api/v1/devices/left").headers["etag"]
+    moved = {"gateway_id": "gw-away", "moved_at": "2026-03-01T12:00:00Z"}
+    path = "/api/v1/devices/left/moves"
+    assert world.post(path, json=moved, headers={"If-Match": etag}).is_success
+    probe = {"channel": "t1", "unit_id": "dwk-room-1", "placed_at": "2026-03-01T13:00:00Z"}
+    with api.client(Role.CDC, "640202") as county:
+        refused = county.post(ENROLMENTS, json=SITE | known | {"probes": [probe]})
+    assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+    assert world.get("/api/v1/probes", params={"device_id": "left"}).json()["items"] == []
+
+
+def test_given_many_unknown_devices_when_listed_then_fifty_at_most_and_no_more_of_others_than_shown(
+    world: httpx.Client, worker: Worker, database: Database
+) -> None:
+    places = [f"cc/v1/640202/dwk-cdc/gw-many/event/many-{n}" for n in range(51)]
+    body = {"ts": NOW_MS, "kind": "door", "note": "门" * 9_000}
+    worker.take([field.message(topic, body) for topic in places])
+    listed = world.get(UNKNOWN, params={"limit": 500}).json()
+    assert len(listed["items"]) == UNKNOWN_LIMIT_MAX
+    assert listed["next"] is not None
+    with psycopg.connect(database.app_dsn) as conn:
+        ((_, payload),) = read.unknown_samples(conn, places[:1], 5, SHOWN_BYTES_MAX)
+    assert len(payload) == SHOWN_BYTES_MAX

@@ -300,3 +300,58 @@ def test_given_the_command_when_run_then_tried_imported_and_a_template_written(
         refused = run(tmp_path, "import", "equipment", str(tmp_path / name), "--template")
         assert refused.returncode == 1
         assert len(refused.stderr.splitlines()) == 2
+
+
+def far_row(number: int) -> bytes:
+    """Return a workbook of a header and one more row, of this number."""
+    with zipfile.ZipFile(io.BytesIO(xlsx_of(["a"]))) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    far = b'<row r="%d"><c t="inlineStr"><is><t>x</t></is></c></row></sheetData>' % number
+    parts["xl/worksheets/sheet1.xml"] = sheet.replace(b"</sheetData>", far)
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, content in parts.items():
+            book.writestr(name, content)
+    return kept.getvalue()
+
+
+def test_given_a_row_far_below_when_read_then_as_far_as_a_workbook_goes() -> None:
+    assert list(sheets.lines(far_row(1_048_576))) == [(1, ["a"]), (1_048_576, ["x"])]
+    with pytest.raises(Invalid) as refused:
+        list(sheets.lines(far_row(1_000_000_000)))
+    assert refused.value.code == "bad_workbook"
+
+
+def test_given_an_id_typed_as_a_long_number_when_imported_then_that_line_is_refused(
+    world: httpx.Client,
+) -> None:
+    wrong, good, exact = line("n1"), line("n2"), line("n3")
+    wrong[0], good[0], exact[0] = 1234567890123456.0, 123456789012345, "1234567890123456"
+    report = asked(world, xlsx_of(HEAD, wrong, good, exact)).json()
+    assert results(report) == [
+        (2, "wrong", "rounded_number"),
+        (3, "created", ""),
+        (4, "created", ""),
+    ]
+    assert "设备编号" in report["lines"][0]["zh"]
+    assert "format the column as text" in report["lines"][0]["en"]
+
+
+def test_given_a_device_moved_away_when_its_former_county_imports_then_its_probes_stay(
+    api: Api, world: httpx.Client
+) -> None:
+    assert asked(world, csv_of(HEAD, line("gone", probes="t1"))).json()["created"] == 1
+    assert world.post(
+        "/api/v1/gateways", json={"gateway_id": "gone-to", "site_id": "szs"}
+    ).is_success
+    etag = world.get("/api/v1/devices/gone-log").headers["etag"]
+    moved = {"gateway_id": "gone-to", "moved_at": "2026-03-01T12:00:00Z"}
+    path = "/api/v1/devices/gone-log/moves"
+    assert world.post(path, json=moved, headers={"If-Match": etag}).is_success
+    later = line("gone", probes="t2")
+    with api.client(Role.CDC, "640202") as county:
+        report = asked(county, csv_of(HEAD, later)).json()
+    assert results(report) == [(2, "wrong", "out_of_scope")]
+    placed = world.get("/api/v1/probes", params={"device_id": "gone-log"}).json()["items"]
+    assert [p["channel"] for p in placed] == ["t1"]
