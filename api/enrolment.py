@@ -184,13 +184,21 @@ def _enrolled(call: Call, body: EnrolmentIn) -> Response:
             gateway_id=body.gateway_id,
             channels=body.channels,
             interval_s=body.interval_s,
-            placings=[Placing(p.channel, p.unit_id, p.placed_at) for p in body.probes],
+            placings=_placings(call, body.probes),
             units=_units(call, body.probes),
         ),
         location=f"{PREFIX}/devices/{body.device_id}",
         meta=call.meta(region_code=region),
         claims=[(stream, event) for event in registered],
     )
+
+
+def _placings(call: Call, probes: Sequence[PlacingIn]) -> list[Placing]:
+    now = call.deps.clock.now()
+    return [
+        Placing(p.channel, p.unit_id, model.checked_past(p.placed_at, now, "placed_at"))
+        for p in probes
+    ]
 
 
 def _units(call: Call, probes: Sequence[PlacingIn]) -> dict[str, model.Unit]:

@@ -121,6 +121,7 @@ def _unit(ledger: Rehearsal, row: Row, _now: datetime) -> None:
 def _device(ledger: Rehearsal, row: Row, now: datetime) -> None:
     site_id, unit_id = row.pop("site_id", ""), row.pop("unit_id", "")
     probes, placed_at = row.pop("probes", row["channels"]), row.pop("placed_at", now)
+    cold_chain.checked_past(placed_at, now, "placed_at")
     if site_id:
         _gateway(ledger, row["gateway_id"], site_id)
     gateway = ledger.state_of(

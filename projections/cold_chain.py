@@ -360,7 +360,7 @@ def unknown_samples(
     Of a payload so many bytes at most.
     """
     wanted = {"topics": list(topics), "samples": samples, "bytes_max": bytes_max}
-    return conn.execute(queries.unknown_samples, wanted).fetchall()
+    return conn.execute(queries.unknown_samples, wanted, binary=True).fetchall()
 
 
 def latest(

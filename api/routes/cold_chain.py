@@ -358,7 +358,7 @@ def place_probe(body: PlacementIn, who: Placer, call: CallOf) -> Response:
             unit=unit,
             channel=body.channel,
             unit_id=body.unit_id,
-            placed_at=body.placed_at,
+            placed_at=model.checked_past(body.placed_at, call.deps.clock.now(), "placed_at"),
         ),
         location=f"{PREFIX}/devices/{body.device_id}",
         meta=call.meta(region_code=region),

@@ -176,3 +176,9 @@ def test_given_orders_when_listed_by_organisation_then_those_open_there(
 def test_given_no_such_unit_when_an_order_is_opened_then_refused(world: httpx.Client) -> None:
     answer = opened(world, "O-6", unit_id="nowhere")
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_unit")
+
+
+def test_given_a_probe_placed_in_the_future_when_sent_then_refused(world: httpx.Client) -> None:
+    body = {"device_id": "dwk-log-1", "channel": "rh", "unit_id": "dwk-room-1"}
+    refused = world.post(f"{API}/probes", json=body | {"placed_at": "2026-03-03T00:00:00Z"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "in_future")

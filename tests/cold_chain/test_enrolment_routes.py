@@ -137,6 +137,11 @@ def test_given_sparkplug_from_an_unknown_device_when_enrolled_then_asked_for_its
             422,
             "unknown_unit",
         ),
+        (
+            {"probes": [{"channel": "t1", "unit_id": "no", "placed_at": "2026-03-03T00:00:00Z"}]},
+            422,
+            "in_future",
+        ),
     ],
 )
 def test_given_what_cannot_be_enrolled_when_tried_then_refused(

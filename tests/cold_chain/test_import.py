@@ -355,3 +355,12 @@ def test_given_a_device_moved_away_when_its_former_county_imports_then_its_probe
     assert results(report) == [(2, "wrong", "out_of_scope")]
     placed = world.get("/api/v1/probes", params={"device_id": "gone-log"}).json()["items"]
     assert [p["channel"] for p in placed] == ["t1"]
+
+
+def test_given_a_probe_placed_in_the_future_when_imported_then_that_line_is_refused(
+    world: httpx.Client,
+) -> None:
+    ahead = line("later")
+    ahead[10] = "2026-03-03T08:00:00+08:00"
+    report = asked(world, csv_of(HEAD, ahead)).json()
+    assert results(report) == [(2, "wrong", "in_future")]
