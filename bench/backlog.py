@@ -50,7 +50,9 @@ def _filled(contender: ProductContender, devices: range, options: Options, made:
         time.sleep(LIVE_FIRST_S)
         load.start()
         drained_s = _drained(contender, load)
-        during = list(live.delays_s)
+        began_s = float(load.told.first_s.value)
+    # Also those that came only after the backlog was drained: they waited longest.
+    during = live.delays_s(began_s, began_s + drained_s)
     stored = _stored(contender)
     return Report(
         work="backlog",

@@ -60,6 +60,10 @@ class Contender(ABC):
     def stored(self) -> int:
         """Return how many readings are durable."""
 
+    def afterwards(self) -> bool:
+        """Tell whether it has done what it does with readings after they are durable."""
+        return True
+
     def ask(self, query: LiteralString, *values: object) -> int:
         """Return the number a query gives, 0 for none."""
         row = self.conn.execute(query, values).fetchone()
@@ -96,6 +100,12 @@ class ProductContender(Contender):
         """Return what their states say."""
         beyond = device_name(DEVICES)
         return self.ask(NEWEST_SEQ, beyond), self.ask(NEWEST_S, beyond)
+
+    def afterwards(self) -> bool:
+        """Tell whether every reading is rolled up."""
+        return self.ask("SELECT max(telemetry_id) FROM batches") == self.ask(
+            "SELECT telemetry_id FROM rolled_up"
+        )
 
     def stored(self) -> int:
         """Return the rows; each was committed with the event that holds it."""

@@ -6,6 +6,7 @@ looks which of those published are stored by now.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -41,14 +42,18 @@ class Live:
         self._lock = threading.Lock()
         self._end = threading.Event()
         self.sent = 0
-        self.delays_s: list[float] = []
+        self._seen: list[tuple[float, float]] = []  # when one was due, and its delay
         self._publisher = Thread(target=self._publish, daemon=True)
         self._watcher = Thread(target=self._watch, daemon=True)
 
     @property
     def missed(self) -> int:
         """How many published readings were never seen in the database."""
-        return self.sent - len(self.delays_s)
+        return self.sent - len(self._seen)
+
+    def delays_s(self, first_s: float = 0.0, past_s: float = math.inf) -> list[float]:
+        """Return how long after it was due each reading was durable, of those due in this time."""
+        return [delay for due, delay in self._seen if first_s <= due < past_s]
 
     def __enter__(self) -> Live:
         """Begin."""
@@ -74,7 +79,7 @@ class Live:
             device = self._devices[at]
             packet = publish_packet(self._shape.topic_of(device), body, self.sent % PACKET_IDS + 1)
             with self._lock:
-                self._pending[self.sent] = (device_name(device), at_time, time.perf_counter())
+                self._pending[self.sent] = (device_name(device), at_time, due_s)
                 self.sent += 1
             sock.sendall(packet)
             due_s += self._every_s
@@ -102,7 +107,8 @@ class Live:
         found = conn.execute(STORED, columns).fetchall()
         now_s = time.perf_counter()
         for (number,) in found:
-            self.delays_s.append(now_s - asked[number][2])
+            due_s = asked[number][2]
+            self._seen.append((due_s, now_s - due_s))
         with self._lock:
             for (number,) in found:
                 self._pending.pop(number, None)
