@@ -12,6 +12,7 @@ import structlog
 from psycopg.conninfo import conninfo_to_dict
 
 from ingest import metrics
+from ingest.lots import OFFLINE
 from ingest.rows import queries
 from store.transient import is_transient
 
@@ -77,11 +78,14 @@ class Link:
             delay = min(2 * delay, RETRY_S_MAX)
 
     def show(self, conn: Connection, state: str) -> None:
-        """Add a state to the name of the session."""
+        """Add a state to the name of the session, which begins off line."""
         if state != self._shown:
-            name = conninfo_to_dict(self._dsn).get("application_name", "")
-            conn.execute(queries.name_session, (f"{name} {state}".strip(),))
+            conn.execute(queries.name_session, (self._named(state),))
             self._shown = state
+
+    def _named(self, state: str) -> str:
+        name = conninfo_to_dict(self._dsn).get("application_name", "")
+        return f"{name} {state}".strip()
 
     def close(self) -> None:
         """Give the connection and its lock back."""
@@ -92,13 +96,18 @@ class Link:
     def _connected(self) -> Connection:
         """Return the connection; a new one holds the lock."""
         if self._conn is None:
-            conn = psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+            conn = psycopg.connect(
+                self._dsn,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name=self._named(OFFLINE),
+            )
             try:
                 self._own(conn)
             except BaseException:
                 conn.close()
                 raise
-            self._conn, self._shown = conn, ""
+            self._conn, self._shown = conn, OFFLINE
         return self._conn
 
     def _own(self, conn: Connection) -> None:

@@ -21,6 +21,7 @@ from ingest.worker import Worker
 CLIENT_ID = "vaxtrail-ingest-0"
 # Seconds between two looks at the registry and at the messages to take again, while idle or not.
 HOUSEKEEPING_S = 1.0
+ONLINE_S = 0.05  # while the broker is not there
 BEHIND_S = 30.0  # without an empty queue
 
 log = structlog.get_logger()
@@ -78,10 +79,10 @@ def run(
 
 def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
     pipeline = Pipeline(worker, receiver.inbox, receiver.answer)
-    next_look, caught_up = 0.0, time.monotonic()
+    next_look, caught_up, online = 0.0, time.monotonic(), False
     try:
         while not stop.is_set():
-            block = receiver.inbox.take(HOUSEKEEPING_S)
+            block = receiver.inbox.take(HOUSEKEEPING_S if online else ONLINE_S)
             if receiver.inbox.empty:
                 caught_up = time.monotonic()
             if receiver.failure is not None:
@@ -90,7 +91,8 @@ def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
                 pipeline.take(block)
             else:
                 pipeline.advance()
-            if time.monotonic() >= next_look:
+            if time.monotonic() >= next_look or receiver.connected is not online:
+                online = receiver.connected
                 pipeline.finish()
                 worker.settle()
                 worker.flush()

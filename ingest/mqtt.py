@@ -84,6 +84,7 @@ class Receiver:
         # Of this connection, by packet id: a hash of the payload that is, or last was, in hand.
         self._in_hand: dict[bytes, int] = {}
         self._answered: dict[bytes, int] = {}
+        self._subscribed = False
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -114,8 +115,8 @@ class Receiver:
 
     @property
     def connected(self) -> bool:
-        """Tell whether the broker has let us in."""
-        return self._client.is_connected()
+        """Tell whether the broker has let us in and granted our subscriptions."""
+        return self._subscribed and self._client.is_connected()
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Send messages; when the broker is away those of QoS 1 later, and others not at all."""
@@ -263,6 +264,7 @@ class Receiver:
         self._delay_s = 0.0
         log.info("broker_connected", connection=self._connection)
         self._asked.clear()
+        self._subscribed = False
         self._vendors_told = None
         self._subscribe(self._filters)
 
@@ -280,6 +282,7 @@ class Receiver:
         if refused and asked is self._filters:
             raise SubscriptionRefused(refused)
         if asked is self._filters:
+            self._subscribed = True
             self._client.publish(*self._state(online=True), qos=1, retain=True)
         if refused:  # a foreign broker's rules: our own topics must not wait for its mend
             log.error("vendor_topics_refused", filters=refused)

@@ -106,7 +106,7 @@ def run_ingest(settings: Settings, worker: int = 0) -> None:
     """
     from ingest import main as intake
     from ingest.handover import Sessions, await_dealing
-    from ingest.lots import deal
+    from ingest.lots import OFFLINE, deal
 
     if worker >= settings.ingest_workers:
         raise Refusal(
@@ -119,9 +119,10 @@ def run_ingest(settings: Settings, worker: int = 0) -> None:
     with folder.owned(settings.data, f"{name}.lock", INGEST_LOCK_SECONDS):
         stop = stop_event()
         app_dsn = _session(app_dsn, name)
-        _name_sessions(app_dsn, settings.data)
+        offline = _session(app_dsn, f"{name} {OFFLINE}")  # until its subscriptions are granted
+        _name_sessions(offline, settings.data)
         sessions = Sessions(mqtt_url, partial(ingest_session, settings.data))
-        if await_dealing(lots, worker, sessions, app_dsn=app_dsn, clock=clock, stop=stop):
+        if await_dealing(lots, worker, sessions, app_dsn=offline, clock=clock, stop=stop):
             intake.run(
                 app_dsn=app_dsn,
                 mqtt_url=mqtt_url,

@@ -98,7 +98,7 @@ def cut_off(database: Database) -> None:
     with psycopg.connect(database.owner_dsn, autocommit=True) as conn:
         conn.execute("SET ROLE vaxtrail_owner")
         found = conn.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'pipeline under test'"
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pipeline under test%'"
         ).fetchall()
     for (pid,) in found:
         with psycopg.connect(database.app_dsn, autocommit=True) as conn:
