@@ -78,6 +78,11 @@ class Gateway:
         """What the broker has acknowledged so far."""
         return {self._sent[mid] for mid in list(self._acked) if mid in self._sent}
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether the broker has not closed the connection."""
+        return self._client.is_connected()
+
     def close(self) -> None:
         """Stop; what was not acknowledged is not sent again."""
         self._gone.set()
@@ -176,11 +181,13 @@ def _play(demo: subprocess.Popen[bytes], data: Path) -> Gateway:
         api.post("/devices", body, wait_s=5)
     password = (data / "secrets" / "mqtt_gateway").read_text()
     gateway = Gateway(instance["ports"]["mqtt"], password)
-    tree.until(
-        lambda: simulated(KILLED_AFTER_H) and len(gateway.acked) > ACKED_MIN,
-        120.0,
-        "the gateway is not acknowledged",
-    )
+    try:
+        tree.until(lambda: len(gateway.acked) > ACKED_MIN, 60.0, "the gateway is not acknowledged")
+        tree.until(lambda: simulated(KILLED_AFTER_H), 120.0, "the demonstration stands still")
+    except AssertionError:
+        gateway.close()
+        tail = [path.read_text()[-3000:] for path in (data / "log").iterdir()]
+        raise AssertionError("\n".join([f"connected: {gateway.connected}", *tail])) from None
     return gateway
 
 
