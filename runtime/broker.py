@@ -32,6 +32,7 @@ from runtime.process import (
     ask,
     free_port,
     log_tail,
+    pause,
     pids_with_argument,
     spawn,
     stop_child,
@@ -196,7 +197,7 @@ class BrokerServer:
             if not self.running or time.monotonic() > deadline:
                 self.stop()
                 raise StartFailed(f"the broker did not start:\n{log_tail(self.log)}")
-            time.sleep(0.03)
+            pause(0.03)
         self._answered = True
 
     def healthy(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import Annotated
 
 import typer
@@ -12,11 +11,10 @@ import typer
 from runtime import folder
 from runtime.account import secret
 from runtime.postgres import APP, DATABASE, HOST, OWNER, PostgresServer
-from runtime.process import command_line, stop_pid
+from runtime.process import Stopped, command_line, ignore_signals, pause, stop_on_signals, stop_pid
 from runtime.refusal import Refusal
 from runtime.services import database_url
 from runtime.settings import Settings
-from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
 from runtime.terminal import end, say, settings_of, show
 
 db = typer.Typer(no_args_is_help=True, help="内置数据库 | the embedded database by itself")
@@ -46,7 +44,7 @@ def start(ctx: typer.Context) -> None:
             _record(settings, server, before)
             say(f"数据库在端口 {server.port} 运行", f"the database runs on port {server.port}")
             while server.running:
-                time.sleep(0.2)
+                pause(0.2)
         except Stopped:
             pass
         finally:

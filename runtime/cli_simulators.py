@@ -23,10 +23,19 @@ from domain.shared.roles import Role
 from runtime import folder
 from runtime.cli_keys import issue
 from runtime.main import answers
-from runtime.process import StartFailed, free_port, log_tail, spawn, stop_child
+from runtime.process import (
+    StartFailed,
+    Stopped,
+    free_port,
+    ignore_signals,
+    log_tail,
+    pause,
+    spawn,
+    stop_child,
+    stop_on_signals,
+)
 from runtime.refusal import Refusal
 from runtime.settings import PREFIX, Settings
-from runtime.supervisor import Stopped, ignore_signals, stop_on_signals
 from runtime.terminal import end, program, say, say_where, settings_of
 
 READY_SECONDS = 180.0
@@ -120,7 +129,7 @@ def _wait_ready(child: subprocess.Popen[bytes], settings: Settings, log: Path) -
         while not _ready(settings.data, child.pid):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise StartFailed(log_tail(log))
-            time.sleep(0.1)
+            pause(0.1)
     instance = folder.running_instance(settings.data)
     if instance.pgdata:
         say_where(settings.data, Path(instance.pgdata))
@@ -144,7 +153,7 @@ def _serve(child: subprocess.Popen[bytes], settings: Settings) -> None:
     typer.echo(f"  curl -H \"Authorization: Bearer $KEY\" '{api}/alerts?limit=3'")
     typer.echo(f"  {command} status")
     while child.poll() is None:
-        time.sleep(0.2)
+        pause(0.2)
 
 
 @contextmanager
@@ -183,6 +192,8 @@ def _run_driver(name: str, arguments: list[str], env: Mapping[str, str]) -> int:
         [sys.executable, "-m", f"simulators.{name}", *arguments], env=dict(env)
     )
     try:
-        return driver.wait()
+        while driver.poll() is None:
+            pause(0.1)
+        return driver.returncode
     finally:
         stop_child(driver, DRIVER_STOP_STEPS)

@@ -22,7 +22,16 @@ from runtime.broker import BrokerServer
 from runtime.broker_log import BrokerLog
 from runtime.broker_tls import Tls
 from runtime.postgres import PostgresServer
-from runtime.process import ask, command_line, free_port, pids_with_argument, stop_pid
+from runtime.process import (
+    Stopped,
+    ask,
+    command_line,
+    free_port,
+    ignore_signals,
+    pids_with_argument,
+    stop_on_signals,
+    stop_pid,
+)
 from runtime.refusal import Refusal
 from runtime.services import disk_guard, worker_name
 from runtime.settings import PREFIX, Settings, dsn
@@ -30,10 +39,7 @@ from runtime.supervisor import (
     Once,
     Part,
     Service,
-    Stopped,
     Supervisor,
-    ignore_signals,
-    stop_on_signals,
 )
 from runtime.terminal import say_where
 from store.migrate import pending

@@ -22,6 +22,7 @@ from runtime.process import (
     command_line,
     free_port,
     log_tail,
+    pause,
     pids_with_argument,
     pids_working_in,
     spawn,
@@ -149,7 +150,7 @@ class PostgresServer:
             tail = log_tail(self.log)
             if "pre-existing shared memory block" not in tail or time.monotonic() > give_up:
                 raise StartFailed(f"PostgreSQL did not start:\n{tail}")
-            time.sleep(0.5)
+            pause(0.5)
         self._ensure_roles()
 
     def stop(self) -> None:
@@ -234,7 +235,7 @@ class PostgresServer:
             try:
                 psycopg.connect(self.superuser_dsn, connect_timeout=5).close()
             except psycopg.OperationalError:  # not listening yet, or recovering
-                time.sleep(0.05)
+                pause(0.05)
             else:
                 self._answered = True
                 return True

@@ -22,7 +22,14 @@ LOG_SIZE_MAX = 16 * 1024 * 1024  # bytes; a larger log is set aside as NAME.1 at
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # For our own addresses, which no proxy of the environment (http_proxy) can reach.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# The signals that came since stop_on_signals; filled by no Python code, so that the interpreter is
+# never left with a lock held in the middle of something.
+_stopped_by: dict[int, object] = {}
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT came; raised where the main thread waits."""
 
 
 class StartFailed(RuntimeError):
@@ -180,4 +187,24 @@ def wait_until(done: Callable[[], bool], seconds: float, every: float = 0.02) ->
             return True
         if time.monotonic() >= deadline:
             return False
-        time.sleep(every)
+        pause(every)
+
+
+def pause(seconds: float) -> None:
+    """Sleep. Stopped when the process was asked to end since `stop_on_signals`."""
+    for number in _stopped_by:
+        raise Stopped(signal.Signals(number).name)
+    time.sleep(seconds)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGINT raise Stopped at the next `pause` or `wait_until`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped_by.__setitem__)
+
+
+def ignore_signals() -> None:
+    """Let a stop that has begun come to its end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    _stopped_by.clear()

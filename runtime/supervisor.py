@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn, Protocol
 
 import psycopg
 import structlog
 
-from runtime.process import StartFailed, spawn, stop_child
+from runtime.process import StartFailed, pause, spawn, stop_child
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +30,6 @@ STEADY_SECONDS = 5.0  # having run this long, a part starts again at once
 # Between the starts of two services: loading takes a core, and the first shall have one.
 HEAD_START_SECONDS = 1.0
 SERVICE_STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT came; raised in the main thread wherever it is."""
 
 
 class Part(Protocol):
@@ -116,7 +111,9 @@ class Once(Service):
         """Run it. StartFailed when it is waited for and does not succeed."""
         waited_for = self._waited_for()
         super().start()
-        if waited_for and (self._process is None or self._process.wait() != 0):
+        while waited_for and self.pid is not None:
+            pause(TICK_SECONDS)
+        if waited_for and not self.running:
             raise StartFailed(f"{self._argv[-1]} failed / 失败")
 
 
@@ -165,7 +162,7 @@ class Supervisor:
         running = 0
         for watched in self._watched:
             if running and not watched.needed:
-                time.sleep(HEAD_START_SECONDS)
+                pause(HEAD_START_SECONDS)
             self._start(watched)
             running += not watched.needed
 
@@ -174,7 +171,7 @@ class Supervisor:
         while True:
             self.look()
             each()
-            time.sleep(TICK_SECONDS)
+            pause(TICK_SECONDS)
 
     def look(self) -> None:
         """Look once: note ends, start again what is due and has the servers it needs."""
@@ -244,19 +241,3 @@ class Supervisor:
         watched.failures = min(watched.failures + 1, 10)
         watched.due = time.monotonic() + seconds
         return seconds
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and SIGINT raise Stopped in the main thread."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _raise_stopped)
-
-
-def ignore_signals() -> None:
-    """Let a stop that has begun come to its end."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _raise_stopped(number: int, _: FrameType | None) -> NoReturn:
-    raise Stopped(signal.Signals(number).name)
