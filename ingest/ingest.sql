@@ -64,11 +64,11 @@ FROM episode WHERE device_no = ANY(%s) AND NOT withdrawn GROUP BY device_no
 -- Rows of devices that number nothing, found by their time: the identity they have. OFFSET 0
 -- keeps it an index look-up a row; as a join the planner would scan every day there is. The first and
 -- last of the times are for it to leave out the days that none of them is in.
-SELECT r.device_no, r.seq, r.t1, r.t2, r.t3, r.t4, r.rh, r.door, r.mains, r.bat, r.extra
+SELECT r.device_no, r.seq, r.boot, r.t1, r.t2, r.t3, r.t4, r.rh, r.door, r.mains, r.bat, r.extra
 FROM unnest(%(numbers)s::int4[], %(times)s::timestamptz[]) AS asked (device_no, ts)
 CROSS JOIN LATERAL (
     SELECT * FROM reading r
-    WHERE r.device_no = asked.device_no AND r.ts = asked.ts AND r.boot = %(boot)s
+    WHERE r.device_no = asked.device_no AND r.ts = asked.ts AND r.boot >= %(boot)s
       AND r.ts BETWEEN %(first)s AND %(last)s
     OFFSET 0
 ) r

@@ -3,14 +3,16 @@
 A reading outside the stored ranges of its device is new. One inside is held against the log: it is
 stored there, the same or with another value, which is told as a conflict (what was stored first
 stands); or it belongs into a hole that the ranges forgot, and is new as well. Where a device
-numbers nothing, the rows of the same times tell.
+numbers nothing, the rows of the same times tell: of a moment each channel has one value, in
+however many messages the channels come.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +21,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.alerting.watch import to_datetime
-from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingConflict, ReadingsRecorded
+from domain.cold_chain.events import (
+    BOOT_UNSEQUENCED,
+    ReadingConflict,
+    ReadingsRecorded,
+    boot_of_channels,
+)
 from domain.shared.ids import stream_id
 from ingest import gaps
 from ingest.batch import Batch, Item, Row
@@ -29,6 +36,8 @@ from ingest.state import Values, values_of
 from ingest.wire import Message
 
 Connection = psycopg.Connection[Any]
+# What is stored of moments of devices that number nothing: by (device_no, seq), by boot.
+Moments = dict[tuple[int, int], dict[int, Values]]
 
 
 def device_stream(device_id: str) -> UUID:
@@ -133,13 +142,14 @@ def _row_values(message: Message, i: int) -> dict[str, float | None]:
 
 def _stored_at_same_time(
     batch: Batch, conn: Connection, messages: Sequence[tuple[Item, Message]]
-) -> dict[tuple[int, int], Values]:
-    """Return the stored rows (device_no, seq) that unnumbered readings may repeat.
+) -> Moments:
+    """Return the stored rows that unnumbered readings may repeat or add to.
 
     A reading later than all that is stored of its device cannot: that is the common case.
     """
     numbers: list[int] = []
     times = []
+    moments: Moments = defaultdict(dict)
     for _, message in messages:
         state = batch.states[message.device_id]
         if message.sequenced or state.ts_ms is None:
@@ -148,32 +158,55 @@ def _stored_at_same_time(
         numbers += [state.device_no] * len(old)
         times += [to_datetime(ts_ms) for ts_ms in old]
     if not numbers:
-        return {}
+        return moments
     asked = {"numbers": numbers, "times": times, "boot": BOOT_UNSEQUENCED}
     asked |= {"first": min(times), "last": max(times)}
     with conn.cursor(row_factory=dict_row) as cur:
-        found = cur.execute(queries.readings_at, asked).fetchall()
-    return {(row["device_no"], row["seq"]): values_of(row) for row in found}
+        for row in cur.execute(queries.readings_at, asked):
+            moments[row["device_no"], row["seq"]][row["boot"]] = values_of(row)
+    return moments
 
 
-def _take_unsequenced(
-    batch: Batch, item: Item, message: Message, stored: dict[tuple[int, int], Values]
-) -> None:
-    """Store the rows of times that are not stored; `stored` gains them for the messages after."""
+def _take_unsequenced(batch: Batch, item: Item, message: Message, stored: Moments) -> None:
+    """Store what is not known of each moment; `stored` gains it for the messages after."""
     device_no = batch.states[message.device_id].device_no
-    fresh: list[int] = []
+    fresh: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)  # rows by their new channels
     for i, seq in enumerate(message.seqs):
-        row = _row_values(message, i)
-        known = stored.setdefault((device_no, seq), row)
-        if known is row:
-            fresh.append(i)
+        row, told = _row_values(message, i), stored[device_no, seq]
+        untold = _untold(told, row)
+        if untold:
+            told[boot_of_channels(untold)] = untold
+            fresh[tuple(untold)].append(i)
             continue
         item.repeated += 1
-        if not _same(known, row):
-            ts_ms = message.ts_ms[i]
-            _add_conflict(batch, item, message, i, (ts_ms, known))
-    if fresh:
-        _store(batch, item, message, fresh)
+        if untold is None:
+            _add_conflict(batch, item, message, i, (message.ts_ms[i], _joined(told)))
+    for channels, indexes in fresh.items():
+        columns = {channel: message.columns[channel] for channel in channels}
+        part = replace(message, boot=boot_of_channels(channels), columns=columns)
+        _store(batch, item, part, indexes)
+
+
+def _untold(told: Mapping[int, Values], row: Values) -> Values | None:
+    """Return what a moment does not hold yet of a row; None when the row contradicts it.
+
+    told: by boot what is stored of the moment. Rows do not tell a channel that has no value from
+    one that is not named: the boot does, which stands for the channels.
+    """
+    boot = boot_of_channels(row)
+    if boot in told:
+        return {} if _same(told[boot], row) else None
+    known = _joined(told)
+    if any(known[channel] != row[channel] for channel in known.keys() & row.keys()):
+        return None
+    rest = {channel: value for channel, value in row.items() if channel not in known}
+    return rest if len(rest) in {0, len(row)} else _untold(told, rest)
+
+
+def _joined(told: Mapping[int, Values]) -> dict[str, float | None]:
+    """Return every channel's value at a moment; a channel without one is left out."""
+    every = (pair for values in told.values() for pair in values.items())
+    return {channel: value for channel, value in every if value is not None}
 
 
 def relearn(batch: Batch, conn: Connection) -> None:

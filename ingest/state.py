@@ -22,7 +22,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.alerting.watch import WatchState, to_datetime, to_ms
-from domain.cold_chain.events import BOOT_UNSEQUENCED, ReadingsRecorded
+from domain.cold_chain.events import ReadingsRecorded
 from ingest import ranges
 from ingest.ranges import BOOT_SHIFT, SEQ_END, Ranges, version_of
 from ingest.rows import queries
@@ -246,7 +246,7 @@ def _follows(state: WatchState, key: tuple[int, int]) -> bool:
 def _recall(state: DeviceState, event: ReadingsRecorded) -> None:
     first = version_of(event.boot, event.seq)
     n = len(event.ts_ms)
-    if event.boot != BOOT_UNSEQUENCED:
+    if event.sequenced:
         ranges.add(state.ranges, first, first + n)
     channels = tuple(event.columns)
     for i, ts_ms in enumerate(event.ts_ms):

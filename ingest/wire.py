@@ -22,7 +22,7 @@ from typing import Annotated
 
 import msgspec
 
-from domain.cold_chain.events import BOOT_UNSEQUENCED
+from domain.cold_chain.events import BOOT_UNSEQUENCED, boot_of_channels
 from domain.cold_chain.model import CHANNEL_ALIASES, CHANNEL_PATTERN
 from ingest.ranges import SEQ_END
 from ingest.refusals import Refused
@@ -105,8 +105,8 @@ class Message:
     """The readings of one message: n rows of one device and boot, ascending by `seqs`.
 
     A column holds n values, None where the probe was unplugged. Without a sequence of its own a
-    device has boot BOOT_UNSEQUENCED and seq = milliseconds since 2015-01-01T00:00Z. `backfill`: the
-    message itself says that it tells of the past.
+    device has the boot of its channels and seq = milliseconds since 2015-01-01T00:00Z. `backfill`:
+    the message itself says that it tells of the past.
     """
 
     device_id: str
@@ -119,7 +119,7 @@ class Message:
     @property
     def sequenced(self) -> bool:
         """Tell whether the device numbers its readings itself."""
-        return self.boot != BOOT_UNSEQUENCED
+        return self.boot < BOOT_UNSEQUENCED
 
 
 def decode(device_id: str, payload: bytes, now_ms: int) -> Message:
@@ -180,12 +180,13 @@ def gathered(device_id: str, channels: list[str], readings: Sequence[Reading]) -
     seqs = [each.ts_ms - TS_MS_MIN if each.seq is None else each.seq for each in readings]
     order = sorted(range(len(readings)), key=seqs.__getitem__)
     _check_distinct("seq" if sequenced else "ts", [seqs[i] for i in order])
+    columns = _columns(channels, [readings[i].values for i in order])
     return Message(
         device_id,
-        boots.pop() if sequenced else BOOT_UNSEQUENCED,
+        boots.pop() if sequenced else boot_of_channels(columns),
         [seqs[i] for i in order],
         [readings[i].ts_ms for i in order],
-        _columns(channels, [readings[i].values for i in order]),
+        columns,
     )
 
 

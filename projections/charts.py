@@ -157,7 +157,7 @@ def _rows(
     span = {**asked, "t0": t0, "t1": t1}
     row: Any = conn.execute(queries.rows, span, binary=True).fetchone()
     ts = np.frombuffer(row[0], ">i8").astype(np.int64)
-    found = _Series(ts, np.frombuffer(row[1], ">f8").astype(np.float64), int(ts.size))
+    found = _told(ts, np.frombuffer(row[1], ">f8").astype(np.float64))
     ((dropped,),) = conn.execute(queries.any_dropped, span).fetchall()
     if not dropped:
         return found
@@ -165,6 +165,15 @@ def _rows(
     begin, end = ((t - _EPOCH_2000) // _MICROSECOND for t in (t0, t1))
     inside = (hours.ts >= begin) & (hours.ts < end)
     return _joined(found, _Series(hours.ts[inside], hours.values[inside], hours.rows))
+
+
+def _told(ts: Ints, values: Floats) -> _Series:
+    """Return rows without those that only tell of other channels at a time that has a value."""
+    valued = ~np.isnan(values)
+    if not valued.all():
+        kept = valued | ~np.isin(ts, ts[valued])
+        ts, values = ts[kept], values[kept]
+    return _Series(ts, values, int(ts.size))
 
 
 def _hours(

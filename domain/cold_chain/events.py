@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ClassVar
+from zlib import crc32
 
 from domain.shared.events import Event
 
-# The boot of devices that number nothing: no real boot reaches it.
+# Readings of devices that number nothing have this boot or a higher one: no real boot reaches it.
 BOOT_UNSEQUENCED = 2**22 - 1
+# The channels of the built-in form that needs no number.
+_FLAT = ["rh", "t1"]
+
+
+def boot_of_channels(channels: Iterable[str]) -> int:
+    """Return the boot of a reading without a number, which tells of these channels.
+
+    Its time and its boot are its identity: what a gateway tells of one moment in several messages,
+    a channel each, are several readings. In 2^22 - 1 … 2^23 - 1.
+    """
+    names = sorted(channels)
+    if names == _FLAT:
+        return BOOT_UNSEQUENCED
+    return BOOT_UNSEQUENCED + 1 + crc32(",".join(names).encode()) % 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +204,8 @@ class ReadingsRecorded(Event):
 
     `columns` maps a channel to n values, None where the probe was unplugged; `ts_ms` are device
     event times in UTC milliseconds. Stream = device; version = boot * 2^40 + seq of the first row.
-    A device that numbers nothing has boot 2^22 - 1, and each row's seq is its own time in
-    milliseconds since 2015-01-01T00:00Z.
+    A device that numbers nothing has the boot of its channels (`boot_of_channels`), and each row's
+    seq is its own time in milliseconds since 2015-01-01T00:00Z.
     """
 
     TOPIC: ClassVar[str] = "cold_chain.ReadingsRecorded"
@@ -201,11 +217,14 @@ class ReadingsRecorded(Event):
     received_ms: int
     backfill: bool = False
 
+    @property
+    def sequenced(self) -> bool:
+        """Tell whether the device numbers its readings itself."""
+        return self.boot < BOOT_UNSEQUENCED
+
     def seq_of(self, n: int) -> int:
         """Return the sequence number of row `n`."""
-        if self.boot == BOOT_UNSEQUENCED:
-            return self.seq + self.ts_ms[n] - self.ts_ms[0]
-        return self.seq + n
+        return self.seq + (n if self.sequenced else self.ts_ms[n] - self.ts_ms[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import Event as StopEvent
 from typing import Any
+from uuid import uuid4
 
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.rules import ThresholdRule
@@ -65,6 +66,13 @@ def register(ledger: Ledger, *devices: str) -> None:
     for device_id in devices:
         register_device(ledger, device_id)
         append(ledger, [(device_stream(device_id), 2, placed(device_id, UNIT, PLACED))])
+
+
+def new_device(ledger: Ledger) -> str:
+    """Register a device of a test's own in the unit and return its id."""
+    device_id = f"d-{uuid4().hex[:8]}"
+    register(ledger, device_id)
+    return device_id
 
 
 def register_device(ledger: Ledger, device_id: str) -> None:

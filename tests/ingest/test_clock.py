@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
 
 import psycopg
 import pytest
@@ -16,14 +15,11 @@ from domain.shared.events import Event
 from ingest.clock_rules import EVERY_MS, ClockRules
 from ingest.commands import due_commands
 from ingest.directory import Directory
-from store.logs import Ledger, Telemetry
+from store.logs import Telemetry
 from tests.conftest import Database, ManualClock
-from tests.ingest import field
 from tests.ingest.field import BASE, NOW_MS
 
 pytestmark = pytest.mark.database
-
-_numbers = count()
 
 
 class RunningClock(ManualClock):
@@ -36,13 +32,6 @@ class RunningClock(ManualClock):
 def conn(database: Database) -> Iterator[psycopg.Connection[object]]:
     with psycopg.connect(database.app_dsn, autocommit=True) as made:
         yield made
-
-
-@pytest.fixture
-def device(ledger: Ledger) -> str:
-    device_id = f"clock-{next(_numbers)}"
-    field.register(ledger, device_id)
-    return device_id
 
 
 def speak(clocks_: ClockRules, device_id: str, behind_s: int, *, minute: int = 0) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,7 +27,6 @@ from tests.ingest.gap_field import Taker
 pytestmark = pytest.mark.database
 
 EXPIRES_S = 600
-_numbers = count()
 
 
 @pytest.fixture
@@ -36,13 +34,6 @@ def taker(database: Database, clock: ManualClock) -> Iterator[Taker]:
     with psycopg.connect(database.app_dsn, autocommit=True) as conn:
         conn.execute("UPDATE device_command SET state = 'failed'")  # of the tests before
         yield Taker(conn, clock)
-
-
-@pytest.fixture
-def device(ledger: Ledger) -> str:
-    device_id = f"asked-{next(_numbers)}"
-    field.register(ledger, device_id)
-    return device_id
 
 
 def ask(database: Database, clock: ManualClock, device_id: str, cmd: str, **arguments: int) -> UUID:

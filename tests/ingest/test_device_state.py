@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
@@ -20,15 +19,6 @@ from tests.ingest import field
 from tests.ingest.field import BASE, GATEWAY, NOW_MS, message, said
 
 pytestmark = pytest.mark.database
-
-
-@pytest.fixture
-def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
-    """Give a worker on a database whose registry knows the site."""
-    field.register(ledger)
-    made = field.started(database.app_dsn, clock)
-    yield made
-    made.close()
 
 
 def reading(device: str, seq: int, values: dict[str, float | None]) -> Received:

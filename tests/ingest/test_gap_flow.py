@@ -35,13 +35,6 @@ class RunningClock(ManualClock):
 
 
 @pytest.fixture
-def device(ledger: Ledger) -> str:
-    device_id = f"flow-{uuid4().hex[:8]}"
-    field.register(ledger, device_id)
-    return device_id
-
-
-@pytest.fixture
 def running_clock() -> RunningClock:
     return RunningClock()
 

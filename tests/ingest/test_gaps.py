@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -31,7 +30,6 @@ pytestmark = pytest.mark.database
 
 Closed = Callable[[], list[tuple[str, int]]]
 QUIET_S = QUIET_MS / 1000
-_numbers = count()
 
 
 @pytest.fixture
@@ -39,18 +37,6 @@ def taker(database: Database, clock: ManualClock) -> Iterator[Taker]:
     with psycopg.connect(database.app_dsn, autocommit=True) as conn:
         conn.execute("UPDATE gap SET state = 'lost'")  # of the tests before
         yield Taker(conn, clock)
-
-
-@pytest.fixture
-def device(ledger: Ledger) -> str:
-    return new_device(ledger)
-
-
-def new_device(ledger: Ledger) -> str:
-    """Register a device behind the field's gateway."""
-    device_id = f"gap-{next(_numbers)}"
-    field.register(ledger, device_id)
-    return device_id
 
 
 def run(first: int, past: int, boot: int = 1) -> Span:
@@ -130,7 +116,7 @@ def test_given_messages_cut_anyhow_when_taken_then_open_gaps_are_the_holes(
     messages: list[tuple[int, int, int, bool]],
     each: bool,
 ) -> None:
-    device, before = new_device(ledger), telemetry.last_position()
+    device, before = field.new_device(ledger), telemetry.last_position()
     batch: list[Span] = []
     for boot, first, n, more in messages:
         batch.append(run(first, first + n, boot=boot))
@@ -258,7 +244,7 @@ def test_given_another_region_when_due_then_left_to_whoever_has_it(
 def test_given_many_gaps_of_a_gateway_when_due_then_few_at_once(
     taker: Taker, ledger: Ledger, clock: ManualClock
 ) -> None:
-    for device in [new_device(ledger) for _ in range(2 * GATEWAY_MAX)]:
+    for device in [field.new_device(ledger) for _ in range(2 * GATEWAY_MAX)]:
         taker.take(device, [run(0, 10), run(20, 30)])
     clock.advance(seconds=QUIET_S)
     first = taker.look()

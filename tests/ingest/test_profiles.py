@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from domain.cold_chain.events import (
-    BOOT_UNSEQUENCED,
     PayloadProfilePublished,
     PayloadProfileWithdrawn,
 )
@@ -83,7 +82,7 @@ def fault(text: str, message: object, **names: str) -> str:
 
 def test_given_a_flat_message_when_read_then_identified_by_its_time() -> None:
     (told,) = read(HEAD + TIME + T1, {"ts": TS_MS, "t": 5.3}).messages
-    assert (told.device_id, told.boot) == ("D", BOOT_UNSEQUENCED)
+    assert (told.device_id, told.sequenced) == ("D", False)
     assert list(told.ts_ms) == [TS_MS]
     assert list(told.seqs) == [TS_MS - TS_MS_MIN]
     assert told.columns == {"t1": [5.3]}

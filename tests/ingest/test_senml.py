@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cold_chain.events import BOOT_UNSEQUENCED
 from ingest.refusals import Refused
 from ingest.senml import decode, is_pack, resolve
 from ingest.wire import READINGS_MAX, TS_MS_MIN, Message
@@ -29,7 +28,7 @@ def rows_of(messages: tuple[Message, ...]) -> Rows:
     """Return the readings of messages: time -> (boot, seq, values)."""
     return {
         ts_ms: (
-            message.boot,
+            message.boot if message.sequenced else -1,
             message.seqs[i],
             {channel: float(column[i] or 0) for channel, column in message.columns.items()},
         )
@@ -152,7 +151,7 @@ def test_given_readings_of_other_channels_when_decoded_then_none_looks_unplugged
 
 def test_given_no_numbers_when_decoded_then_the_time_is_the_identity() -> None:
     (message,) = decoded([{"n": "t1", "t": AT_S, "v": 5.3}])
-    assert (message.boot, list(message.seqs)) == (BOOT_UNSEQUENCED, [NOW_MS - TS_MS_MIN])
+    assert (message.sequenced, list(message.seqs)) == (False, [NOW_MS - TS_MS_MIN])
 
 
 def test_given_a_boot_when_decoded_then_it_holds_on() -> None:
@@ -295,7 +294,7 @@ def plainly_resolved(pack: list[dict[str, Any]]) -> Rows:
         base_v = next((r["bv"] for r in reversed(pack[: at + 1]) if "bv" in r), 0)
         seconds = base_s + record.get("t", 0)
         ts_ms = seconds * 1000 if seconds >= 268_435_456 else NOW_MS + seconds * 1000
-        identity = (0, record["seq_"]) if "seq_" in record else (2**22 - 1, ts_ms - TS_MS_MIN)
+        identity = (0, record["seq_"]) if "seq_" in record else (-1, ts_ms - TS_MS_MIN)
         rows.setdefault(ts_ms, (*identity, {}))[2][record["n"]] = float(base_v + record["v"])
     return rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -20,15 +19,6 @@ pytestmark = pytest.mark.database
 AT_S = NOW_MS // 1000
 
 
-@pytest.fixture
-def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
-    """Give a worker on a database whose registry knows the site."""
-    field.register(ledger)
-    made = field.started(database.app_dsn, clock)
-    yield made
-    made.close()
-
-
 def rows(database: Database, device_id: str) -> list[tuple[object, ...]]:
     return database.query(
         "SELECT boot, seq, t1, rh FROM reading JOIN device_no USING (device_no)"
@@ -38,25 +28,23 @@ def rows(database: Database, device_id: str) -> list[tuple[object, ...]]:
 
 
 def test_given_a_pack_when_taken_twice_then_its_readings_are_stored_once(
-    worker: Worker, ledger: Ledger, database: Database
+    worker: Worker, device: str, database: Database
 ) -> None:
-    device_id = f"d-{uuid4().hex[:8]}"
-    field.register(ledger, device_id)
     records = [
-        {"bn": f"{device_id}/", "bt": AT_S, "n": "t1", "u": "Cel", "v": 5.3, "seq_": 7},
+        {"bn": f"{device}/", "bt": AT_S, "n": "t1", "u": "Cel", "v": 5.3, "seq_": 7},
         {"n": "rh", "u": "%RH", "v": 61},
         {"n": "t1", "t": -300, "u": "Cel", "v": 5.4, "seq_": 6},
     ]
-    pack = message(f"{BASE}/tele/{device_id}", records)
+    pack = message(f"{BASE}/tele/{device}", records)
     told = said(worker.take([pack, replace(pack, payload=gzip.compress(pack.payload))]))
     assert told == [
         {"v": 1, "boot": 0, "seq": 7, "n": 2, "dup": 0},
         {"v": 1, "boot": 0, "seq": 7, "n": 0, "dup": 2},
     ]
     worker.take([pack])
-    assert rows(database, device_id) == [(0, 6, 5.4, None), (0, 7, 5.3, 61.0)]
+    assert rows(database, device) == [(0, 6, 5.4, None), (0, 7, 5.3, 61.0)]
     ((count,),) = database.query(
-        "SELECT count(*) FROM quarantine WHERE topic LIKE %s", f"%{device_id}"
+        "SELECT count(*) FROM quarantine WHERE topic LIKE %s", f"%{device}"
     )
     assert count == 0
 

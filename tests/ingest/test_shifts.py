@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from random import Random
@@ -30,15 +29,6 @@ STEP_MS = 5 * MINUTE_MS
 ORIGIN_MS = to_ms(PLACED)
 # unit, rule, started, fired, peak (None while open), recovered, resolved
 Told = tuple[str, str, int, int, float | None, int | None, int | None]
-
-
-@pytest.fixture
-def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
-    """Give a worker on a database whose registry knows the site."""
-    field.register(ledger)
-    made = field.started(database.app_dsn, clock)
-    yield made
-    made.close()
 
 
 def at(step: int) -> datetime:

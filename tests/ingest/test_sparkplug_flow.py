@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from domain.cold_chain.events import (
-    BOOT_UNSEQUENCED,
     DeviceReported,
     GatewayReported,
     MetricsDeclared,
@@ -30,32 +28,14 @@ from tests.ingest.sparkplug import DOUBLE, SITE_ROOT, metric, nbirth, ndeath, se
 pytestmark = pytest.mark.database
 
 
-@pytest.fixture
-def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
-    """Give a worker on a database whose registry knows the site."""
-    field.register(ledger)
-    made = field.started(database.app_dsn, clock)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def device(ledger: Ledger, request: pytest.FixtureRequest) -> str:
-    """Register a device of the test's own and give its id."""
-    device_id = f"s-{abs(hash(request.node.name)) % 10**9}"
-    field.register(ledger)
-    field.register(ledger, device_id)
-    return device_id
-
-
 def rows(database: Database, device: str) -> list[tuple[Any, ...]]:
-    """Return (boot, milliseconds before now, backfill, t1, rh) of a device's rows, in order."""
+    """Return (milliseconds before now, backfill, t1, rh) of a device's rows, in order."""
     found = database.query(
-        "SELECT boot, seq, backfill, t1, rh FROM reading JOIN device_no USING (device_no)"
+        "SELECT seq, backfill, t1, rh FROM reading JOIN device_no USING (device_no)"
         " WHERE device_id = %s ORDER BY seq, backfill",
         device,
     )
-    return [(boot, NOW_MS - TS_MS_MIN - seq, *values) for boot, seq, *values in found]
+    return [(NOW_MS - TS_MS_MIN - seq, *values) for seq, *values in found]
 
 
 def events(telemetry: Telemetry, after: int, *kinds: type[Event]) -> list[Any]:
@@ -90,11 +70,11 @@ def test_given_a_session_when_data_come_by_alias_then_rows_known_by_their_time(
     ]
     worker.take([*session(device), sent("DDATA", 2, *data, device=device)])
     assert rows(database, device) == [
-        (BOOT_UNSEQUENCED, 0, False, 5.0, 61.0),
-        (BOOT_UNSEQUENCED, -1000, False, 4.5, 60.0),
-        (BOOT_UNSEQUENCED, -2000, False, 4.6, None),
-        (BOOT_UNSEQUENCED, -3000, False, None, None),
-        (BOOT_UNSEQUENCED, -3500, False, None, None),
+        (0, False, 5.0, 61.0),
+        (-1000, False, 4.5, 60.0),
+        (-2000, False, 4.6, None),
+        (-3000, False, None, None),
+        (-3500, False, None, None),
     ]
     assert asked(worker) == []
     born, device_born = events(telemetry, before, MetricsDeclared)
@@ -117,7 +97,7 @@ def test_given_messages_sent_twice_when_taken_then_each_reading_is_stored_once(
     worker.take(messages)
     births = events(telemetry, before, MetricsDeclared)
     assert len([born for born in births if born.device_id == device]) == 1
-    assert [row[1] for row in rows(database, device)] == [0, -1]
+    assert [row[0] for row in rows(database, device)] == [0, -1]
     assert codes(database, device) == []
 
 
@@ -129,7 +109,7 @@ def test_given_ingest_started_again_when_data_come_by_alias_then_births_are_reme
     again = field.started(database.app_dsn, clock)
     late = gzip.compress(sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1)).payload)
     again.take([Received(f"{SITE_ROOT}/DDATA/{GATEWAY}/{device}", late)])
-    assert [row[3] for row in rows(database, device)] == [5.0, 4.5]
+    assert [row[2] for row in rows(database, device)] == [5.0, 4.5]
     ((topic, _),) = asked(again)  # a birth may have been missed meanwhile
     assert topic == f"{SITE_ROOT}/NCMD/{GATEWAY}"
     again.close()
@@ -181,7 +161,7 @@ def test_given_an_unknown_alias_when_born_and_played_again_then_stored(
     )
     worker.replay()
     assert codes(database, device) == []
-    assert (BOOT_UNSEQUENCED, -1, False, 4.5, None) in rows(database, device)
+    assert (-1, False, 4.5, None) in rows(database, device)
     assert asked(worker) == []
 
 
@@ -207,7 +187,7 @@ def test_given_a_failed_commit_when_all_is_read_again_then_nobody_is_asked_for_i
     worker.take(session(device))
     worker._directory.nodes.forget()
     worker.take([sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1), device=device)])
-    assert [row[3] for row in rows(database, device)] == [5.0, 4.5]
+    assert [row[2] for row in rows(database, device)] == [5.0, 4.5]
     assert asked(worker) == []
 
 
@@ -222,7 +202,7 @@ def test_given_readings_of_the_past_when_they_come_then_marked_as_such(
     worker.take([sent("DDATA", 2, *data, metric(4.0, alias=1, ts_ms=NOW_MS + 1), device=device)])
     found = rows(database, device)
     assert len(found) == READINGS_MAX + 3
-    assert [row[1] for row in found if not row[2]] == [0, -1]
+    assert [row[0] for row in found if not row[1]] == [0, -1]
 
 
 def test_given_a_gateway_that_is_a_device_when_it_sends_then_its_own_readings(
@@ -237,7 +217,7 @@ def test_given_a_gateway_that_is_a_device_when_it_sends_then_its_own_readings(
             sent("NDATA", 1, metric(4.1, alias=1, ts_ms=NOW_MS + 1)),
         ]
     )
-    assert [row[3] for row in rows(database, GATEWAY)] == [4.0, 4.1]
+    assert [row[2] for row in rows(database, GATEWAY)] == [4.0, 4.1]
     assert len(events(telemetry, before, GatewayReported)) == 1
     assert len(events(telemetry, before, ReadingsRecorded)) == 2
 
