@@ -86,7 +86,7 @@ def server_home(data: Path, name: str, account: Account | None) -> Path:
     if not home.exists():
         home.mkdir(parents=True, mode=0o700)
         if account:
-            os.chown(home, account.uid, account.gid)
+            os.chown(home, account.uid, account.gid, follow_symlinks=False)
     return home.resolve()
 
 

@@ -10,7 +10,6 @@ stored). With TLS there is no unencrypted port.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -38,6 +37,7 @@ from runtime.process import (
     stop_child,
     stop_pid,
 )
+from runtime.refusal import Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ ACK_WAIT = "5s"  # an unacknowledged message comes again after this, not after t
 # A burst waits for the disk this long; after the default of 5 s the broker would close connections.
 DISK_WAIT = "60s"
 PENDING_MAX = 65_535  # unacknowledged messages of one client over all its subscriptions
+RELOAD_AGAIN_SECONDS = 10.0  # after one that failed, for want of descriptors above all
 LOGIN_SECONDS = 60  # thousands of gateways that come back at once are let in one after the other
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
@@ -85,7 +86,9 @@ class BrokerServer:
         self._filters = filters
         self._shared = shared
         self._tls = tls
-        self._read: list[int] = []
+        self._written: list[int] = []  # stamps of what stands in the broker's own files
+        self._tried: list[int] = []  # stamps at the last reload, which may have failed
+        self._tried_at = 0.0
         self._monitor_port = 0
         self._answered = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -148,19 +151,26 @@ class BrokerServer:
             stop_child(self._process, STOP_STEPS)
             self._process = None
 
-    def refresh(self) -> None:
+    def refresh(self, *, again: bool = False) -> None:
         """Give the running broker changed accounts and certificates; cheap when none changed.
 
-        Who is unchanged stays connected; who lost an account is cut off.
+        Who is unchanged stays connected; who lost an account is cut off. `again`: it could not
+        read the last ones, so they are given to it from time to time.
         """
-        if self._process is not None and self.running and self._read != self._stamps():
-            account = service_account()
-            try:
-                self._configure(server_home(self.data, "broker", account), account)
-            except (OSError, ValueError) as error:  # the running one goes on, and is tried again
-                log.warning("broker_not_refreshed", error=str(error))
-            else:
-                self._process.send_signal(signal.SIGHUP)
+        if self._process is None or not self.running:
+            return
+        stamps, now = self._stamps(), time.monotonic()
+        waits = now < self._tried_at + RELOAD_AGAIN_SECONDS
+        if self._tried == stamps and (waits or not (again or self._written != stamps)):
+            return
+        self._tried, self._tried_at = stamps, now
+        account = service_account()
+        try:
+            self._configure(server_home(self.data, "broker", account), account)
+        except (OSError, ValueError) as error:  # the running one goes on
+            log.warning("broker_not_refreshed", error=str(error))
+        else:
+            self._process.send_signal(signal.SIGHUP)
 
     def user_of(self, client_id: str) -> str:
         """Return the user of the connection with this MQTT client id, now or lately; else ''."""
@@ -182,14 +192,23 @@ class BrokerServer:
     def _configure(self, home: Path, account: Account | None) -> None:
         """Write what the broker reads, so that its account can read it."""
         stamps = self._stamps()
-        files = {"nats.conf": self._config(home)}
-        if self._tls:
-            files |= {name: (self._tls.folder / name).read_text() for name in BROKER_FILES}
-        for name, text in files.items():
-            write_private(home / name, text)
-            if account:
-                os.chown(home / name, account.uid, account.gid)
-        self._read = stamps
+        owner = (account.uid, account.gid) if account else None
+        for name, text in {"nats.conf": self._config(home), **self._certificates(home)}.items():
+            write_private(home / name, text, owner)
+        self._written = self._tried = stamps
+
+    def _certificates(self, home: Path) -> dict[str, str]:
+        """Return the files of the certificates by name; none where the last good ones must stay.
+
+        With broken ones the broker would read nothing anew, revoked accounts neither, nor start.
+        """
+        try:
+            return self._tls.load() if self._tls else {}
+        except Refusal as broken:
+            if not all((home / name).exists() for name in BROKER_FILES):
+                raise StartFailed(broken.en) from broken
+            log.warning("certificate_not_taken", zh=broken.zh, en=broken.en)
+            return {}
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -84,10 +84,13 @@ def path(data: Path) -> Path:
 
 
 def load(data: Path) -> dict[str, Access]:
-    """Return the accounts by gateway."""
+    """Return the accounts by gateway. ValueError for a file that was spoilt."""
     place = path(data)
     kept = json.loads(place.read_text()) if place.exists() else []
-    found = [Access(**{**each, "topics": tuple(each["topics"])}) for each in kept]
+    try:
+        found = [Access(**{**each, "topics": tuple(each["topics"])}) for each in kept]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{place}: {error}") from error
     return {each.gateway_id: each for each in found}
 
 

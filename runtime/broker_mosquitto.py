@@ -6,13 +6,12 @@ an oversize message and acknowledges it), limits of queues and of messages in fl
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
 from runtime.broker_access import SERVER, Access, pbkdf2_hash
-from runtime.broker_tls import Tls
+from runtime.broker_tls import BROKER_FILES, Tls
 from runtime.folder import write_private
 
 PORT, TLS_PORT = 1883, 8883
@@ -47,6 +46,8 @@ autosave_interval 1
 def write(target: Path, accounts: Iterable[Access], *, password: str, tls: Tls | None) -> None:
     """Write `passwd`, `acl`, `vaxtrail.conf` and `ingest-url` (VAXTRAIL_MQTT_URL_FILE) to a folder.
 
+    With TLS also copies of the broker's certificate, its key and the authority's certificate.
+
     `password` is our own processes', who come to the loopback listener unencrypted.
     """
     target = target.absolute()
@@ -59,11 +60,11 @@ def write(target: Path, accounts: Iterable[Access], *, password: str, tls: Tls |
         "acl": "\n".join([f"user {SERVER}\ntopic readwrite #\n", *map(_rules, listed)]),
         CONF: _settings(target, tls),
         URL: f"mqtt://{SERVER}:{quote(password)}@127.0.0.1:{PORT}",
+        **(tls.load() if tls else {}),  # so that it need not read the folder of all secrets
     }
     owner = target.stat()  # given to mosquitto's account once, it stays readable to it
     for name, text in files.items():
-        write_private(target / name, text)
-        os.chown(target / name, owner.st_uid, owner.st_gid)
+        write_private(target / name, text, (owner.st_uid, owner.st_gid))
 
 
 def _settings(target: Path, tls: Tls | None) -> str:
@@ -72,14 +73,9 @@ def _settings(target: Path, tls: Tls | None) -> str:
         text += f"# Unencrypted, so for this machine only: vaxtrail tls init, or listener {PORT}\n"
     text += f"listener {PORT} 127.0.0.1\n"
     if tls:
-        text += f"listener {TLS_PORT}\n" + "".join(
-            f"{name} {tls.folder / file}\n"
-            for name, file in (
-                ("cafile", "ca.crt"),
-                ("certfile", "broker.crt"),
-                ("keyfile", "broker.key"),
-            )
-        )
+        places = zip(("cafile", "certfile", "keyfile"), BROKER_FILES, strict=True)
+        text += f"listener {TLS_PORT}\n"
+        text += "".join(f"{name} {target / file}\n" for name, file in places)
         if tls.certificates:
             text += "require_certificate true\nuse_subject_as_username true\n"
     return text

@@ -13,9 +13,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
@@ -39,8 +41,8 @@ class Tls:
     folder: Path
     certificates: bool
 
-    def check(self) -> None:
-        """Refuse a folder without the broker's files."""
+    def load(self) -> dict[str, str]:
+        """Return the broker's files by name. Refusal when one is missing, spoilt or of another."""
         missing = [name for name in BROKER_FILES if not (self.folder / name).is_file()]
         if missing:
             listed = ", ".join(missing)
@@ -48,6 +50,24 @@ class Tls:
                 f"{self.folder} 中缺少 {listed}；请运行 vaxtrail tls init（VAXTRAIL_MQTT_TLS）",
                 f"{self.folder} has no {listed}: run `vaxtrail tls init` (VAXTRAIL_MQTT_TLS).",
             )
+        try:
+            found = {name: (self.folder / name).read_text() for name in BROKER_FILES}
+            _, certificate, key = _parsed(found)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: a locked key
+            why = str(error).splitlines()[0]
+            raise Refusal(
+                f"{self.folder} 中的证书或密钥无法使用（{why}）；请改正，或运行 vaxtrail tls init",
+                f"A certificate or key in {self.folder} cannot be used ({why}): mend it, or run "
+                "`vaxtrail tls init`.",
+            ) from error
+        if certificate.public_key() != key.public_key():
+            raise Refusal(
+                f"{self.folder} 中的 broker.crt 与 broker.key 不是一对；请改正，"
+                "或运行 vaxtrail tls init",
+                f"broker.crt and broker.key in {self.folder} do not belong together: mend it, or "
+                "run `vaxtrail tls init`.",
+            )
+        return found
 
     @property
     def query(self) -> str:
@@ -95,6 +115,16 @@ def issue(folder: Path, gateway_id: str, now: datetime) -> Issued:
 def expires(certificate: Path) -> datetime:
     """Return when a certificate ends."""
     return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+def _parsed(files: dict[str, str]) -> tuple[x509.Certificate, x509.Certificate, Any]:
+    """Return authority, certificate and key of the broker. ValueError, TypeError when none."""
+    ca, certificate, key = (files[name].encode() for name in BROKER_FILES)
+    return (
+        x509.load_pem_x509_certificates(ca)[0],
+        x509.load_pem_x509_certificates(certificate)[0],
+        serialization.load_pem_private_key(key, None),
+    )
 
 
 def _make_authority(folder: Path, now: datetime) -> None:

@@ -123,10 +123,15 @@ def running_instance(data: Path) -> Instance:
     return instance
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all."""
+def write_private(path: Path, text: str, owner: tuple[int, int] | None = None) -> None:
+    """Write a file only its owner (uid, gid; else we) can read, whole or not at all.
+
+    It is given away before it has its name: the new owner of the folder could put a link there.
+    """
     making = path.with_name(f".{path.name}.{os.getpid()}")
     making.unlink(missing_ok=True)
     with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        if owner:
+            os.fchown(file.fileno(), *owner)
     making.rename(path)

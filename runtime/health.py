@@ -11,6 +11,7 @@ import psycopg
 
 from domain.shared.clock import Clock
 from ingest.lots import BEHIND, OFFLINE
+from runtime.broker_log import reload_fault
 from runtime.disk import DiskGuard
 from store.sql import load_queries
 
@@ -65,12 +66,21 @@ class Health:
     """Looks at the database, the services in it, what they have done, the broker and the disk."""
 
     def __init__(
-        self, app_dsn: str, mqtt_url: str, disk: DiskGuard, clock: Clock, workers: int = 1
+        self,
+        app_dsn: str,
+        mqtt_url: str,
+        disk: DiskGuard,
+        clock: Clock,
+        *,
+        data: Path,
+        workers: int = 1,
     ) -> None:
+        """Look at these; `data` is where what the embedded broker complains of is kept."""
         self._app_dsn = app_dsn
         self._mqtt_url = mqtt_url
         self._disk = disk
         self._clock = clock
+        self._data = data
         self._services = (*SERVICES, *(f"{INGEST}-{n}" for n in range(1, workers)))
 
     def check(self) -> dict[str, Check]:
@@ -78,7 +88,7 @@ class Health:
         seen = self._look(anywhere=True)
         return {
             "database": seen.database,
-            "broker": self._broker(),
+            "broker": self._accounts() or self._broker(),
             **{service: seen.service(service) for service in self._services},
             "read_models": self._read_models(seen),
             "disk": self._room(),
@@ -129,6 +139,11 @@ class Health:
         return Check(
             False, f"读模型落后 {behind:.0f} 秒 / read models are {behind:.0f} s behind the ledger"
         )
+
+    def _accounts(self) -> Check | None:
+        """Return that the embedded broker does not follow its accounts, None while it does."""
+        fault = reload_fault(self._data)
+        return Check(False, " / ".join(fault.texts)) if fault else None
 
     def _broker(self) -> Check:
         """Look whether the broker lets us in, with the account that ingest has."""

@@ -199,7 +199,7 @@ class Tree:
 
     def _look_after(self) -> None:
         if self._broker and self._broker_log:
-            self._broker.refresh()
+            self._broker.refresh(again=self._broker_log.reload_failed)
             self._broker_log.look()
             if self._broker_log.store_failed and self._disk():
                 log.warning("broker_store_failed", mend="restart")
@@ -222,7 +222,7 @@ def tls_of(settings: Settings) -> Tls | None:
     if settings.mqtt_tls is None:
         return None
     tls = Tls(settings.mqtt_tls, certificates=settings.mqtt_tls_login == "certificate")
-    tls.check()
+    tls.load()
     return tls
 
 

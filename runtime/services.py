@@ -230,7 +230,14 @@ def smtp(settings: Settings) -> Smtp | None:
 def health(settings: Settings, app_dsn: str, mqtt_url: str) -> Health:
     """Return who looks whether the instance can do its work."""
     clock = open_clock(folder.clock_kind(settings.data, settings.clock), settings.data)
-    return Health(app_dsn, mqtt_url, disk_guard(settings), clock, settings.ingest_workers)
+    return Health(
+        app_dsn,
+        mqtt_url,
+        disk_guard(settings),
+        clock,
+        data=settings.data,
+        workers=settings.ingest_workers,
+    )
 
 
 def disk_guard(settings: Settings) -> DiskGuard:

@@ -172,6 +172,8 @@ class Composed(Side):
 class Mosquitto(Side):
     """mosquitto with the files that `vaxtrail broker-files mosquitto` writes."""
 
+    account = "root"  # that it runs as
+
     def __init__(self, data: Path, tls: Tls | None) -> None:
         super().__init__(data, tls)
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -189,10 +191,12 @@ class Mosquitto(Side):
         return written.replace(":1883", f":{self._ports['1883']}")
 
     def start(self) -> None:
-        """Start it in the foreground, as the account that runs the tests."""
+        """Start it in the foreground, its folder given to its account as the manual says."""
         self._write()
+        if self.account != "root":
+            subprocess.run(["chown", "-R", self.account, self._folder], check=True)
         main = self.data / "mosquitto.conf"
-        main.write_text(f"user root\ninclude_dir {self._folder}\n")
+        main.write_text(f"user {self.account}\ninclude_dir {self._folder}\n")
         with (self.data / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(main)], stderr=log)
         self.port = self._ports["8883" if self.tls else "1883"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -12,15 +13,20 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+import structlog.testing
 
 from ingest.main import CLIENT_ID
-from runtime import broker_access, broker_tls
+from runtime import broker_access, broker_tls, doctor, health
 from runtime.broker_access import SESSION, Access, bcrypt_hash, checked_filter, pbkdf2_hash
+from runtime.broker_log import BrokerLog, reload_fault
 from runtime.broker_nats import subjects
 from runtime.broker_tls import Tls
+from runtime.clock import RealClock
+from runtime.disk import DiskGuard
 from runtime.process import wait_until
 from runtime.refusal import Refusal
 from runtime.services import ingest_session
+from runtime.settings import load
 from tests.conftest import open_path
 from tests.runtime.brokers import (
     Client,
@@ -246,6 +252,27 @@ def _reaches(url: str, server: Client, payload: bytes) -> bool:
     return payload in heard
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run it as another account")
+def test_given_mosquitto_as_its_own_account_when_encrypted_then_our_secrets_are_closed_to_it(
+    tmp_path: Path,
+) -> None:
+    open_path(tmp_path)
+    tmp_path.chmod(0o755)
+    tls = Tls(tmp_path / "secrets" / "tls", certificates=True)
+    broker_tls.init(tls.folder, [], NOW)
+    broker = Mosquitto(tmp_path, tls)
+    broker.account = "nobody"
+    g1, files = certified(broker, "g1")
+    try:
+        broker.start()
+        assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+        broker.put(g1)  # which it reads anew as that account
+        assert wait_until(lambda: let_in(broker.url(files=files)), 5.0)
+        assert str(tls.folder) not in (tmp_path / "mosquitto" / "vaxtrail.conf").read_text()
+    finally:
+        broker.stop()
+
+
 def test_given_the_authority_when_made_again_then_kept_and_the_broker_shows_its_new_certificate(
     tmp_path: Path,
 ) -> None:
@@ -273,6 +300,90 @@ def test_given_the_authority_when_made_again_then_kept_and_the_broker_shows_its_
         client.leave()
     finally:
         broker.stop()
+
+
+@pytest.mark.parametrize("spoilt", ["broker.crt", "broker.key", "ca.crt"])
+def test_given_a_spoilt_certificate_when_a_gateway_is_revoked_then_it_is_cut_off_all_the_same(
+    tmp_path: Path, spoilt: str
+) -> None:
+    open_path(tmp_path)
+    tls = Tls(tmp_path / "tls", certificates=True)
+    broker_tls.init(tls.folder, [], NOW)
+    broker = Embedded(tmp_path, tls)
+    revoked, files = certified(broker, "g1")
+    kept, others = certified(broker, "g2")
+    broker.put(revoked)
+    broker.put(kept)
+    broker.start()
+    try:
+        ca = tmp_path / "ca-of-gateways"  # who keep their own
+        ca.write_text((tls.folder / "ca.crt").read_text())
+        files, others = {**files, "ca": ca}, {**others, "ca": ca}
+        clients = [Client(broker.url(files=each)) for each in (files, others)]
+        (tls.folder / spoilt).write_text("-----BEGIN CERTIFICATE-----\nnone\n")
+        with structlog.testing.capture_logs() as said:
+            broker.revoke("g1")
+        assert [entry["event"] for entry in said] == ["certificate_not_taken"]
+        assert wait_until(lambda: clients[0].cut > 0, 5.0)
+        assert not let_in(broker.url(files=files))
+        assert let_in(broker.url(files=others))
+        assert clients[1].cut == 0
+        clients[1].leave()
+        with pytest.raises(Refusal, match="tls init"):
+            tls.load()
+        broker.stop()
+        broker.start()
+        broker.port = broker.server.port
+        assert let_in(broker.url(files=others)), "with the last good ones"
+    finally:
+        broker.stop()
+
+
+def test_given_a_broker_that_cannot_read_its_accounts_when_revoked_then_told_and_done_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.broker.RELOAD_AGAIN_SECONDS", 0.1)
+    open_path(tmp_path)
+    broker = Embedded(tmp_path, None)
+    broker.put(account("g1", "one"))
+    log = BrokerLog(tmp_path, broker.server.log, broker.server.user_of)
+    broker.start()
+
+    def look() -> bool:
+        broker.server.refresh(again=log.reload_failed)
+        log.look()
+        return log.reload_failed
+
+    try:
+        client = Client(broker.url("g1", "one"))
+        with broker_access.changed(tmp_path) as accounts:
+            del accounts["g1"]
+            accounts["g2"] = account("g2", "two", "no topic")
+        assert wait_until(look, 5.0)
+        log._written = 0.0
+        log.look()
+        told = reload_fault(tmp_path)
+        assert told
+        assert "no topic" in told.detail
+        assert all("vaxtrail up" in text for text in told.texts)
+        assert not doctor._gateways(load({}, data=tmp_path)).ok
+        check = health.Health(
+            "", broker.server_url, DiskGuard([tmp_path], 0.0), RealClock(), data=tmp_path
+        )
+        assert "吊销" in check.problems()["broker"]
+        assert client.cut == 0
+        assert wait_until(lambda: look() and _failures(broker) > 2, 5.0), "tried again"
+        with broker_access.changed(tmp_path) as accounts:
+            del accounts["g2"]
+        assert wait_until(lambda: not look(), 5.0)
+        assert wait_until(lambda: client.cut > 0, 5.0)
+        assert wait_until(lambda: look() or reload_fault(tmp_path) is None, 5.0)
+    finally:
+        broker.stop()
+
+
+def _failures(broker: Embedded) -> int:
+    return broker.server.log.read_text().count("Failed to reload")
 
 
 def test_given_the_native_port_when_accounts_come_there_then_refused(tmp_path: Path) -> None:

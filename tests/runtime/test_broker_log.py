@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from runtime import broker_access, broker_log, doctor
 from runtime.broker import MAX_PAYLOAD, BrokerServer
-from runtime.broker_log import CAUSES, BrokerLog, Fault, faults
+from runtime.broker_log import CAUSES, NAMES_MAX, STRANGERS_MAX, BrokerLog, Fault, faults
 from runtime.metrics import GatewayFaults
 from runtime.process import wait_until
 from runtime.settings import load
@@ -216,7 +216,6 @@ def test_given_a_log_cut_split_or_overgrown_when_followed_then_nothing_twice_and
 def test_given_lines_of_no_fault_when_read_then_silent_and_strange_ones_are_shown_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.broker_log.FAULTS_MAX", 3)
     path = tmp_path / "broker.log"
     following = BrokerLog(tmp_path, path, lambda _: "")
     replaced = 'Replacing old client "x" since both have the same client ID "y"'
@@ -227,7 +226,6 @@ def test_given_lines_of_no_fault_when_read_then_silent_and_strange_ones_are_show
         + LINE.format("box", 'authentication error - User "g9"') * 2
         + LINE.format("box", replaced) * 4
         + LINE.format("box", "something new")
-        + "".join(LINE.format(f"made-up-{n}", SPACE) for n in range(9))
     )
     following.look()
     assert [(f.gateway, f.cause, f.detail) for f in faults(tmp_path)] == [
@@ -251,8 +249,53 @@ def test_given_faults_when_examined_and_scraped_then_shown(tmp_path: Path) -> No
     assert 'vaxtrail_gateway_faults{cause="topic",gateway="g1"} 1.0' in shown
 
 
+def test_given_invented_names_when_read_then_few_are_kept_and_no_gateways_fault_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("runtime.broker_log.time.time", lambda: now)
+    with broker_access.changed(tmp_path) as accounts:
+        accounts.update({name: account(name, "one") for name in ("g1", "g2")})
+    path = tmp_path / "broker.log"
+    following = BrokerLog(tmp_path, path, lambda client: "g1" if client == "box" else "")
+    path.write_text(
+        LINE.format("box", SPACE) + LINE.format("x", 'authentication error - User "g2"') * 3
+    )
+    following.look()
+    lines = [LINE.format(f"made-up-{n}", 'invalid character in client ID "."') for n in range(600)]
+    lines += [LINE.format(f"made-up-{n}", 'authentication error - User "x"') for n in range(600)]
+    lines += [line.replace("10.0.0.9", f"10.0.{n}.7") for n, line in enumerate(lines[:600])]
+    with path.open("a") as out:
+        out.writelines(lines)
+    now += 60.0
+    following.look()
+    found = faults(tmp_path, now)
+    assert [(f.gateway, f.cause) for f in found[:2]] == [("g1", "topic"), ("g2", "login")]
+    assert len(found) == STRANGERS_MAX + 2
+    assert len(following._told) == STRANGERS_MAX + 2
+    assert found[2].gateway in {f"made-up-{n}" for n in range(600)}
+    with path.open("a") as out:
+        out.writelines(lines[:50])
+        out.write(LINE.format("box", SPACE))
+    now += 60.0
+    following.look()
+    same = [f for f in faults(tmp_path, now) if f.address == "10.0.0.9" and not f.known]
+    assert len(same) <= NAMES_MAX + 1
+    assert sum(f.count for f in same if f.gateway == "10.0.0.9") >= 45
+    assert faults(tmp_path, now)[0].count == 2, "a gateway's own go on"
+
+
+@pytest.mark.broker
+def test_given_the_closed_shared_account_when_gateways_still_use_it_then_told_the_mend(
+    watched: Watched,
+) -> None:
+    for _ in range(3):
+        assert Client(watched.side.url("gateway", "of before")).refused
+    assert "VAXTRAIL_MQTT_SHARED_ACCOUNT" in watched.found("shared").texts[1]
+
+
 def test_given_causes_when_listed_then_one_for_each_code() -> None:
-    assert len({cause.code for cause in CAUSES}) == len(CAUSES) == len(broker_log._BY_CODE)
+    assert len({cause.code for cause in CAUSES}) == len(CAUSES) == len(broker_log._BY_CODE) - 1
 
 
 @pytest.mark.parametrize(

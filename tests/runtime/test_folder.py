@@ -44,6 +44,27 @@ def test_given_instance_written_when_its_owner_is_gone_then_it_does_not_run(tmp_
         assert folder.running_instance(tmp_path).ports == {"api": 1}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_given_links_in_a_folder_of_the_servers_account_when_files_go_there_then_not_followed(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    for name in ("nats.conf", f".nats.conf.{os.getpid()}"):
+        (home / name).symlink_to(mine)
+    folder.write_private(home / "nats.conf", "new", (65534, 65534))
+    written = (home / "nats.conf").lstat()
+    assert (written.st_uid, written.st_gid, stat.filemode(written.st_mode)) == (
+        65534,
+        65534,
+        "-rw-------",
+    )
+    assert (mine.read_text(), mine.stat().st_uid) == ("mine", 0)
+
+
 def test_given_disk_nearly_full_when_asked_then_intake_stops_and_goes_on_with_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

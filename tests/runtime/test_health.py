@@ -26,6 +26,9 @@ from tests.conftest import Database, ManualClock, free_port
 pytestmark = [pytest.mark.database, pytest.mark.broker]
 
 
+NOWHERE = Path("no-embedded-broker")
+
+
 class _Running(ManualClock):
     stepped = False
 
@@ -47,7 +50,7 @@ def sessions(database: Database, *services: str) -> Iterator[None]:
 
 
 def health(database: Database, url: str, clock: ManualClock) -> Health:
-    return Health(database.app_dsn, url, DiskGuard([Path("/")], 0.0), clock)
+    return Health(database.app_dsn, url, DiskGuard([Path("/")], 0.0), clock, data=NOWHERE)
 
 
 def test_given_everything_there_when_asked_then_ready(
@@ -77,7 +80,8 @@ def test_given_a_worker_that_cannot_do_its_work_when_asked_then_told_why(
     database: Database, broker: BrokerServer, clock: ManualClock, worker: str, state: str, told: str
 ) -> None:
     names = {*SERVICES, "ingest-1"} - {worker}
-    looked = Health(database.app_dsn, broker.server_url, DiskGuard([Path("/")], 0.0), clock, 2)
+    disk = DiskGuard([Path("/")], 0.0)
+    looked = Health(database.app_dsn, broker.server_url, disk, clock, data=NOWHERE, workers=2)
     with sessions(database, *names, f"{worker} {state}"):
         found = looked.problems()
     assert found.keys() == {worker}

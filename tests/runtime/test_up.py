@@ -106,7 +106,11 @@ def test_given_a_service_that_is_away_when_its_health_is_asked_then_only_it_is_i
     database: Any,
 ) -> None:
     health = Health(
-        database.app_dsn, "mqtt://127.0.0.1:1", DiskGuard([Path("/")], 0.0), RealClock()
+        database.app_dsn,
+        "mqtt://127.0.0.1:1",
+        DiskGuard([Path("/")], 0.0),
+        RealClock(),
+        data=Path("no-embedded-broker"),
     )
     assert set(health.service_problems("ingest")) == {"ingest", "broker"}
     with psycopg.connect(database.app_dsn, application_name="vaxtrail project"):
