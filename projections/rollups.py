@@ -154,8 +154,7 @@ def rebuild(app_dsn: str) -> int:
     with closing(connect(app_dsn)) as conn:
         if kept_by_follower(conn):
             with alone(conn), conn.transaction():
-                conn.execute(queries.forget_hours)
-                conn.execute(queries.forget_days)
+                conn.execute(queries.forget)
                 conn.execute(queries.keep_position, (0, False))
             while not step(conn).complete:
                 pass

@@ -32,13 +32,6 @@ SELECT roll_up_hours(%s, %s::int4[], %s::int4[], %s::int8[])
 -- name: roll_up_days
 SELECT roll_up_days(%s::int4[], %s::int4[])
 
--- name: forget_hours
+-- name: forget
 -- All but those whose rows are no longer there.
-DELETE FROM rollup_hour WHERE NOT EXISTS (
-    SELECT FROM reading_dropped d WHERE d.day = (ts AT TIME ZONE 'UTC')::date)
-
--- name: forget_days
--- A day of ours lies in two of UTC; it stays where hours of it do.
-DELETE FROM rollup_day y WHERE NOT EXISTS (
-    SELECT FROM reading_dropped d
-    WHERE d.day IN ((y.ts AT TIME ZONE 'UTC')::date, (y.ts AT TIME ZONE 'UTC')::date + 1))
+SELECT forget_rollups()

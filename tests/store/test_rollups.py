@@ -153,10 +153,23 @@ def test_given_rollups_when_dropped_and_rebuilt_then_the_same(
     before = kept(empty)
     assert runner.rebuild(empty.app_dsn, "rollups") == len(messages(2))
     assert kept(empty) == before
-    conn.execute("DELETE FROM rollup_hour")
+    with psycopg.connect(empty.owner_dsn) as owner:
+        owner.execute("DELETE FROM rollup_hour")
     assert kept(empty) != before
     runner.rebuild(empty.app_dsn, "rollups")
     assert kept(empty) == before
+
+
+@pytest.mark.parametrize("table", ["rollup_hour", "rollup_day"])
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO {t} SELECT * FROM {t}", "UPDATE {t} SET t1_lo = 4", "DELETE FROM {t}"],
+)
+def test_given_the_application_when_it_writes_rollups_itself_then_refused(
+    database: Database, statement: str, table: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        database.query(statement.format(t=table))
 
 
 def test_given_a_follower_at_work_when_rebuilt_then_the_same(
