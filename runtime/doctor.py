@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runtime import broker_access
 from runtime.account import (
     SHARED_HOME,
     NoAccount,
@@ -25,9 +26,11 @@ from runtime.account import (
     reachable,
     service_account,
 )
+from runtime.broker_access import SHARED
 from runtime.broker_log import faults
-from runtime.broker_tls import RENEW_DAYS, expires
+from runtime.broker_tls import RENEW_DAYS, Tls, expires
 from runtime.disk import free_pct
+from runtime.refusal import Refusal
 from runtime.settings import Settings
 
 PYTHON_MIN = (3, 11)
@@ -68,6 +71,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _broker,
         _ports,
         _certificate,
+        shared_account,
         _gateways,
         _left_behind,
     ]
@@ -239,17 +243,37 @@ def _ports(settings: Settings) -> Finding:
 def _certificate(settings: Settings) -> Finding:
     if settings.mqtt_tls is None:
         return Finding("certificate", True, "代理未加密", "the broker is not encrypted")
-    file = settings.mqtt_tls / "broker.crt"
     mend = "vaxtrail tls init"
-    if not file.exists():
-        return Finding("certificate", False, f"缺少 {file}：{mend}", f"{file} is missing: {mend}")
-    ends = expires(file)
+    try:
+        Tls(settings.mqtt_tls, certificates=False).load()
+    except Refusal as broken:
+        return Finding("certificate", False, broken.zh, broken.en)
+    ends = expires(settings.mqtt_tls / "broker.crt")
     left = (ends - datetime.now(UTC)).days
     return Finding(
         "certificate",
         left > RENEW_DAYS,
         f"代理证书至 {ends:%Y-%m-%d}，余 {left} 天（换发：{mend}）",
         f"the broker's certificate ends on {ends:%Y-%m-%d}, in {left} days (renew: {mend})",
+    )
+
+
+def shared_account(settings: Settings) -> Finding:
+    """Look whether gateways are shut out since the account they shared is closed by default."""
+    name = "shared account"
+    secret = settings.data / "secrets" / f"mqtt_{SHARED}"  # made when it was first open
+    closed = settings.mqtt_url is None and not settings.mqtt_shared_account
+    if not (closed and secret.exists()) or broker_access.load(settings.data):
+        return Finding(name, True, "无须处理", "nothing to do")
+    return Finding(
+        name,
+        False,
+        "网关曾用共用账号 gateway 登录，该账号现缺省关闭，且尚无任何网关账号：网关无法登录。"
+        "请先设 VAXTRAIL_MQTT_SHARED_ACCOUNT=true 并重启，用 vaxtrail gateway credentials "
+        "为每个网关签发账号，再取消该设置",
+        "gateways used the shared account here, which is closed by default now, and none has one "
+        "of its own: they cannot log in. Set VAXTRAIL_MQTT_SHARED_ACCOUNT=true and restart, issue "
+        "accounts (`vaxtrail gateway credentials`), then take that setting away",
     )
 
 

@@ -21,6 +21,7 @@ from runtime import folder
 from runtime.broker import BrokerServer
 from runtime.broker_log import BrokerLog
 from runtime.broker_tls import Tls
+from runtime.doctor import shared_account
 from runtime.postgres import PostgresServer
 from runtime.process import (
     Stopped,
@@ -114,6 +115,9 @@ class Tree:
 
     def run(self) -> None:
         """Start everything and watch over it for ever. StartFailed."""
+        found = shared_account(self._settings)
+        if not found.ok:
+            log.warning("shared_account_closed", zh=found.zh, en=found.en)
         if self._postgres:
             say_where(self._data, self._postgres.pgdata)
         for pid in left_services(self._data):

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from runtime.account import Account, postgres_bin, secret, server_home, service_account
+from runtime.folder import write_private
 from runtime.process import (
     StartFailed,
     alive,
@@ -180,12 +181,8 @@ class PostgresServer:
         passwords = self.pgdata.with_name("password.new")
         # A folder left by an initdb that was cut short is not a cluster yet.
         self._run("/bin/rm", "-rf", str(making))
-        passwords.unlink(missing_ok=True)
-        descriptor = os.open(passwords, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret(self.data, SUPERUSER))
-        if self._account:
-            os.chown(passwords, self._account.uid, self._account.gid)
+        owner = (self._account.uid, self._account.gid) if self._account else None
+        write_private(passwords, secret(self.data, SUPERUSER), owner)
         try:
             self._run(
                 str(self.bin / "initdb"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from runtime import account, doctor
+from runtime import account, broker_access, broker_tls, doctor
 from runtime.account import SHARED_HOME
+from runtime.broker_access import Access
 from runtime.doctor import Finding
 from runtime.settings import Settings, load
 from tests.runtime.instance import run
@@ -65,6 +67,40 @@ def test_given_many_folders_left_behind_when_examined_then_counted_and_removed_b
     subprocess.run(["/bin/sh", "-c", command], check=True)
     assert (tmp_path / "kept").exists()
     assert not (tmp_path / "gone").exists()
+
+
+def test_given_a_folder_that_used_the_shared_account_when_it_is_closed_then_the_mend_is_named(
+    tmp_path: Path,
+) -> None:
+    assert _found(load({}, data=tmp_path), "shared account").ok, "a new folder"
+    account.secret(tmp_path, "mqtt_gateway")
+    finding = _found(load({}, data=tmp_path), "shared account")
+    assert not finding.ok
+    for text in (finding.zh, finding.en):
+        assert "VAXTRAIL_MQTT_SHARED_ACCOUNT=true" in text
+        assert "vaxtrail gateway credentials" in text
+    for settings in ({"VAXTRAIL_MQTT_SHARED_ACCOUNT": "true"}, {"VAXTRAIL_MQTT_URL": "mqtt://b"}):
+        assert _found(load(settings, data=tmp_path), "shared account").ok
+    with broker_access.changed(tmp_path) as accounts:
+        accounts["g1"] = Access("g1", "640202", "s1")
+    assert _found(load({}, data=tmp_path), "shared account").ok, "somebody sees to it"
+
+
+def test_given_certificates_that_cannot_be_used_when_examined_then_told(tmp_path: Path) -> None:
+    settings = load({"VAXTRAIL_MQTT_TLS": str(tmp_path / "tls")})
+    for folder in ("tls", "other"):
+        broker_tls.init(tmp_path / folder, [], datetime.now(UTC))
+    assert _found(settings, "certificate").ok
+    key = (tmp_path / "other" / "broker.key").read_text()
+    for file, text in (("broker.key", key), ("broker.key", "none"), ("broker.crt", "\0\xff")):
+        before = (tmp_path / "tls" / file).read_text()
+        (tmp_path / "tls" / file).write_text(text)
+        finding = _found(settings, "certificate")
+        assert not finding.ok
+        assert "tls init" in finding.zh
+        assert "tls init" in finding.en
+        (tmp_path / "tls" / file).write_text(before)
+    assert _found(settings, "certificate").ok
 
 
 def test_given_full_disk_when_examined_then_not_ok() -> None:

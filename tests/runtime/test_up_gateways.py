@@ -12,6 +12,7 @@ import pytest
 
 from domain.cold_chain.events import GatewayRegistered
 from domain.cold_chain.model import gateway_stream
+from runtime.account import secret
 from runtime.process import wait_until
 from store.logs import Ledger
 from tests.ingest import field
@@ -30,6 +31,7 @@ def up() -> Iterator[Up]:
         data = folder / "data"
         SETTINGS["VAXTRAIL_MQTT_TLS"] = str(data / "secrets" / "tls")
         assert run(data, "tls", "init", **SETTINGS).returncode == 0
+        secret(data, "mqtt_gateway")  # as a folder of before has, where all gateways shared it
         with running(data, **SETTINGS) as started:
             with Ledger(started.instance["app_dsn"]) as ledger:
                 gateway = GatewayRegistered(
@@ -65,6 +67,7 @@ def test_given_an_encrypted_instance_when_a_gateway_gets_and_loses_its_account_t
     issued = run(up.data, "gateway", "certificate", field.GATEWAY, str(files), **SETTINGS)
     assert issued.returncode == 0, issued.stderr
     assert up.instance["mqtt_gateway_url"] == ""
+    assert up.log.read_text().count("shared_account_closed") == 1
     assert "SHARED_ACCOUNT" in run(up.data, "replay", "x", **SETTINGS).stderr
     client = _connected(_url(up, files), f"{field.BASE}/ack/+")
     reading = field.single("d-1", 0, 4.0)
