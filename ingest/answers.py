@@ -43,15 +43,16 @@ class Owed:
     def add(self, sheet: Sheet) -> None:
         """Note the messages of a committed sheet."""
         owed = self._rows
-        for group in sheet.groups.values():
-            for lane, version, n in zip(group.lanes, group.versions, group.counts, strict=True):
+        for _, part in sheet.groups:
+            messages = zip(part.lanes, part.versions.tolist(), part.counts.tolist(), strict=True)
+            for lane, version, n in messages:
                 known = owed.get(lane)
                 if known is None:
                     owed[lane] = [1, n, version + n - 1]
                 else:
                     known[0] += 1
                     known[1] += n
-                    known[2] = version + n - 1
+                    known[2] = max(known[2], version + n - 1)
 
     def pay(self) -> list[tuple[str, bytes]]:
         """Return the publications of all acks owed."""

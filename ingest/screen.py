@@ -9,71 +9,50 @@ through without a word (`domain.alerting.watch.is_quiet`), which a property test
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 from domain.cold_chain.model import CHANNEL_ALIASES
 
-Limits = tuple[tuple[float, float], ...]
+Names = tuple[str, ...]
+NAMES_MAX = 64  # kept of a device, which may call its channels anything
+
+
+def channels_of(names: Names) -> Names:
+    """Return the channels that a message of these names tells of."""
+    return tuple(CHANNEL_ALIASES.get(name, name) for name in names)
 
 
 @dataclass(slots=True)
 class Screen:
-    """The screen of one device. `calm_ms`: late readings after it lie outside every episode."""
+    """The screen of one device. `calm_ms`: late readings after it lie outside every episode.
+
+    `rows`: what `row` has returned, by the names of a message.
+    """
 
     from_ms: float
     until_ms: float
     calm_ms: float
-    # By the names of a message: the channels and their limits; None where care is needed.
+    # Of each channel its limits; None where care is needed.
     _limits: dict[str, tuple[float, float] | None]
-    _by_names: dict[tuple[str, ...], tuple[tuple[str, ...], Limits] | None] = field(
-        default_factory=dict
-    )
+    rows: dict[Names, tuple[float, ...]] = field(default_factory=dict)
 
-    def passed(
-        self,
-        names: tuple[str, ...],
-        columns: Sequence[Sequence[Any]],
-        first_ms: int,
-        last_ms: int,
-        newest_ms: int,
-    ) -> tuple[str, ...] | None:
-        """Return the channels that a message names, when its readings need no care; else None.
+    def row(self, names: Names) -> tuple[float, ...]:
+        """Return the bounds of a message that needs no care, one that names these.
 
-        columns: of each name the values, None among them where a probe is unplugged. The readings
-        lie from first_ms to last_ms; newest_ms: the time of the newest reading before them.
+        (from_ms, until_ms, calm_ms) and of each name the lowest and the highest value, inclusive.
+        Bounds that nothing meets where every such message needs care.
         """
-        if first_ms < self.from_ms or last_ms >= self.until_ms:
-            return None
-        if first_ms <= newest_ms and first_ms <= self.calm_ms:
-            return None
-        if names not in self._by_names:
-            self._by_names[names] = self._find(names)
-        found = self._by_names[names]
-        if found is None:
-            return None
-        channels, limits = found
-        return channels if _within(limits, columns) else None
+        if len(self.rows) >= NAMES_MAX:
+            self.rows.clear()
+        found = self.rows[names] = self._find(names)
+        return found
 
-    def _find(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Limits] | None:
-        channels = tuple(CHANNEL_ALIASES.get(name, name) for name in names)
+    def _find(self, names: Names) -> tuple[float, ...]:
+        channels = channels_of(names)
         limits = [self._limits.get(channel) for channel in channels]
-        known = tuple(limit for limit in limits if limit is not None)
+        known = [limit for limit in limits if limit is not None]
         if not channels or len(known) < len(channels) or len(set(channels)) < len(channels):
-            return None
-        return channels, known
-
-
-def _within(limits: Limits, columns: Sequence[Sequence[Any]]) -> bool:
-    """Tell whether each column has values only, and all within its limits."""
-    try:
-        for (low, high), values in zip(limits, columns, strict=True):
-            if len(values) == 1:
-                if not low <= values[0] <= high:
-                    return False
-            elif not (low <= min(values) and max(values) <= high):
-                return False
-    except TypeError:  # a missing value
-        return False
-    return True
+            return (math.inf, -math.inf, math.inf) + (math.inf, -math.inf) * len(names)
+        return (self.from_ms, self.until_ms, self.calm_ms, *chain.from_iterable(known))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import compress
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from domain.cold_chain.events import ReadingsRecorded
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.readings import device_stream
 from ingest.state import BOOLEAN, TYPED, DeviceState, columns
-from store.columns import Packed, pack_columns, pack_fields
+from store.columns import Bools, Floats, Ints, joined, pack, pack_alike, pack_id
 
 Channels = tuple[str, ...]
 
@@ -40,29 +41,47 @@ class Lane:
     ends have odd indexes.
     """
 
-    __slots__ = ("ack", "backfill", "end_index", "event_head", "state")
+    __slots__ = ("ack", "backfill", "device_no", "end_index", "event_head", "packed_id", "state")
 
     def __init__(self, state: DeviceState, ack: str, *, backfill: bool) -> None:
         self.state = state
         self.ack = ack
         self.backfill = backfill
         self.end_index = 1
+        self.device_no = state.device_no
+        self.packed_id = pack_id(state.device_id)
         stream = device_stream(state.device_id).bytes
         # The beginning of the stored event in COPY's binary form: 4 columns, 16 bytes of uuid, and
         # the length of the version that follows.
         self.event_head = b"\0\x04" + b"\0\0\0\x10" + stream + b"\0\0\0\x08"
 
 
-@dataclass(slots=True)
-class Group:
-    """The messages that name the same channels: one entry each, and their readings in a row."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """m messages, one entry each, and their readings in a row: times and of each channel values."""
 
-    channels: Channels
-    lanes: list[Lane] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    ts_ms: list[int] = field(default_factory=list)
-    columns: list[list[float]] = field(default_factory=list)
+    lanes: Sequence[Lane]
+    versions: Ints
+    counts: Ints
+    ts_ms: Ints
+    columns: Sequence[Floats]
+
+    @property
+    def starts(self) -> Ints:
+        """The index of each message's first reading."""
+        found: Ints = np.cumsum(self.counts) - self.counts
+        return found
+
+    def only(self, kept: Bools) -> Part:
+        """Return the part with some of the messages only; kept (m)."""
+        readings = np.repeat(kept, self.counts)
+        return Part(
+            list(compress(self.lanes, kept)),
+            self.versions[kept],
+            self.counts[kept],
+            self.ts_ms[readings],
+            [column[readings] for column in self.columns],
+        )
 
 
 @dataclass(slots=True)
@@ -71,91 +90,111 @@ class Sheet:
 
     connection: int = 0
     mids: Sequence[bytes] = ()
-    groups: dict[Channels, Group] = field(default_factory=dict)
     rows: int = 0
+    _parts: dict[Channels, list[Part]] = field(default_factory=dict)
 
-    def add(
-        self,
-        lane: Lane,
-        version: int,
-        ts_ms: Sequence[int],
-        channels: Channels,
-        values: Sequence[Iterable[float]],
-    ) -> None:
-        """Add a message: n readings from `version` on, of each channel n values, none missing."""
-        group = self.groups.get(channels)
-        if group is None:
-            group = self.groups[channels] = Group(channels, columns=[[] for _ in channels])
-        n = len(ts_ms)
-        group.lanes.append(lane)
-        group.versions.append(version)
-        group.counts.append(n)
-        group.ts_ms += ts_ms
-        for column, added in zip(group.columns, values, strict=True):
-            column.extend(added)
-        self.rows += n
+    def add(self, channels: Channels, part: Part) -> None:
+        """Add messages that name the same channels; no value is missing."""
+        self._parts.setdefault(channels, []).append(part)
+        self.rows += len(part.ts_ms)
+
+    @property
+    def groups(self) -> Iterable[tuple[Channels, Part]]:
+        """The messages by the channels that they name."""
+        for channels, parts in self._parts.items():
+            if len(parts) > 1:
+                parts[:] = [_joined(parts)]
+            yield channels, parts[0]
 
     def days(self) -> set[int]:
         """Return the days of the readings, counted from 1970."""
-        found = (np.unique(np.array(group.ts_ms) // DAY_MS) for group in self.groups.values())
+        found = (np.unique(part.ts_ms // DAY_MS) for _, part in self.groups)
         return {day for days in found for day in days.tolist()}
 
     def readings(self, number: int) -> list[bytes]:
         """Return the rows of `reading` in COPY's binary form; `number` is the batch's."""
-        return [_reading_rows(group, number) for group in self.groups.values()]
+        return [_reading_rows(channels, part, number) for channels, part in self.groups]
 
     def reading_rows(self, number: int) -> list[tuple[object, ...]]:
         """Return the same rows as plain values, for the few of a small sheet."""
-        return [row for group in self.groups.values() for row in _plain_rows(group, number)]
+        return [
+            row for channels, part in self.groups for row in _plain_rows(channels, part, number)
+        ]
 
     def events(self, now: datetime) -> list[bytes]:
         """Return the rows of telemetry events in COPY's binary form."""
-        parts: list[bytes] = []
-        for group in self.groups.values():
-            for lane, version, state in _states(group, to_ms(now)):
-                parts += (
-                    lane.event_head,
-                    version.to_bytes(8, "big"),
-                    _TOPIC_FIELD,
-                    len(state).to_bytes(4, "big"),
-                    state,
-                )
-        return parts
+        ms = to_ms(now)
+        return [rows for channels, part in self.groups for rows in _event_rows(channels, part, ms)]
 
     def stored_events(self, now: datetime) -> list[StoredEvent]:
         """Return the same events as plain rows."""
         return [
             StoredEvent(UUID(bytes=lane.event_head[6:22]), version, ReadingsRecorded.TOPIC, state)
-            for group in self.groups.values()
-            for lane, version, state in _states(group, to_ms(now))
+            for channels, part in self.groups
+            for lane, version, state in _states(channels, part, to_ms(now), range(len(part.lanes)))
         ]
 
 
-def _states(group: Group, received_ms: int) -> list[tuple[Lane, int, bytes]]:
-    """Return of each message its lane, its version and the stored state of its event."""
-    counts = np.array(group.counts)
-    floats = [np.array(column, dtype=np.float64) for column in group.columns]
-    packed: list[list[Packed]] = [pack_columns(column, counts) for column in floats]
-    deltas = np.diff(np.array(group.ts_ms)).astype("<i4").tobytes()
-    states = []
-    at = 0
-    for lane, version, n, *of_channels in zip(
-        group.lanes, group.versions, group.counts, *packed, strict=True
+def _joined(parts: Sequence[Part]) -> Part:
+    return Part(
+        [lane for part in parts for lane in part.lanes],
+        np.concatenate([part.versions for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.ts_ms for part in parts]),
+        [np.concatenate(of) for of in zip(*[part.columns for part in parts], strict=True)],
+    )
+
+
+def _event_rows(channels: Channels, part: Part, received_ms: int) -> Iterable[bytes]:
+    """Return the rows of the events: those of the same length together, others one by one."""
+    lanes, left = part.lanes, np.ones(len(part.lanes), dtype=np.bool_)
+    for alike in pack_alike(
+        ids=[lane.packed_id for lane in lanes],
+        boots=part.versions >> BOOT_SHIFT,
+        seqs=part.versions & (SEQ_END - 1),
+        received_ms=received_ms,
+        backfill=np.array([lane.backfill for lane in lanes]),
+        counts=part.counts,
+        ts_ms=part.ts_ms,
+        columns=dict(zip(channels, part.columns, strict=True)),
     ):
-        state = pack_fields(
-            lane.state.device_id,
-            version >> BOOT_SHIFT,
-            version & (SEQ_END - 1),
-            received_ms,
-            lane.backfill,
-            group.ts_ms[at],
-            "i",
-            deltas[4 * at : 4 * (at + n - 1)],
-            dict(zip(group.channels, of_channels, strict=True)),
+        left[alike.of] = False
+        heads = b"".join([lanes[i].event_head for i in alike.of.tolist()])
+        size = alike.states.shape[1]
+        versions = part.versions[alike.of].astype(">i8")
+        fields = [
+            np.frombuffer(heads, dtype=np.uint8).reshape(len(alike.of), -1),
+            versions.view(np.uint8).reshape(len(alike.of), -1),
+            _TOPIC_FIELD + size.to_bytes(4, "big"),
+            alike.states,
+        ]
+        yield joined(len(alike.of), fields).tobytes()
+    for lane, version, state in _states(channels, part, received_ms, np.flatnonzero(left).tolist()):
+        length = len(state).to_bytes(4, "big")
+        yield lane.event_head + version.to_bytes(8, "big") + _TOPIC_FIELD + length + state
+
+
+def _states(
+    channels: Channels, part: Part, received_ms: int, of: Iterable[int]
+) -> Iterable[tuple[Lane, int, bytes]]:
+    """Return of some messages the lane, the version and the stored state of the event."""
+    starts = part.starts
+    for i in of:
+        lane, version = part.lanes[i], int(part.versions[i])
+        within = slice(starts[i], starts[i] + part.counts[i])
+        event = ReadingsRecorded(
+            device_id=lane.state.device_id,
+            boot=version >> BOOT_SHIFT,
+            seq=version & (SEQ_END - 1),
+            ts_ms=tuple(part.ts_ms[within].tolist()),
+            columns={
+                name: tuple(values[within].tolist())
+                for name, values in zip(channels, part.columns, strict=True)
+            },
+            received_ms=received_ms,
+            backfill=lane.backfill,
         )
-        states.append((lane, version, state))
-        at += n
-    return states
+        yield lane, version, pack(event)
 
 
 def _dtype(channels: Channels) -> np.dtype[Any]:
@@ -180,39 +219,39 @@ def _lengths(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _reading_rows(group: Group, number: int) -> bytes:
-    dtype = _dtypes.get(group.channels)
+def _reading_rows(channels: Channels, part: Part, number: int) -> bytes:
+    dtype = _dtypes.get(channels)
     if dtype is None:
-        dtype = _dtypes[group.channels] = _dtype(group.channels)
-    rows = np.zeros(len(group.ts_ms), dtype=dtype)
+        dtype = _dtypes[channels] = _dtype(channels)
+    lanes, counts = part.lanes, part.counts
+    rows = np.zeros(len(part.ts_ms), dtype=dtype)
     for name, length in _lengths(dtype):
         rows[name] = length
-    counts = np.array(group.counts)
-    numbers = [lane.state.device_no for lane in group.lanes]
-    versions = np.repeat(np.array(group.versions), counts)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    versions = np.repeat(part.versions, counts)
     rows["n"] = len(_FIXED) + 1 + len(TYPED) + 1
-    rows["device_no"] = np.repeat(np.array(numbers), counts)
-    rows["ts"] = (np.array(group.ts_ms) - _EPOCH_MS) * 1_000
+    rows["device_no"] = np.repeat(np.array([lane.device_no for lane in lanes]), counts)
+    rows["ts"] = (part.ts_ms - _EPOCH_MS) * 1_000
     rows["boot"] = versions >> BOOT_SHIFT
-    rows["seq"] = (versions & (SEQ_END - 1)) + np.arange(len(rows)) - starts
+    rows["seq"] = (versions & (SEQ_END - 1)) + np.arange(len(rows)) - np.repeat(part.starts, counts)
     rows["batch"] = number
-    rows["backfill"] = np.repeat(np.array([lane.backfill for lane in group.lanes]), counts)
-    for channel, column in zip(group.channels, group.columns, strict=True):
-        rows[channel] = np.array(column) != 0 if channel in BOOLEAN else column
+    rows["backfill"] = np.repeat(np.array([lane.backfill for lane in lanes]), counts)
+    for channel, column in zip(channels, part.columns, strict=True):
+        rows[channel] = column != 0 if channel in BOOLEAN else column
     return rows.tobytes()
 
 
-def _plain_rows(group: Group, number: int) -> list[tuple[object, ...]]:
+def _plain_rows(channels: Channels, part: Part, number: int) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
+    ts_ms = part.ts_ms.tolist()
+    of_rows = list(zip(*[column.tolist() for column in part.columns], strict=True))
     at = 0
-    for lane, version, n in zip(group.lanes, group.versions, group.counts, strict=True):
+    for lane, version, n in zip(
+        part.lanes, part.versions.tolist(), part.counts.tolist(), strict=True
+    ):
         boot, seq = version >> BOOT_SHIFT, version & (SEQ_END - 1)
         for i in range(n):
-            found = (float(column[at + i]) for column in group.columns)
-            values = dict(zip(group.channels, found, strict=True))
-            ts = to_datetime(group.ts_ms[at + i])
-            key = (lane.state.device_no, ts, boot, seq + i, number, lane.backfill)
+            values = dict(zip(channels, of_rows[at + i], strict=True))
+            key = (lane.device_no, to_datetime(ts_ms[at + i]), boot, seq + i, number, lane.backfill)
             rows.append((*key, *columns(values)))
         at += n
     return rows

@@ -55,12 +55,10 @@ class DeviceState:
     (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
     of arrival, and a channel that is measured less often keeps its value.
 
-    `recent`: by channels, (ts_ms, version, columns) of the newest message that `fold` has not taken
-    in yet: time and place of its last reading, whose values stand last in the columns.
-    `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie outside
-    every episode stored; None when that must be looked up. `screen`: what plainly changes no
-    threshold state, made when it is asked for. `careful_turn`: when a message of the device was
-    last left to careful judgement.
+    `recent`: by channels, (ts_ms, version, values) of the newest reading that `fold` has not taken
+    in yet. `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie
+    outside every episode stored; None when that must be looked up. `screen`: what plainly changes
+    no threshold state, made when it is asked for.
     """
 
     device_id: str
@@ -75,11 +73,8 @@ class DeviceState:
     changed: bool = False  # by this batch
     dirty: bool = False  # not written since it changed
     newest_ms: int = -1
-    recent: dict[tuple[str, ...], tuple[int, int, Sequence[Sequence[float]]]] = field(
-        default_factory=dict
-    )
+    recent: dict[tuple[str, ...], tuple[int, int, Sequence[float]]] = field(default_factory=dict)
     screen: Screen | None = None
-    careful_turn: int = 0
     received_ms: int = 0  # when its newest message came
 
     @property
@@ -101,23 +96,22 @@ class DeviceState:
     def ran_on(
         self,
         channels: tuple[str, ...],
-        columns: Sequence[Sequence[float]],
+        values: Sequence[float],
         last: tuple[int, int],
         received_ms: int,
     ) -> None:
-        """Note a message that changes newest values only; `last`: (ts_ms, version) of its last."""
+        """Note a reading that changes newest values only; `last`: its (ts_ms, version)."""
         newest = self.recent.get(channels)
         if newest is None or newest[:2] <= last:
-            self.recent[channels] = (*last, columns)
+            self.recent[channels] = (*last, values)
         self.newest_ms = max(self.newest_ms, last[0])
         self.received_ms = received_ms
 
     def fold(self) -> None:
         """Take in the rows of messages that changed nothing but these newest values."""
-        for channels, (ts_ms, version, columns) in self.recent.items():
+        for channels, (ts_ms, version, values) in self.recent.items():
             key = (ts_ms, version >> BOOT_SHIFT, version & (SEQ_END - 1))
-            row = (float(column[-1]) for column in columns)
-            self.saw(key, dict(zip(channels, row, strict=True)))
+            self.saw(key, dict(zip(channels, values, strict=True)))
             self.judged(channels, (ts_ms, version))
         self.recent.clear()
 

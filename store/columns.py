@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ _POWERS = np.array([10.0**n for n in range(DECIMALS_MAX + 1)] + [1.0])
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Packed = tuple[int, str, bytes]
 # The lowest value of each integer type stands for "no value" (the probe was unplugged).
 _SMALL, _LARGE = ("h", -(2**15)), ("i", -(2**31))
@@ -51,13 +54,96 @@ def _scaled(values: Sequence[float | None], decimals: int) -> list[int] | None:
     return scaled
 
 
-def pack_columns(values: Floats, counts: Ints) -> list[Packed]:
-    """Return what `pack_column` gives for each message of many, found for all of them at once.
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Messages whose stored states have the same length: their indexes (k), the states (k, bytes).
 
-    values: one channel of the messages in a row, finite, none missing. counts: values of each
-    message (>= 1), which sum up to len(values).
+    A state is a row of the matrix.
+    """
+
+    of: Ints
+    states: Bytes
+
+
+def pack_alike(
+    *,
+    ids: Sequence[bytes],
+    boots: Ints,
+    seqs: Ints,
+    received_ms: int,
+    backfill: Bools,
+    counts: Ints,
+    ts_ms: Ints,
+    columns: Mapping[str, Floats],
+) -> list[Alike]:
+    """Return what `pack` gives for messages of readings, found for many at once.
+
+    ids (`pack_id`), boots, seqs, backfill, counts: of each of m messages; counts >= 1 readings.
+    ts_ms and each column: of all readings in a row, steps within 32 bits, values finite, none
+    missing. Messages with values that need more than 16 bits are left out.
     """
     starts = np.cumsum(counts) - counts
+    scaled = {name: _small(values, starts, counts) for name, values in columns.items()}
+    fits = np.logical_and.reduce([fit for *_, fit in scaled.values()])
+    firsts = ts_ms[starts]
+    alike = counts * 1_024 + np.array([len(each) for each in ids])
+    for values in (boots, seqs, firsts):
+        alike = alike * len(_FORMS) + _widths(values)
+    _, shapes = np.unique(alike, return_inverse=True)
+    found = []
+    for shape in range(int(shapes.max()) + 1):
+        of = np.flatnonzero((shapes == shape) & fits)
+        if not len(of):
+            continue
+        n = int(counts[of[0]])
+        within = starts[of][:, np.newaxis] + np.arange(n)
+        deltas = np.diff(ts_ms[within], axis=1).astype("<i4")
+        fields: list[bytes | Bytes] = [
+            _FORMAT_BYTE + b"\x99",
+            _rows(np.array([ids[i] for i in of.tolist()])),
+            *_integers(boots[of]),
+            *_integers(seqs[of]),
+            _encode(received_ms),
+            np.where(backfill[of], 0xC3, 0xC2).astype(np.uint8)[:, np.newaxis],
+            *_integers(firsts[of]),
+            _encode("i") + _binary_head(4 * (n - 1)),
+            _rows(deltas),
+            bytes([0x80 | len(columns)]),
+        ]
+        for name, (decimals, values, _) in scaled.items():
+            fields += [_encode(name) + b"\x93", _rows(decimals[of].astype(np.uint8))]
+            fields += [_encode(_SMALL[0]) + _binary_head(2 * n), _rows(values[within])]
+        found.append(Alike(of, joined(len(of), fields)))
+    return found
+
+
+def pack_id(device_id: str) -> bytes:
+    """Return a device's id as it stands in a stored state."""
+    return _encode(device_id)
+
+
+def joined(k: int, fields: Sequence[bytes | Bytes]) -> Bytes:
+    """Return a matrix of k rows: each field's row, or the bytes that all rows share, in order."""
+    widths = [len(each) if isinstance(each, bytes) else each.shape[1] for each in fields]
+    rows = np.empty((k, sum(widths)), dtype=np.uint8)
+    at = 0
+    for each, width in zip(fields, widths, strict=True):
+        shared = isinstance(each, bytes)
+        rows[:, at : at + width] = np.frombuffer(each, dtype=np.uint8) if shared else each
+        at += width
+    return rows
+
+
+def _rows(values: npt.NDArray[Any]) -> Bytes:
+    """Return the bytes of k values, or of k rows of values, as a matrix of k rows."""
+    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+
+
+def _small(values: Floats, starts: Ints, counts: Ints) -> tuple[Ints, npt.NDArray[np.int16], Bools]:
+    """Return decimals of each message, scaled values, and whether 16 bits hold all of a message.
+
+    As `pack_column` chooses them: the fewest decimals that give back every value.
+    """
     decimals = np.full(len(values), DECIMALS_MAX + 1)
     for n in range(DECIMALS_MAX, -1, -1):
         decimals[np.rint(values * _POWERS[n]) / _POWERS[n] == values] = n
@@ -66,17 +152,35 @@ def pack_columns(values: Floats, counts: Ints) -> list[Packed]:
     scaled = np.rint(values * factor)
     exact = np.logical_and.reduceat(scaled / factor == values, starts)
     size = np.maximum.reduceat(np.abs(scaled), starts)
-    plain = (of_message <= DECIMALS_MAX) & exact & (size < 2**15)
-    with np.errstate(invalid="ignore"):  # values too large for it are packed one by one below
-        small = scaled.astype("<i8").astype("<i2").tobytes()
-    return [
-        (d, "h", small[2 * at : 2 * (at + n)])
-        if fits
-        else pack_column(values[at : at + n].tolist())
-        for d, fits, at, n in zip(
-            of_message.tolist(), plain.tolist(), starts.tolist(), counts.tolist(), strict=True
-        )
-    ]
+    fits = (of_message <= DECIMALS_MAX) & exact & (size < 2**15)
+    with np.errstate(invalid="ignore"):  # what is too large does not fit, and is not used
+        return of_message, scaled.astype("<i8").astype("<i2"), fits
+
+
+# Integers in msgpack: the first that is too large for a form, the form's mark, and its type.
+_FORMS = (
+    (1 << 7, b"", ">u1"),
+    (1 << 8, b"\xcc", ">u1"),
+    (1 << 16, b"\xcd", ">u2"),
+    (1 << 32, b"\xce", ">u4"),
+    (1 << 63, b"\xcf", ">u8"),
+)
+
+
+def _widths(values: Ints) -> Ints:
+    """Return of integers >= 0 which form each takes."""
+    return np.searchsorted([end for end, *_ in _FORMS], values, side="right")
+
+
+def _integers(values: Ints) -> tuple[bytes, Bytes]:
+    """Return integers >= 0 that all take the same form."""
+    _, mark, kind = _FORMS[int(_widths(values[:1])[0])]
+    return mark, _rows(values.astype(kind))
+
+
+def _binary_head(size: int) -> bytes:
+    """Return what stands before so many bytes."""
+    return _encode(bytes(size))[:-size] if size else _encode(b"")
 
 
 def pack_column(values: Sequence[float | None]) -> Packed:
