@@ -1,14 +1,15 @@
 """From one dealing of regions to another, with nothing lost and no device in two hands.
 
-The sessions of the workers before hold subscriptions that are no longer theirs, and messages that
-the broker has acknowledged. So while no worker is at work, one process opens the sessions of all,
-those before and those to come:
+The same brings a worker from one session to two (lots.py). The sessions of the workers before hold
+subscriptions that are no longer theirs, and messages that the broker has acknowledged. So while no
+worker is at work, one process opens the sessions of all, those before and those to come:
 
 1. each subscribes to what it will take: from here on no message goes past the new sessions;
 2. a mark is published on every subscription. A session that has its marks back has given
    everything that came before them, and what comes later is in a new session as well;
-3. all that the sessions give is stored, by one worker, until every mark is back and messages given
-   to a connection before this one have come again;
+3. all that the sessions give is stored, by one worker, until every mark is back and messages that
+   the broker sends again have come: those given to a connection before this one, and those that a
+   full session could not be given;
 4. old subscriptions and the sessions of workers that are no more are ended, and the new dealing is
    recorded. Only then do the workers begin.
 
@@ -20,10 +21,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event as StopEvent
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -38,7 +39,6 @@ from ingest.batch import Received
 from ingest.inbox import Block
 from ingest.lots import Lot
 from ingest.mqtt import CONNECT_TIMEOUT_S, KEEPALIVE_S, Receiver, identify, port_of
-from ingest.topics import filters
 from ingest.worker import Worker
 from store.sql import load_queries
 
@@ -50,16 +50,13 @@ MARK = b"vaxtrail handover "
 RETRY_S = 0.2
 TAKE_S = 0.02
 
-# Worker and regions of each lot, ascending.
-Dealing: TypeAlias = list[tuple[int, tuple[str, ...]]]
-
 queries = load_queries(Path(__file__).with_suffix(".sql"))
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Where the broker is, and under which client id it keeps the session of a worker."""
+    """Where the broker is, and under which client id it keeps a worker's first session."""
 
     mqtt_url: str
     client_id: Callable[[int], str]
@@ -78,10 +75,9 @@ def await_dealing(
 
     Worker 0 sees to it, however long servers are away. SubscriptionRefused by the broker.
     """
-    wanted = dealing(lots)
     while not stop.is_set():
         try:
-            if _recorded_at(app_dsn) == wanted:
+            if _recorded_at(app_dsn) == list(lots):
                 return True
             if worker == 0:
                 hand_over(lots, sessions, app_dsn, clock, stop)
@@ -95,11 +91,6 @@ def await_dealing(
     return False
 
 
-def dealing(lots: Sequence[Lot]) -> Dealing:
-    """Return what is recorded once these lots are at work."""
-    return [(lot.worker, lot.regions) for lot in lots]
-
-
 def hand_over(
     lots: Sequence[Lot], sessions: Sessions, app_dsn: str, clock: Clock, stop: StopEvent
 ) -> None:
@@ -109,17 +100,16 @@ def hand_over(
     begun again. SubscriptionRefused when the broker does not grant old and new ones together.
     """
     with psycopg.connect(app_dsn, autocommit=True) as conn:
-        known = _recorded(conn)
-        if known is None:
+        before = _recorded(conn)
+        if not before:
             ((stored,),) = conn.execute(queries.anything_stored).fetchall()
             # Before lots were recorded one worker took everything.
-            known = [(0, ())] if stored and len(lots) > 1 else []
-        before = [Lot(worker, regions) for worker, regions in known]
+            before = [Lot(apart=False)] if stored else []
         last = max(lot.worker for lot in [*before, *lots])
         while conn.execute(queries.own_all, (last,)).fetchall()[0][0] is False:
             _wait(stop, RETRY_S)
         if before:
-            log.info("handover_started", before=known, after=dealing(lots))
+            log.info("handover_started", before=_told(before), after=_told(lots))
             conn.execute(queries.gather)
             all_alone = Worker(app_dsn, clock, stop)
             try:
@@ -128,20 +118,24 @@ def hand_over(
             finally:
                 all_alone.close()
         with conn.transaction():
-            for worker, regions in dealing(lots):
-                conn.execute(queries.record, {"worker": worker, "regions": list(regions)})
+            for lot in lots:
+                conn.execute(queries.record, {**asdict(lot), "regions": list(lot.regions)})
             conn.execute(queries.retire, (lots[-1].worker,))
-        log.info("regions_dealt", lots=[list(lot.regions) for lot in lots])
+        log.info("regions_dealt", lots=_told(lots))
 
 
-def _recorded_at(app_dsn: str) -> Dealing | None:
+def _told(lots: Sequence[Lot]) -> list[dict[str, Any]]:
+    return [asdict(lot) for lot in lots]
+
+
+def _recorded_at(app_dsn: str) -> list[Lot]:
     with psycopg.connect(app_dsn, autocommit=True) as conn:
         return _recorded(conn)
 
 
-def _recorded(conn: psycopg.Connection[Any]) -> Dealing | None:
+def _recorded(conn: psycopg.Connection[Any]) -> list[Lot]:
     found = conn.execute(queries.recorded).fetchall()
-    return [(worker, tuple(regions)) for worker, regions in found] or None
+    return [Lot(worker, tuple(regions), apart) for worker, regions, apart in found]
 
 
 class _Silent(ConnectionError):
@@ -176,12 +170,15 @@ class _Session:
 
 
 def _sessions(before: Sequence[Lot], after: Sequence[Lot], sessions: Sessions) -> list[_Session]:
-    old = {lot.worker: filters(lot.regions) for lot in before}
-    new = {lot.worker: filters(lot.regions) for lot in after}
-    return [
-        _Session(sessions.client_id(n), old.get(n, ()), new.get(n, ()))
-        for n in sorted({*old, *new})
-    ]
+    old, new = (
+        {
+            name: texts
+            for lot in lots
+            for name, texts in lot.sessions(sessions.client_id(lot.worker)).items()
+        }
+        for lots in (before, after)
+    )
+    return [_Session(name, old.get(name, ()), new.get(name, ())) for name in {**old, **new}]
 
 
 def _drain(
@@ -224,24 +221,30 @@ def _store_all(
         receiver.start()
     until = 0.0
     try:
-        while nonce or time.monotonic() < until or any(one.awaited for one in sessions):
+        while nonce or time.monotonic() < until:
             _wait(stop, 0.0)
             if nonce and all(receiver.subscribed for receiver in receivers):
                 _publish_marks(mqtt_url, sessions, nonce)
-                nonce, until = "", time.monotonic() + REDELIVERED_S
+                nonce = ""
+            if any(one.awaited for one in sessions):
+                until = time.monotonic() + REDELIVERED_S
             for session, receiver in zip(sessions, receivers, strict=True):
-                if receiver.failure is not None:
-                    raise receiver.failure
-                block = receiver.inbox.take(TAKE_S)
-                if block is not None:
-                    session.heard = time.monotonic()
-                    marks, received = _parted(session, block)
-                    receiver.answer([Answer(block.connection, marks), *worker.take(received)])
+                _store_some(session, receiver, worker)
             worker.settle()
             _check_heard(sessions)
     finally:
         for receiver in receivers:
             receiver.stop()
+
+
+def _store_some(session: _Session, receiver: Receiver, worker: Worker) -> None:
+    if receiver.failure is not None:
+        raise receiver.failure
+    block = receiver.inbox.take(TAKE_S)
+    if block is not None:
+        session.heard = time.monotonic()
+        marks, received = _parted(session, block)
+        receiver.answer([Answer(block.connection, marks), *worker.take(received)])
 
 
 def _check_heard(sessions: list[_Session]) -> None:

@@ -3,7 +3,7 @@
 SELECT bool_and(pg_try_advisory_lock(hashtext('vaxtrail.ingest'), n)) FROM generate_series(1, %s) n
 
 -- name: recorded
-SELECT worker, regions FROM ingest_worker WHERE regions IS NOT NULL ORDER BY worker
+SELECT worker, regions, backfill_apart FROM ingest_worker WHERE regions IS NOT NULL ORDER BY worker
 
 -- name: anything_stored
 SELECT EXISTS (SELECT FROM telemetry_events)
@@ -18,13 +18,15 @@ UPDATE ingest_worker SET
 WHERE worker = 0
 
 -- name: record
-INSERT INTO ingest_worker (worker, settled_ledger_id, states_telemetry_id, regions)
-SELECT %(worker)s, settled_ledger_id, states_telemetry_id, %(regions)s
+INSERT INTO ingest_worker
+    (worker, settled_ledger_id, states_telemetry_id, regions, backfill_apart)
+SELECT %(worker)s, settled_ledger_id, states_telemetry_id, %(regions)s, %(apart)s
 FROM ingest_worker WHERE worker = 0
 ON CONFLICT (worker) DO UPDATE SET
     settled_ledger_id = excluded.settled_ledger_id,
     states_telemetry_id = excluded.states_telemetry_id,
-    regions = excluded.regions
+    regions = excluded.regions,
+    backfill_apart = excluded.backfill_apart
 
 -- name: retire
 UPDATE ingest_worker SET regions = NULL WHERE worker > %s

@@ -1,4 +1,9 @@
-"""The bounded queue between the broker's thread and the intake: full means stop reading."""
+"""The bounded queue between the broker's threads and the intake: full means stop reading.
+
+It has two lanes. What devices send again from their memory waits in one of its own, and is taken
+in small blocks and only when nothing else waits: a day's backlog must not stand before what happens
+now, nor keep the database busy for long at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,6 @@ from threading import Condition
 
 from ingest import metrics
 from ingest.client import Packet
-
-# Messages and bytes that may wait; the broker keeps the rest.
-MESSAGES_MAX = 10_000
-BYTES_MAX = 16 * 1024 * 1024
-# Messages and bytes taken at once.
-TAKE_MESSAGES_MAX = 1_000
-TAKE_BYTES_MAX = 2 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -30,56 +28,110 @@ def bytes_of(packets: list[Packet]) -> int:
     return sum([len(packet[1]) for packet in packets])
 
 
-class Inbox:
-    """Blocks in order of arrival; one thread puts, one takes."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Messages, and bytes of their payloads."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[Block] = deque()
-        self._messages = 0
+    messages: int
+    bytes: int
+
+
+# What may wait, the broker keeps the rest; and what is taken at once.
+LIVE_MAX, LIVE_TAKEN = Size(10_000, 16 * 1024 * 1024), Size(1_000, 2 * 1024 * 1024)
+BACKFILL_MAX, BACKFILL_TAKEN = Size(2_000, 4 * 1024 * 1024), Size(500, 256 * 1024)
+
+
+class _Lane:
+    """Blocks in order of arrival."""
+
+    def __init__(self, most: Size, taken: Size) -> None:
+        self._most = most
+        self._taken = taken
         self._bytes = 0
-        self._woken = False
-        self._changed = Condition()
+        self.waiting: deque[Block] = deque()
+        self.messages = 0
 
     @property
     def full(self) -> bool:
-        """Tell whether no more should be read for now."""
-        return self._messages >= MESSAGES_MAX or self._bytes >= BYTES_MAX
+        return self.messages >= self._most.messages or self._bytes >= self._most.bytes
+
+    def put(self, block: Block) -> None:
+        self.waiting.append(block)
+        self.messages += len(block.packets)
+        self._bytes += bytes_of(block.packets)
+
+    def take(self) -> Block:
+        """Return messages of one connection; something must wait."""
+        taken = self.waiting.popleft()
+        size = bytes_of(taken.packets)
+        while self._joins(taken, size):
+            more = self.waiting.popleft()
+            taken.packets += more.packets
+            size += bytes_of(more.packets)
+        kept = self._cut(taken)
+        if kept.packets:
+            self.waiting.appendleft(kept)
+            size -= bytes_of(kept.packets)
+        self.messages -= len(taken.packets)
+        self._bytes -= size
+        return taken
+
+    def _joins(self, taken: Block, size: int) -> bool:
+        """Tell whether the next block may be taken along."""
+        return bool(
+            self.waiting
+            and self.waiting[0].connection == taken.connection
+            and len(taken.packets) < self._taken.messages
+            and size < self._taken.bytes
+        )
+
+    def _cut(self, taken: Block) -> Block:
+        """Shorten what was taken to what may be taken at once; return the rest."""
+        upto, size = 0, 0
+        for _, payload, _ in taken.packets:
+            if upto >= self._taken.messages or size >= self._taken.bytes:
+                break
+            upto, size = upto + 1, size + len(payload)
+        rest = Block(taken.connection, taken.packets[upto:])
+        del taken.packets[upto:]
+        return rest
+
+
+class Inbox:
+    """Blocks by lane; each lane is filled by one thread, and one thread takes."""
+
+    def __init__(self) -> None:
+        self._live = _Lane(LIVE_MAX, LIVE_TAKEN)
+        self._backfill = _Lane(BACKFILL_MAX, BACKFILL_TAKEN)
+        self._woken = False
+        self._changed = Condition()
+
+    def full(self, *, backfill: bool = False) -> bool:
+        """Tell whether no more should be read into a lane for now."""
+        return self._lane(backfill).full
 
     @property
     def empty(self) -> bool:
         """Tell whether nothing waits."""
-        return not self._waiting
+        return not (self._live.waiting or self._backfill.waiting)
 
-    def put(self, block: Block) -> None:
-        """Add messages; what was read must be kept even when that makes it overfull."""
+    def put(self, block: Block, *, backfill: bool = False) -> None:
+        """Add messages; what was read must be kept even when that makes the lane overfull."""
         with self._changed:
-            self._waiting.append(block)
-            self._messages += len(block.packets)
-            self._bytes += bytes_of(block.packets)
+            self._lane(backfill).put(block)
             self._changed.notify()
-        metrics.QUEUE_LENGTH.set(self._messages)
+        self._measure()
 
     def take(self, timeout_s: float) -> Block | None:
         """Return messages of one connection that wait, after waiting for the first; else None."""
         with self._changed:
-            if not self._waiting and not self._woken:
+            if self.empty and not self._woken:
                 self._changed.wait(timeout_s)
             self._woken = False
-            if not self._waiting:
+            if self.empty:
                 return None
-            taken = self._waiting.popleft()
-            size = bytes_of(taken.packets)
-            while self._joins(taken, size):
-                more = self._waiting.popleft()
-                taken.packets += more.packets
-                size += bytes_of(more.packets)
-            kept = _cut(taken)
-            if kept.packets:
-                self._waiting.appendleft(kept)
-                size -= bytes_of(kept.packets)
-            self._messages -= len(taken.packets)
-            self._bytes -= size
-        metrics.QUEUE_LENGTH.set(self._messages)
+            taken = self._lane(not self._live.waiting).take()
+        self._measure()
         return taken
 
     def wake(self) -> None:
@@ -88,23 +140,8 @@ class Inbox:
             self._woken = True
             self._changed.notify()
 
-    def _joins(self, taken: Block, size: int) -> bool:
-        """Tell whether the next block may be taken along."""
-        return bool(
-            self._waiting
-            and self._waiting[0].connection == taken.connection
-            and len(taken.packets) < TAKE_MESSAGES_MAX
-            and size < TAKE_BYTES_MAX
-        )
+    def _lane(self, backfill: bool) -> _Lane:
+        return self._backfill if backfill else self._live
 
-
-def _cut(taken: Block) -> Block:
-    """Shorten what was taken to what may be taken at once; return the rest."""
-    upto, size = 0, 0
-    for _, payload, _ in taken.packets:
-        if upto >= TAKE_MESSAGES_MAX or size >= TAKE_BYTES_MAX:
-            break
-        upto, size = upto + 1, size + len(payload)
-    rest = Block(taken.connection, taken.packets[upto:])
-    del taken.packets[upto:]
-    return rest
+    def _measure(self) -> None:
+        metrics.QUEUE_LENGTH.set(self._live.messages + self._backfill.messages)

@@ -10,11 +10,12 @@ import structlog
 from prometheus_client import start_http_server
 
 from domain.shared.clock import Clock
+from ingest.answers import Answer
+from ingest.inbox import Inbox
 from ingest.link import Stopped
-from ingest.lots import BEHIND, OFFLINE
+from ingest.lots import BEHIND, OFFLINE, Lot
 from ingest.mqtt import Receiver
 from ingest.pipeline import Pipeline
-from ingest.topics import filters
 from ingest.worker import Worker
 
 # Fixed, so that the broker keeps the session and its messages; without '.', which NATS refuses.
@@ -46,9 +47,10 @@ def run(
     """Receive, store and acknowledge until `stop` is set.
 
     regions: 6-digit codes whose messages are taken; none = all. worker: its number among several,
-    which share no region and no client_id. metrics_address: host:port where this process shows its
-    figures, nowhere when empty. may_read: asked about twice a second; while False nothing is read
-    and the broker keeps the messages (disk nearly full).
+    which share no region and no client_id, the name of its first session at the broker.
+    metrics_address: host:port where this process shows its figures, nowhere when empty. may_read:
+    asked about twice a second; while False nothing is read and the broker keeps the messages (disk
+    nearly full).
     AlreadyRunning when another ingest has the database; SubscriptionRefused by the broker.
     """
     if metrics_address:
@@ -57,55 +59,104 @@ def run(
     intake = Worker(app_dsn, clock, stop, number=worker, regions=regions)
     try:
         intake.start()
-        receiver = Receiver(
-            mqtt_url,
-            client_id=client_id,
-            filters=filters(regions),
-            may_read=may_read,
-            clock=clock,
-            host_id=f"vaxtrail-ingest-{worker}",
-        )
-        receiver.start()
+        receivers = _Receivers(mqtt_url, Lot(worker, tuple(regions)), client_id, may_read, clock)
+        receivers.start()
         log.info("ingest_started", regions=list(regions))
         try:
-            _loop(intake, receiver, stop)
+            _loop(intake, receivers, stop)
         finally:
-            receiver.stop()
+            receivers.stop()
     except Stopped:
         log.info("ingest_stopped_waiting")
     finally:
         intake.close()
 
 
-def _loop(worker: Worker, receiver: Receiver, stop: StopEvent) -> None:
-    pipeline = Pipeline(worker, receiver.inbox, receiver.answer)
+class _Receivers:
+    """The two sessions of a worker (lots.py), which fill one inbox."""
+
+    def __init__(
+        self,
+        mqtt_url: str,
+        lot: Lot,
+        client_id: str,
+        may_read: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self.inbox = Inbox()
+        self.live, self._backfill = (
+            Receiver(
+                mqtt_url,
+                client_id=name,
+                filters=wanted,
+                may_read=may_read,
+                clock=clock,
+                host_id=host_id,
+                inbox=self.inbox,
+                backfill=not host_id,
+            )
+            for (name, wanted), host_id in zip(
+                lot.sessions(client_id).items(), (f"vaxtrail-ingest-{lot.worker}", ""), strict=True
+            )
+        )
+
+    @property
+    def connected(self) -> bool:
+        return self.live.connected and self._backfill.connected
+
+    def start(self) -> None:
+        self.live.start()
+        self._backfill.start()
+
+    def stop(self) -> None:
+        self.live.stop()
+        self._backfill.stop()
+
+    def check(self) -> None:
+        """Raise what ended one of them."""
+        for receiver in (self.live, self._backfill):
+            if receiver.failure is not None:
+                raise receiver.failure
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Give each answer to the one whose connection waits for it; from any thread."""
+        connection = self._backfill.connection
+        backfill = [answer for answer in answers if answer.connection == connection]
+        if backfill:
+            self._backfill.answer(backfill)
+        if len(backfill) < len(answers):
+            self.live.answer([answer for answer in answers if answer.connection != connection])
+
+
+def _loop(worker: Worker, receivers: _Receivers, stop: StopEvent) -> None:
+    inbox, live = receivers.inbox, receivers.live
+    pipeline = Pipeline(worker, inbox, receivers.answer)
     next_look, caught_up, online = 0.0, time.monotonic(), False
     try:
         while not stop.is_set():
-            block = receiver.inbox.take(HOUSEKEEPING_S if online else ONLINE_S)
-            if receiver.inbox.empty:
+            block = inbox.take(HOUSEKEEPING_S if online else ONLINE_S)
+            if inbox.empty:
                 caught_up = time.monotonic()
-            if receiver.failure is not None:
-                raise receiver.failure
+            receivers.check()
             if block is not None:
                 pipeline.take(block)
             else:
                 pipeline.advance()
-            if time.monotonic() >= next_look or receiver.connected is not online:
-                online = receiver.connected
+            if time.monotonic() >= next_look or receivers.connected is not online:
+                online = receivers.connected
                 pipeline.finish()
                 worker.settle()
                 worker.flush()
-                receiver.answer(worker.replay())
-                receiver.publish(worker.due())
-                receiver.take_vendors(*worker.vendors)
-                worker.show(_state(receiver, caught_up))
+                receivers.answer(worker.replay())
+                live.publish(worker.due())
+                live.take_vendors(*worker.vendors)
+                worker.show(_state(receivers, caught_up))
                 next_look = time.monotonic() + HOUSEKEEPING_S
     finally:
         pipeline.close()
 
 
-def _state(receiver: Receiver, caught_up: float) -> str:
-    if not receiver.connected:
+def _state(receivers: _Receivers, caught_up: float) -> str:
+    if not receivers.connected:
         return OFFLINE
     return BEHIND if time.monotonic() - caught_up > BEHIND_S else ""

@@ -1,9 +1,10 @@
 """The broker's side: one thread that alone owns the paho client, its socket and its PUBACKs.
 
 MQTT 3.1.1, QoS 1, a persistent session under a fixed client id, acknowledgements by hand. The
-thread stops reading while the inbox is full or `may_read` says no: the broker then keeps the
-messages. A PUBACK names the connection its message came on and is never sent on a later one, since
-packet ids are used again; the broker sends such a message once more, which changes nothing.
+thread stops reading while its lane of the inbox is full or `may_read` says no: the broker then
+keeps the messages. A PUBACK names the connection its message came on and is never sent on a later
+one, since packet ids are used again; the broker sends such a message once more, which changes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 from threading import Thread
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -41,6 +43,7 @@ HOST_ID = "vaxtrail-ingest-0"
 # Filters wanted, filters no longer wanted.
 Vendors = tuple[Sequence[str], Sequence[str]]
 PORTS = {"mqtt": 1883, "mqtts": 8883}
+_connections = count(1)  # no two of a process have the same number
 
 log = structlog.get_logger()
 
@@ -65,13 +68,17 @@ class Receiver:
         may_read: Callable[[], bool],
         clock: Clock,
         host_id: str = HOST_ID,
+        inbox: Inbox | None = None,
+        backfill: bool = False,
     ) -> None:
         """`url` is mqtt[s]://[user:password@]host[:port]; `client_id` has no '.' (NATS).
 
-        Sparkplug gateways know this host by `host_id`; the client id is told to nobody.
+        Sparkplug gateways know this host by `host_id`, when it is not empty; the client id is told
+        to nobody. What it receives goes into the lane for `backfill`, or the other, of `inbox`.
         """
-        self.inbox = Inbox()
+        self.inbox = inbox or Inbox()
         self.failure: Exception | None = None
+        self._backfill = backfill
         self._parts = urlsplit(url)
         self._filters = list(filters)
         self._may_read = may_read
@@ -80,7 +87,7 @@ class Receiver:
         self._vendors: Vendors = ((), ())
         self._vendors_told: Vendors | None = None  # to the broker, on this connection
         self._asked: dict[int | None, Sequence[str]] = {}  # subscriptions, by packet id
-        self._connection = 0
+        self.connection = 0  # its number
         # Of this connection, by packet id: a hash of the payload that is, or last was, in hand.
         self._in_hand: dict[bytes, int] = {}
         self._answered: dict[bytes, int] = {}
@@ -137,7 +144,8 @@ class Receiver:
                 if self._client.socket() is None:
                     self._connect()
                 else:
-                    self._turn(reading=not self.inbox.full and self._may_read())
+                    full = self.inbox.full(backfill=self._backfill)
+                    self._turn(reading=not full and self._may_read())
             self._leave()
         except Exception as error:  # told to the main thread, which ends the process with it
             self.failure = error
@@ -150,7 +158,8 @@ class Receiver:
         self._delay_s = min(max(2 * self._delay_s, RETRY_S_MIN), RETRY_S_MAX)
         host = self._parts.hostname or "127.0.0.1"
         self._connecting_ms = to_ms(self._clock.now())
-        self._client.will_set(*self._state(online=False), qos=1, retain=True)
+        if self._host_id:
+            self._client.will_set(*self._state(online=False), qos=1, retain=True)
         try:
             self._client.connect(host, port_of(self._parts), KEEPALIVE_S)
         except OSError as error:
@@ -181,7 +190,7 @@ class Receiver:
         publications: list[bytes] = []
         while self._answers:
             answer = self._answers.popleft()
-            if answer.connection == self._connection:
+            if answer.connection == self.connection:
                 mids += answer.mids
             publications += (
                 publication(topic.encode(), payload) for topic, payload in answer.publications
@@ -213,10 +222,14 @@ class Receiver:
         deadline = time.monotonic() + FLUSH_S
         if self._client.is_connected():
             self._send_answers()
-            self._client.publish(*self._state(online=False), qos=1, retain=True)
+            self._tell_state(online=False)
         while self._client.socket() and self._client.want_write() and time.monotonic() < deadline:
             self._turn(reading=False)
         self._client.disconnect()
+
+    def _tell_state(self, *, online: bool) -> None:
+        if self._host_id:
+            self._client.publish(*self._state(online=online), qos=1, retain=True)
 
     def _state(self, *, online: bool) -> tuple[str, bytes]:
         return host_state(self._host_id, self._connecting_ms, online=online)
@@ -250,7 +263,7 @@ class Receiver:
         return client
 
     def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
-        self._connection += 1
+        self.connection = next(_connections)
         self._in_hand.clear()
         self._answered.clear()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -262,7 +275,7 @@ class Receiver:
             log.error("broker_refused", reason=str(reason))
             return
         self._delay_s = 0.0
-        log.info("broker_connected", connection=self._connection)
+        log.info("broker_connected", connection=self.connection)
         self._asked.clear()
         self._subscribed = False
         self._vendors_told = None
@@ -283,7 +296,7 @@ class Receiver:
             raise SubscriptionRefused(refused)
         if asked is self._filters:
             self._subscribed = True
-            self._client.publish(*self._state(online=True), qos=1, retain=True)
+            self._tell_state(online=True)
         if refused:  # a foreign broker's rules: our own topics must not wait for its mend
             log.error("vendor_topics_refused", filters=refused)
 
@@ -292,7 +305,7 @@ class Receiver:
             packets = self._fresh(packets, set(repeats))
         self._in_hand.update([(mid, hash(payload)) for _, payload, mid in packets if mid])
         if packets:
-            self.inbox.put(Block(self._connection, packets))
+            self.inbox.put(Block(self.connection, packets), backfill=self._backfill)
 
     def _fresh(self, packets: list[Packet], repeats: set[int]) -> list[Packet]:
         """Leave out what came again since its commit took long.

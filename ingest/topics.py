@@ -18,7 +18,8 @@ from domain.shared.ids import checked_name, checked_region
 
 ROOT = ("cc", "v1")
 # The five kinds of message that come in. Never '#': our own answers would come back.
-FILTERS = ("tele/+", "backfill/+", "event/+", "status", "scan")
+BACKFILL = "backfill/+"
+FILTERS = ("tele/+", BACKFILL, "event/+", "status", "scan")
 WITH_DEVICE = ("tele", "backfill", "event")
 WITHOUT_DEVICE = ("status", "scan")
 
