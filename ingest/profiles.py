@@ -46,7 +46,7 @@ from domain.shared.errors import Invalid
 from ingest import wire
 from ingest.ranges import SEQ_END
 from ingest.refusals import Refused
-from ingest.wire import Message, Reading, Value
+from ingest.wire import Message, Value
 
 # Steps of all expressions on one message, a list or text counting as many as it is long: three
 # times what 500 readings of 16 channels need, less than a second.
@@ -65,12 +65,12 @@ class _Absent(Enum):
 
 
 class _Read(NamedTuple):
-    """A reading as it stands in the message; a value for each channel of the profile."""
+    """A reading as it stands in the message, with the channels that it tells of."""
 
     ts_ms: int
     seq: int | None
     boot: int
-    values: list[Value | _Absent]
+    values: dict[str, Value]
 
 
 class Found(NamedTuple):
@@ -81,7 +81,9 @@ class Found(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The messages of one packet, one a device, and by device why its readings are refused.
+    """The messages of one packet, and by device why its readings are refused.
+
+    A device has a message for each set of channels that its readings tell of.
 
     A fault before the device is known stands under the empty name.
     """
@@ -281,10 +283,10 @@ class _Reader:
                 reads.setdefault(device_id, []).append(self._reading())
             except Refused as fault:
                 refused.setdefault(device_id, fault)
-        messages = []
+        messages: list[Message] = []
         for device_id in [each for each in reads if each not in refused]:
             try:
-                messages.append(self._message(device_id, reads[device_id]))
+                messages += self._messages(device_id, reads[device_id])
             except Refused as fault:
                 refused[device_id] = fault
         return Decoded(tuple(messages), refused)
@@ -317,8 +319,9 @@ class _Reader:
     def _reading(self) -> _Read:
         seq = self._whole("sequence", SEQ_END)
         boot = self._whole("boot", BOOT_UNSEQUENCED)
-        values = [self._channel(name, each) for name, each in self._profile.channels.items()]
-        return _Read(self._ts_ms(), seq, boot or 0, values)
+        every = {name: self._channel(name, each) for name, each in self._profile.channels.items()}
+        told = {name: value for name, value in every.items() if not isinstance(value, _Absent)}
+        return _Read(self._ts_ms(), seq, boot or 0, told)
 
     def _ts_ms(self) -> int:
         time, name = self._profile.time, "time.value"
@@ -374,27 +377,24 @@ class _Reader:
             raise self._fault("profile_valid", name, value=_shown(found))
         return found
 
-    def _message(self, device_id: str, reads: list[_Read]) -> Message:
-        """Return the message of one device, with the channels that any reading tells of."""
-        rows: list[list[Value]] = [[] for _ in reads]
-        channels = []
-        for channel, column in zip(
-            self._profile.channels, zip(*(read.values for read in reads), strict=True), strict=True
-        ):
-            if all(value is _Absent.ABSENT for value in column):
-                continue
-            channels.append(channel)
-            for row, value in zip(rows, column, strict=True):
-                row.append(None if isinstance(value, _Absent) else value)
-        if not channels:
+    def _messages(self, device_id: str, reads: list[_Read]) -> tuple[Message, ...]:
+        """Return the messages of one device: what stands apart of one time is one reading."""
+        rows: dict[int, tuple[int | None, int, dict[str, Value]]] = {}
+        named = {channel for read in reads for channel in read.values}
+        if not named:
             raise Refused("profile_nothing", profile=self._profile.profile_id, device=device_id)
-        readings = [
-            Reading(read.ts_ms, read.seq, read.boot, row)
-            for read, row in zip(reads, rows, strict=True)
-        ]
-        message = wire.gathered(device_id, channels, readings)
-        wire.check_times(message.ts_ms, self._now_ms)
-        return message
+        for read in reads:
+            seq, boot, told = rows.setdefault(read.ts_ms, (read.seq, read.boot, {}))
+            if (seq, boot) != (read.seq, read.boot) or told.keys() & read.values:
+                raise Refused("repeated", field="ts", value=read.ts_ms)
+            told.update(read.values)
+        for seq, _, told in rows.values():
+            if not told and seq is not None:
+                told.update(dict.fromkeys(named))  # its number is used, else it would be missed
+        messages = wire.told_apart(device_id, {ts: row for ts, row in rows.items() if row[2]})
+        for message in messages:
+            wire.check_times(message.ts_ms, self._now_ms)
+        return messages
 
     def _value(self, name: str) -> Any:
         self._search.absent = False

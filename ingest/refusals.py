@@ -17,7 +17,7 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "消息超过 {limit} 字节（解压后计）",
         "the message exceeds {limit} bytes (unpacked)",
     ),
-    "bad_gzip": ("schema", "gzip 数据损坏", "the gzip data are broken"),
+    "bad_zip": ("schema", "压缩数据损坏", "the compressed data are broken"),
     "bad_json": ("schema", "不是合法的 JSON：{text}", "not valid JSON: {text}"),
     "bad_field": ("schema", "字段不合格式：{text}", "a field does not fit: {text}"),
     "bad_value": (
@@ -114,6 +114,11 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "schema",
         "指标 {name} 的值与类型 {type} 不符",
         "the value of metric {name} is not of type {type}",
+    ),
+    "bad_compression": (
+        "schema",
+        "Sparkplug 负载不能以 {algorithm} 压缩；应为一层 GZIP 或 DEFLATE",
+        "a Sparkplug payload cannot be packed by {algorithm}: GZIP or DEFLATE, and once",
     ),
     "unknown_alias": (
         "unknown_alias",

@@ -46,7 +46,7 @@ OWN_FIELDS = frozenset({"seq_", "boot_"})
 # A record with one of these measures something, so it needs a value.
 OF_VALUES = frozenset({"n", "u", "t", "seq_"})
 
-_pack = re.compile(rb'\s*\[\s*\{[^{}]*?"b?n"\s*:')
+_pack = re.compile(rb'\s*\[\s*\{[^{}]*?"(?:n|b[ntuvs]|bver)"\s*:')
 _name = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*")
 _plain = re.compile(NAME_PATTERN)
 _device_urn = re.compile(r"urn:dev:[^:/]+:[^:/]+")
@@ -60,6 +60,7 @@ class _Record(msgspec.Struct):
     bt: float = 0.0
     bu: str = ""
     bv: float = 0.0
+    bs: float | UnsetType = UNSET
     bver: int = 10
     n: str = ""
     u: str = ""
@@ -87,7 +88,7 @@ class Resolved:
 
 
 def is_pack(body: bytes) -> bool:
-    """Tell whether bytes are a SenML pack: an array whose first object has a `bn` or an `n`."""
+    """Tell whether bytes are a SenML pack: an array whose first object has `n` or base values."""
     return _pack.match(body) is not None
 
 
@@ -118,7 +119,8 @@ def decode(device_id: str, body: bytes, now_ms: int, received_ms: int) -> tuple[
 
 def resolve(body: bytes, received_ms: int) -> Iterator[Resolved]:
     """Give the records that hold a value, in their order, base values applied (RFC 8428, 4.6)."""
-    bases: dict[str, Any] = {"bn": "", "bt": 0.0, "bu": "", "bv": 0.0, "boot_": 0}
+    bases: dict[str, Any] = {"bn": "", "bt": 0.0, "bu": "", "bv": 0.0, "bs": UNSET}
+    bases["boot_"] = 0
     versions: set[int] = set()
     for fields in _records(body):
         record = _typed(fields)
@@ -128,7 +130,8 @@ def resolve(body: bytes, received_ms: int) -> Iterator[Resolved]:
         if not versions <= VERSIONS or len(versions) > 1:
             raise Refused("bad_field", text=f"bver {sorted(versions)}")
         values = [v for v in (record.v, record.vs, record.vb, record.vd) if v is not UNSET]
-        if len(values) > 1 or (not values and record.s is UNSET and OF_VALUES & fields.keys()):
+        summed = record.s is not UNSET or bases["bs"] is not UNSET
+        if len(values) > 1 or (not values and not summed and OF_VALUES & fields.keys()):
             raise Refused("bad_field", text="v, vs, vb, vd")
         if not values:
             continue  # base values alone, or a sum

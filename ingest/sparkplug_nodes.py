@@ -9,6 +9,7 @@ was, the gateway is asked to be born again; until it is, what it declared last i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,10 @@ def channel_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What was declared: by alias and by name, the channel (empty: it is none) and the datatype."""
+    """What was declared: by alias and by name, the channel (empty: it is none) and the datatype.
+
+    An alias of several metrics tells nothing: these are known by their names alone.
+    """
 
     ts_ms: int
     session_ms: int
@@ -70,11 +74,12 @@ class Birth:
     def of(cls, event: MetricsDeclared) -> Birth:
         """Return the birth that an event tells of."""
         metrics: dict[int | str, tuple[str, int | None]] = {}
+        of_several = {alias for alias, n in Counter(event.aliases).items() if n > 1}
         for name, alias, datatype in zip(event.names, event.aliases, event.datatypes, strict=True):
             meant = (_numeric_channel(name, datatype), datatype)
             if channel_of(name):
                 metrics[name] = meant
-            if alias >= 0:
+            if alias >= 0 and alias not in of_several:
                 metrics[alias] = meant
         return cls(event.ts_ms, event.session_ms, event.bd_seq, metrics)
 

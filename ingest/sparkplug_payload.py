@@ -1,8 +1,11 @@
 """The payload of Sparkplug B 3.0: protobuf, in the fields that matter here; others are skipped.
 
-    Payload   timestamp 1, metrics 2, seq 3
+    Payload   timestamp 1, metrics 2, seq 3, uuid 4, body 5
     Metric    name 1, alias 2, timestamp 3, datatype 4, is_historical 5, is_transient 6, is_null 7,
               value: int 10, long 11, float 12, double 13, boolean 14, string 15
+
+A payload of uuid SPBV1.0_COMPRESSED has another one in its body, packed by what its metric
+`algorithm` names: DEFLATE (in a zlib frame; also where none is named) or GZIP.
 
 Signed integers are two's complement in the unsigned fields, as wide as their datatype says.
 """
@@ -19,10 +22,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from ingest.refusals import Refused
+from ingest.wire import inflated
 
 # One message has no more: a birth names every metric of a gateway or device.
 METRICS_MAX = 2_000
 SEQ_END = 256
+COMPRESSED = "SPBV1.0_COMPRESSED"
+ALGORITHMS = frozenset({"DEFLATE", "GZIP"})
 
 
 class Datatype(IntEnum):
@@ -114,12 +120,12 @@ class Payload:
 
 
 def parse(body: bytes) -> Payload:
-    """Return the payload in unpacked bytes. Refused when they are none."""
-    payload = _Payload()
-    try:
-        payload.ParseFromString(body)
-    except DecodeError as error:
-        raise Refused("bad_protobuf", text=error) from error
+    """Return the payload in bytes, unpacked where it is compressed. Refused when it is none."""
+    payload = _parsed(body)
+    if payload.uuid == COMPRESSED:
+        payload = _parsed(_unpacked(payload))
+        if payload.uuid == COMPRESSED:
+            raise Refused("bad_compression", algorithm=COMPRESSED)
     metrics = [_metric(metric) for metric in payload.metrics[: METRICS_MAX + 1]]
     if len(metrics) > METRICS_MAX:
         raise Refused("too_many", n=len(payload.metrics), limit=METRICS_MAX)
@@ -127,6 +133,22 @@ def parse(body: bytes) -> Payload:
     if seq is not None and seq >= SEQ_END:
         raise Refused("bad_field", text=f"seq {seq}")
     return Payload(payload.timestamp if payload.HasField("timestamp") else None, seq, metrics)
+
+
+def _unpacked(payload: Any) -> bytes:
+    for metric in payload.metrics:
+        if metric.name == "algorithm" and metric.string_value not in ALGORITHMS:
+            raise Refused("bad_compression", algorithm=metric.string_value)
+    return inflated(payload.body)
+
+
+def _parsed(body: bytes) -> Any:
+    payload = _Payload()
+    try:
+        payload.ParseFromString(body)
+    except DecodeError as error:
+        raise Refused("bad_protobuf", text=error) from error
+    return payload
 
 
 def serialized(payload: Payload) -> bytes:
@@ -191,7 +213,12 @@ _VALUE_FIELDS = (
     ("boolean_value", 14, _Kind.TYPE_BOOL),
     ("string_value", 15, _Kind.TYPE_STRING),
 )
-_PAYLOAD_FIELDS = (("timestamp", 1, _Kind.TYPE_UINT64), ("seq", 3, _Kind.TYPE_UINT64))
+_PAYLOAD_FIELDS = (
+    ("timestamp", 1, _Kind.TYPE_UINT64),
+    ("seq", 3, _Kind.TYPE_UINT64),
+    ("uuid", 4, _Kind.TYPE_STRING),
+    ("body", 5, _Kind.TYPE_BYTES),
+)
 
 
 def _add_fields(

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from operator import itemgetter
 from typing import Annotated
 
 import msgspec
@@ -152,17 +153,20 @@ def unpacked(payload: bytes) -> bytes:
     """
     if len(payload) > MESSAGE_BYTES_MAX:
         raise Refused("too_large", limit=MESSAGE_BYTES_MAX)
-    if payload[:2] != GZIP:
-        return payload
-    unzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    return inflated(payload) if payload[:2] == GZIP else payload
+
+
+def inflated(packed: bytes) -> bytes:
+    """Return bytes unpacked by gzip or zlib, whichever their beginning tells; Refused as above."""
+    unzip = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
     try:
-        body = unzip.decompress(payload, MESSAGE_BYTES_MAX + 1)
+        body = unzip.decompress(packed, MESSAGE_BYTES_MAX + 1)
     except zlib.error as error:
-        raise Refused("bad_gzip") from error
+        raise Refused("bad_zip") from error
     if len(body) > MESSAGE_BYTES_MAX:
         raise Refused("too_large", limit=MESSAGE_BYTES_MAX)
     if not unzip.eof or unzip.unused_data:
-        raise Refused("bad_gzip")
+        raise Refused("bad_zip")
     return body
 
 
@@ -203,12 +207,11 @@ def told_apart(
     if len({(seq is None, boot) for seq, boot, _ in rows.values()}) > 1:
         raise Refused("mixed_seq")
     _check_distinct("seq", sorted(seq for seq, _, _ in rows.values() if seq is not None))
-    by_channels: dict[tuple[str, ...], list[Reading]] = {}
-    for ts_ms, (seq, boot, values) in sorted(rows.items()):
-        channels = tuple(sorted(values))
-        row = [values[channel] for channel in channels]
-        by_channels.setdefault(channels, []).append(Reading(ts_ms, seq, boot, row))
-    messages = [gathered(device_id, list(names), of) for names, of in by_channels.items()]
+    by_channels: dict[frozenset[str], tuple[list[str], list[Reading]]] = {}
+    for ts_ms, (seq, boot, values) in sorted(rows.items(), key=itemgetter(0)):
+        channels, readings = by_channels.setdefault(frozenset(values), (list(values), []))
+        readings.append(Reading(ts_ms, seq, boot, [values[channel] for channel in channels]))
+    messages = [gathered(device_id, *of_channels) for of_channels in by_channels.values()]
     return tuple(sorted(messages, key=lambda message: message.seqs[-1]))
 
 

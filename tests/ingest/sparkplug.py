@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ingest import sparkplug_payload
 from ingest.batch import Received
 from ingest.sparkplug_payload import Metric, Payload, serialized
 from tests.ingest.field import GATEWAY, NOW_MS, REGION
@@ -42,6 +44,14 @@ def sent(
 ) -> Received:
     topic = f"{SITE_ROOT}/{kind}/{GATEWAY}" + (f"/{device}" if device else "")
     return Received(topic, serialized(Payload(ts_ms, seq, metrics)))
+
+
+def compressed(message: Received, pack: Callable[[bytes], bytes], *algorithm: str) -> Received:
+    """Return a message whose payload lies packed in another one's body."""
+    outer = sparkplug_payload._Payload(uuid="SPBV1.0_COMPRESSED", body=pack(message.payload))
+    for name in algorithm:
+        outer.metrics.add(name="algorithm", datatype=TEXT, string_value=name)
+    return replace(message, payload=outer.SerializeToString())
 
 
 def nbirth(bd_seq: int, seq: int = 0, *metrics: Metric, ts_ms: int = NOW_MS - 1000) -> Received:

@@ -281,12 +281,44 @@ def test_given_an_empty_list_when_read_then_nothing_is_told_and_nothing_is_wrong
     assert read(text, {"d": [{"type": "beat"}]}) == Decoded((), {})
 
 
-def test_given_channels_told_at_times_when_read_then_left_out_where_no_reading_has_them() -> None:
+def test_given_channels_told_at_times_when_read_then_left_out_of_readings_without_them() -> None:
     text = MANY + '[channels.rh]\nvalue = "reading.h[0]"\nunit = "%"\n'
     text += '[channels.bat]\nvalue = "reading.b"\nunit = "%"\n'
     rows = [{"n": 1, "ts": TS_MS, "t": 5, "h": []}, {"n": 2, "ts": TS_MS + 1, "t": 5, "h": [61]}]
-    (told,) = read(text, {"d": [{"sn": "a", "r": rows}]}).messages
-    assert told.columns == {"t1": [5.0, 5.0], "rh": [None, 61.0]}
+    first, second = read(text, {"d": [{"sn": "a", "r": rows}]}).messages
+    assert (list(first.seqs), first.columns) == ([1], {"t1": [5.0]})
+    assert (list(second.seqs), second.columns) == ([2], {"t1": [5.0], "rh": [61.0]})
+
+
+A_CHANNEL_AN_ITEM = """
+profile_id = "items"
+name = "Items"
+topic = "items/{gateway}/{device}"
+readings = "message.sensors"
+[time]
+value = "message.ts"
+form = "ms"
+[channels.t1]
+value = "reading.temp"
+unit = "Cel"
+[channels.rh]
+value = "reading.hum"
+unit = "%"
+"""
+
+
+def test_given_an_item_a_channel_when_of_one_time_then_one_reading() -> None:
+    sensors: list[dict[str, float]] = [{"temp": 5.3}, {"pressure": 900}, {"hum": 61}]
+    (told,) = read(A_CHANNEL_AN_ITEM, {"ts": TS_MS, "sensors": sensors}).messages
+    assert (list(told.ts_ms), told.columns) == ([TS_MS], {"t1": [5.3], "rh": [61.0]})
+    again = {"ts": TS_MS, "sensors": [*sensors, {"hum": 62}]}
+    assert fault(A_CHANNEL_AN_ITEM, again) == "repeated"
+
+
+def test_given_a_number_without_channels_when_read_then_the_number_is_used() -> None:
+    rows = [{"n": 1, "ts": TS_MS, "t": 5}, {"n": 2, "ts": TS_MS + 1}]
+    (told,) = read(MANY, {"d": [{"sn": "a", "r": rows}]}).messages
+    assert (list(told.seqs), told.columns) == ([1, 2], {"t1": [5.0, None]})
 
 
 def test_given_a_vendors_id_when_read_then_a_name_of_ours() -> None:

@@ -227,6 +227,11 @@ def test_given_a_fault_when_decoded_then_refused_for_it(pack: object, reason: st
     assert caught.value.args[0] == reason
 
 
+def test_given_a_base_sum_when_records_have_no_value_then_they_are_sums_and_left_out() -> None:
+    (message,) = decoded([{"n": "t1", "v": 5, "bs": 100}, {"n": "rh"}, {"n": "t2", "v": 6}])
+    assert message.columns == {"t1": [5.0], "t2": [6.0]}
+
+
 def test_given_a_pack_of_before_when_a_time_is_relative_then_counted_from_its_receipt() -> None:
     (message,) = decode("d", b'[{"n":"t1","t":-5,"v":5}]', NOW_MS, NOW_MS - 60_000)
     assert list(message.ts_ms) == [NOW_MS - 65_000]
@@ -237,6 +242,9 @@ def test_given_a_pack_of_before_when_a_time_is_relative_then_counted_from_its_re
     [
         (b'\n [ {"v":1,"n":"t1"}]', True),
         (b'[{"bt":1,"bn":"x"}]', True),
+        (b'[{"bver":10},{"n":"t1","v":5}]', True),
+        (b'[{"bt":1795312800,"u":"Cel"}]', True),
+        (b'[{"boot":1,"ts":1}]', False),
         (b'[{"ts":1,"temperature":5}]', False),
         (b'{"v":1,"seq":1,"m":{"n":5}}', False),
         (b'[{"ts":1,"x":{"n":1}}]', False),

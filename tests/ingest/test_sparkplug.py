@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,17 +30,17 @@ from ingest.sparkplug_nodes import (
 from ingest.sparkplug_payload import Metric, Payload, parse, serialized
 from ingest.state import DeviceStates
 from ingest.topics import Topic
-from ingest.wire import Message
+from ingest.wire import MESSAGE_BYTES_MAX, Message
 from tests.conftest import START
 from tests.ingest import field
 from tests.ingest.field import GATEWAY, NOW_MS, REGION, SITE
-from tests.ingest.sparkplug import BOOLEAN, DOUBLE, FLOAT, TEXT, metric
+from tests.ingest.sparkplug import BOOLEAN, DOUBLE, FLOAT, TEXT, compressed, metric, sent
 
 # --- payloads ---
 
 
 def test_given_a_payload_when_parsed_then_what_was_sent() -> None:
-    sent = Payload(
+    told = Payload(
         NOW_MS,
         255,
         [
@@ -49,7 +51,7 @@ def test_given_a_payload_when_parsed_then_what_was_sent() -> None:
             metric(2**32 - 1, alias=4),
         ],
     )
-    assert parse(serialized(sent)) == sent
+    assert parse(serialized(told)) == told
 
 
 def test_given_the_bytes_of_a_payload_when_parsed_then_by_the_numbers_of_the_standard() -> None:
@@ -220,6 +222,47 @@ def test_given_numbers_when_they_follow_then_they_begin_anew_after_255() -> None
     assert [node.follows(seq) for seq in (254, 255, 0, 1, 3, 4, None, 5)] == [
         False, True, True, True, False, True, True, True
     ]  # fmt: skip
+
+
+SENT = sent("DDATA", 7, metric(5.0, name="t1"))
+
+
+@pytest.mark.parametrize(
+    ("pack", "algorithm"),
+    [(zlib.compress, []), (zlib.compress, ["DEFLATE"]), (gzip.compress, ["GZIP"])],
+)
+def test_given_a_compressed_payload_when_parsed_then_what_is_in_it(
+    pack: Callable[[bytes], bytes], algorithm: list[str]
+) -> None:
+    assert parse(compressed(SENT, pack, *algorithm).payload) == parse(SENT.payload)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (compressed(SENT, zlib.compress, "BROTLI"), "bad_compression"),
+        (compressed(compressed(SENT, zlib.compress), zlib.compress), "bad_compression"),
+        (compressed(SENT, lambda body: body), "bad_zip"),
+        (compressed(SENT, lambda body: zlib.compress(body)[:-1]), "bad_zip"),
+        (compressed(SENT, lambda _: zlib.compress(bytes(MESSAGE_BYTES_MAX + 1))), "too_large"),
+        (compressed(SENT, lambda _: zlib.compress(b"\xff")), "bad_protobuf"),
+    ],
+)
+def test_given_a_compressed_payload_that_cannot_be_read_when_parsed_then_refused(
+    message: Received, reason: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        parse(message.payload)
+    assert caught.value.args[0] == reason
+    assert caught.value.zh
+    assert caught.value.en
+
+
+def test_given_one_alias_for_several_metrics_when_data_come_then_names_alone_tell() -> None:
+    birth = Birth.of(declaration(names=["t1", "rh"], aliases=[0, 0], datatypes=[DOUBLE, DOUBLE]))
+    assert declared(birth, metric(5.0, name="rh"), "d") == ("rh", DOUBLE)
+    with pytest.raises(Refused):
+        declared(birth, metric(5.0, alias=0), "d")
 
 
 def test_given_the_state_of_the_host_when_told_then_as_the_standard_says() -> None:
