@@ -95,10 +95,17 @@ def load(data: Path) -> dict[str, Access]:
 
 
 @contextmanager
-def changed(data: Path) -> Iterator[dict[str, Access]]:
-    """Give the accounts to be changed; they are written whole at the end. Refusal when held."""
+def held(data: Path) -> Iterator[None]:
+    """Hold the lock of whoever changes accounts. Refusal when another one holds it for long."""
     path(data).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with folder.owned(data, "gateways.lock", LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def changed(data: Path) -> Iterator[dict[str, Access]]:
+    """Give the accounts to be changed; they are written whole at the end. Refusal when held."""
+    with held(data):
         accounts = load(data)
         yield accounts
         listed = [asdict(accounts[name]) for name in sorted(accounts)]

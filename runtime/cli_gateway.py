@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
+import psycopg
 import typer
 
 from domain.accounts.model import (
     evolve_gateway_access,
     gateway_access_stream,
     grant_gateway_access,
-    revoke_gateway_access,
 )
 from domain.cold_chain.model import evolve_gateway, gateway_stream
 from domain.registry.model import evolve_site, site_stream
 from domain.shared.decide import decide, fold
 from domain.shared.events import Event
 from domain.shared.ids import checked_name
-from runtime import broker_access, broker_mosquitto, broker_nats, broker_tls
+from runtime import broker_access, broker_mosquitto, broker_nats, broker_revoked, broker_tls
 from runtime.account import secret
 from runtime.broker_access import SERVER, SHARED, Access
+from runtime.broker_revoked import Revoked
 from runtime.cli_keys import meta_of
 from runtime.folder import write_private
 from runtime.main import tls_of
@@ -43,6 +44,8 @@ Site = Annotated[
     str, typer.Option(help="扫码枪所在站点（网关不填） | site of a scanner; not for gateways")
 ]
 SOON = "代理一秒内生效，其他连接不受影响"
+LATER = "数据库恢复后，由下一条同样的命令或 API 的下次启动补记"
+LATER_EN = "the same command again, or the next start of the API, will see to it."
 SOON_EN = "The embedded broker follows within a second and disturbs nobody else."
 
 
@@ -130,15 +133,21 @@ def list_accounts(ctx: typer.Context) -> None:
 def revoke(ctx: typer.Context, identifier: Id) -> None:
     """吊销账号并断开连接 | take the account away and cut its connection."""
     settings = settings_of(ctx)
+    now = clock_of(settings).now()
     with broker_access.changed(settings.data) as accounts:  # first: it holds without a database
-        if identifier not in accounts:
-            raise Refusal(f"没有账号 {identifier}", f"There is no account {identifier}.")
-        access = accounts.pop(identifier)
-    deciding = decide(evolve_gateway_access, None, revoke_gateway_access, gateway_id=identifier)
-    with Ledger(database_url(settings)) as ledger:
-        stream, meta = gateway_access_stream(identifier), meta_of(settings, access.region_code)
-        execute(ledger, Command(stream, deciding, meta))
+        access = accounts.pop(identifier, None)
+        if access:
+            revoked = Revoked(identifier, access.region_code, now.isoformat())
+            broker_revoked.note(settings.data, revoked)
+    if identifier not in {each.gateway_id for each in broker_revoked.waiting(settings.data)}:
+        raise Refusal(f"没有账号 {identifier}", f"There is no account {identifier}.")
     say(f"已吊销 {identifier}；{SOON}", f"{identifier} is revoked. {SOON_EN}")
+    try:
+        broker_revoked.record(settings.data, database_url(settings), now)
+    except (Refusal, psycopg.OperationalError) as error:
+        why = str(error).strip().splitlines()[0]
+        typer.echo(f"吊销已生效，但尚未入账（{why}）：{LATER}", err=True)
+        typer.echo(f"It holds, but is not on record yet ({why}): {LATER_EN}", err=True)
 
 
 def broker_files(
@@ -192,7 +201,9 @@ def _granted(
     """Put a grant on record and return the account with its place now, and what it had."""
     _checked(identifier)
     before = broker_access.load(settings.data).get(identifier)
-    with Ledger(database_url(settings)) as ledger:
+    app_dsn = database_url(settings)
+    broker_revoked.record(settings.data, app_dsn, clock_of(settings).now())
+    with Ledger(app_dsn) as ledger:
         region, site_id = _place(ledger, identifier, site)
         kept = before.topics if before else ()
         extra = kept if topics is None else tuple(map(broker_access.checked_filter, topics))

@@ -28,6 +28,7 @@ from runtime.account import (
 )
 from runtime.broker_access import SHARED
 from runtime.broker_log import faults
+from runtime.broker_revoked import waiting
 from runtime.broker_tls import RENEW_DAYS, Tls, expires
 from runtime.disk import free_pct
 from runtime.refusal import Refusal
@@ -72,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _ports,
         _certificate,
         shared_account,
+        _revoked,
         _gateways,
         _left_behind,
     ]
@@ -274,6 +276,19 @@ def shared_account(settings: Settings) -> Finding:
         "gateways used the shared account here, which is closed by default now, and none has one "
         "of its own: they cannot log in. Set VAXTRAIL_MQTT_SHARED_ACCOUNT=true and restart, issue "
         "accounts (`vaxtrail gateway credentials`), then take that setting away",
+    )
+
+
+def _revoked(settings: Settings) -> Finding:
+    found = ", ".join(each.gateway_id for each in waiting(settings.data))
+    if not found:
+        return Finding("revoked", True, "吊销均已入账", "all that was revoked is on record")
+    return Finding(
+        "revoked",
+        False,
+        f"{found} 已吊销但尚未入账：数据库恢复后再次运行 vaxtrail gateway revoke",
+        f"{found} is revoked and not on record: run `vaxtrail gateway revoke` again once the "
+        "database is there",
     )
 
 

@@ -32,6 +32,7 @@ from store.tables import APP_ROLE
 
 if TYPE_CHECKING:
     from alerts.channels.email import Smtp
+    from domain.shared.clock import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -195,6 +196,7 @@ def run_api(settings: Settings) -> None:
     )
     with pool, Ledger(app_dsn) as ledger, Telemetry(app_dsn) as telemetry:
         clock = open_clock(settings.clock, settings.data)
+        _record_revoked(settings.data, app_dsn, clock)
         deps = Deps(
             ledger=ledger,
             telemetry=telemetry,
@@ -212,6 +214,16 @@ def run_api(settings: Settings) -> None:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
+
+
+def _record_revoked(data: Path, app_dsn: str, clock: Clock) -> None:
+    """Put on record which gateways were revoked while there was no database."""
+    from runtime.broker_revoked import record
+
+    try:
+        record(data, app_dsn, clock.now())
+    except (OSError, psycopg.Error) as error:  # they wait on
+        log.warning("revocations_not_recorded", error=str(error).strip())
 
 
 def smtp(settings: Settings) -> Smtp | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import pytest
 from domain.accounts.events import GatewayAccessGranted, GatewayAccessRevoked
 from domain.accounts.model import gateway_access_stream
 from runtime import broker_access
+from runtime.broker_revoked import Revoked, note, record, waiting
 from runtime.broker_tls import Tls
 from runtime.process import wait_until
 from store.logs import Ledger
-from tests.conftest import Database, open_path
+from tests.conftest import Database, free_port, open_path
 from tests.ingest import field
 from tests.runtime.brokers import Client, Embedded
 from tests.runtime.instance import Done, run
 
 GATEWAY = field.GATEWAY
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,53 @@ def test_given_a_registered_gateway_when_issued_rotated_and_revoked_then_so_at_t
     facts = _facts(registered, GATEWAY)
     assert [type(fact) for fact in facts] == [GatewayAccessGranted] * 3 + [GatewayAccessRevoked]
     assert not any(each in str(facts) for each in (*issued, kept.bcrypt, kept.pbkdf2))
+
+
+@pytest.mark.parametrize(
+    ("gun", "again"), [("gun-2", ["revoke"]), ("gun-4", ["credentials", "--site", field.SITE])]
+)
+def test_given_no_database_when_revoked_then_at_once_and_on_record_later_as_of_then(
+    database: Database, registered: Ledger, data: Path, broker: Embedded, gun: str, again: list[str]
+) -> None:
+    nowhere = {"VAXTRAIL_DATABASE_URL": f"postgresql://127.0.0.1:{free_port()}/none"}
+    issued = _run(database, data, "gateway", "credentials", gun, "--site", field.SITE)
+    assert issued.returncode == 0, issued.stderr
+    password = issued.stdout.strip()
+    broker.apply()
+    client = Client(broker.url(gun, password))
+    count = len(_facts(registered, gun))
+    before = datetime.now(UTC)
+    for settings in (nowhere, {}):  # without an instance nobody knows where the database is
+        done = run(data, "gateway", "revoke", gun, **settings)
+        assert done.returncode == 0, done.stderr
+        assert "尚未入账" in done.stderr
+        assert "not on record" in done.stderr
+    after = datetime.now(UTC)
+    broker.apply()
+    assert wait_until(lambda: client.cut > 0, 5.0)
+    assert not _let_in(broker, gun, password)
+    assert gun in run(data, "doctor").stdout
+    assert len(_facts(registered, gun)) == count
+    done = _run(database, data, "gateway", again[0], gun, *again[1:])
+    assert done.returncode == 0, done.stderr
+    assert "尚未入账" not in done.stderr
+    revoked = registered.stream(gateway_access_stream(gun))[count]
+    assert isinstance(revoked.event, GatewayAccessRevoked)
+    assert before <= revoked.meta.occurred_at <= after < revoked.meta.recorded_at
+    assert revoked.meta.region_code == field.REGION
+    assert waiting(data) == []
+
+
+def test_given_a_revocation_cut_short_when_recorded_then_only_what_holds(
+    database: Database, registered: Ledger, data: Path
+) -> None:
+    _run(database, data, "gateway", "credentials", "gun-3", "--site", field.SITE)
+    note(data, Revoked("gun-3", field.REGION, NOW.isoformat()))  # killed before the accounts
+    note(data, Revoked("nobody", field.REGION, NOW.isoformat()))
+    record(data, database.app_dsn, NOW)
+    assert waiting(data) == []
+    assert [type(fact) for fact in _facts(registered, "gun-3")] == [GatewayAccessGranted]
+    assert _facts(registered, "nobody") == []
 
 
 def test_given_a_scanner_when_issued_with_its_site_then_an_account_there(

@@ -13,6 +13,7 @@ import pytest
 from domain.cold_chain.events import GatewayRegistered
 from domain.cold_chain.model import gateway_stream
 from runtime.account import secret
+from runtime.broker_revoked import Revoked, note, waiting
 from runtime.process import wait_until
 from store.logs import Ledger
 from tests.ingest import field
@@ -32,6 +33,7 @@ def up() -> Iterator[Up]:
         SETTINGS["VAXTRAIL_MQTT_TLS"] = str(data / "secrets" / "tls")
         assert run(data, "tls", "init", **SETTINGS).returncode == 0
         secret(data, "mqtt_gateway")  # as a folder of before has, where all gateways shared it
+        note(data, Revoked("gone-1", field.REGION, "2026-01-01T00:00:00+00:00"))
         with running(data, **SETTINGS) as started:
             with Ledger(started.instance["app_dsn"]) as ledger:
                 gateway = GatewayRegistered(
@@ -68,6 +70,7 @@ def test_given_an_encrypted_instance_when_a_gateway_gets_and_loses_its_account_t
     assert issued.returncode == 0, issued.stderr
     assert up.instance["mqtt_gateway_url"] == ""
     assert up.log.read_text().count("shared_account_closed") == 1
+    assert waiting(up.data) == [], "put on record by the API"
     assert "SHARED_ACCOUNT" in run(up.data, "replay", "x", **SETTINGS).stderr
     client = _connected(_url(up, files), f"{field.BASE}/ack/+")
     reading = field.single("d-1", 0, 4.0)
