@@ -87,7 +87,7 @@ class Lanes:
 
     def _add(self, group: Messages, fit: Bools, sheet: Sheet, now_ms: int) -> None:
         """Add the messages that are fit to the sheet, and note the newest values of each device."""
-        part = group.part if fit.all() else group.part.only(fit)
+        part = group.part if fit.all() else group.part.only(np.flatnonzero(fit))
         if not part.lanes:
             return
         channels = channels_of(group.names)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 _DAY_S = 86_400
 _NONE = "0000-00-00T00:00:00.000Z"  # no time: there is no month 0
 _FORM = np.frombuffer(_NONE.encode(), dtype=np.uint8)
-_HIGHEST = np.where(_FORM == ord("0"), np.uint8(ord("9")), _FORM)
+_HIGHEST = np.where(ord("0") == _FORM, np.uint8(ord("9")), _FORM)
 # Where year, month, day, hour, minute, second and millisecond stand: each letter's weight in them.
 _PLACES = (slice(0, 4), slice(5, 7), slice(8, 10), *(slice(n, n + 2) for n in (11, 14, 17)))
 _WEIGHTS = np.zeros((len(_NONE), 7), dtype=np.float32)
