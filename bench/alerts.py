@@ -189,6 +189,7 @@ class Trial:
             Sender(self._contender.publish_url, shape) as sender,
         ):
             load.prepare()
+            self._contender.rig.checkpoint()
             for device in devices:
                 for seq, before_s in enumerate((120.0, 60.0)):
                     sender.send(device, seq, time.time() - before_s, GOOD_C)
@@ -255,4 +256,5 @@ def _report(options: Options, found: dict[str, list[Figures]]) -> Report:
         ratio_best_peer=ratio(best_ms, product["p99_ms"]),
         runs=[{"who": who, **run} for who, runs in found.items() for run in runs],
         setting={**options.setting, "runs": options.runs},
+        notes=contest.left_out(options.node_red),
     )

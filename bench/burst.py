@@ -27,6 +27,7 @@ def burst(options: Options, made: Rig) -> Report:
         meter.warm()
         for _ in range(options.runs):
             with meter.load(work.messages) as load:
+                made.checkpoint()
                 load.start()
                 last_s, stored = meter.wait(load)
                 load.finish()

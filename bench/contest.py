@@ -40,8 +40,8 @@ class Contender(ABC):
     share: float
     topic: str
     heavy: str  # of `pids`, the process whose memory is watched
+    rig: Rig
     publish_url: str
-    began_s: float  # of the rig
     conn: psycopg.Connection[tuple[int, ...]]
 
     @abstractmethod
@@ -84,13 +84,13 @@ class ProductContender(Contender):
     name, share, topic, heavy = "product", 1.0, PRODUCT_TOPIC, "ingest"
 
     def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self.publish_url, self.began_s = rig.gateway_url, rig.began_s
+        self.rig = rig
+        self.publish_url = rig.gateway_url
         self.conn = psycopg.connect(rig.product.dsn, autocommit=True)
 
     def pids(self) -> dict[str, int]:
         """Return every part of the tree, and the broker wherever it belongs."""
-        return {**self._rig.product.pids, "broker": self._rig.broker_pid}
+        return {**self.rig.product.pids, "broker": self.rig.broker_pid}
 
     def progress(self, batch: int) -> int:
         """Return the readings of the events up to the last position: one event a message."""
@@ -142,6 +142,11 @@ def peers(node_red: Path | None, *, embedded: bool) -> list[Peer]:
     return [*here, Peer("Node-RED, batched", 0.25, (str(script), "tuned"), home)]
 
 
+def left_out(node_red: Path | None) -> list[str]:
+    """Return what the report must say of peers that were not asked for."""
+    return [] if node_red else ["Node-RED: 未测量 · not measured (`--node-red DIR`)"]
+
+
 class PeerContender(Contender):
     """A peer, running inside its `with` block, on a table of its own in the same server."""
 
@@ -150,9 +155,9 @@ class PeerContender(Contender):
     def __init__(self, peer: Peer, rig: Rig, webhook: str = "") -> None:
         self.name, self.share = peer.name, peer.share
         self._peer = peer
-        self._rig = rig
+        self.rig = rig
         self._webhook = webhook
-        self.publish_url, self.began_s = rig.server_url, rig.began_s
+        self.publish_url = rig.server_url
         self._dsn = rig.peers_dsn
         self.conn = psycopg.connect(self._dsn, autocommit=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -199,8 +204,8 @@ class PeerContender(Contender):
         """Return the peer, and the servers it uses."""
         return {
             "peer": self._process.pid if self._process else 0,
-            "postgres": self._rig.product.pids["postgres"],
-            "broker": self._rig.broker_pid,
+            "postgres": self.rig.product.pids["postgres"],
+            "broker": self.rig.broker_pid,
         }
 
     def progress(self, batch: int) -> int:

@@ -87,6 +87,7 @@ def _report(
             "readings_a_message": work.batch,
             "runs": options.runs,
         },
+        notes=contest.left_out(options.node_red),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -55,6 +56,15 @@ class Round:
     doubled_in_events: int
     back_s: float | None
 
+    def text(self) -> str:
+        """Return it as a line."""
+        doubled = max(self.doubled_rows, self.doubled_in_events)
+        back = "not within a minute" if self.back_s is None else f"after {self.back_s} s"
+        return (
+            f"{self.killed}: {self.acked:,} acknowledged, {self.lost} lost, {doubled} doubled,"
+            f" first new row {back}"
+        )
+
 
 def kill(options: Options, made: Rig) -> Report:
     """Kill `options.rounds` times, each part in turn."""
@@ -75,6 +85,7 @@ def kill(options: Options, made: Rig) -> Report:
             made.product.stop()
             made.product.start()
         rounds.append(_round(made, parts[n % len(parts)], _plan(made, shape, options, n)))
+        print(f"{n + 1}/{options.rounds} {rounds[-1].text()}", file=sys.stderr, flush=True)
     return _report(options, rounds)
 
 
@@ -183,4 +194,5 @@ def _report(options: Options, rounds: list[Round]) -> Report:
         },
         runs=[asdict(r) for r in rounds],
         setting={**options.setting, "messages_s": options.rate or RATE},
+        notes=[f"{n}. {each.text()}" for n, each in enumerate(rounds, 1)],
     )

@@ -46,15 +46,8 @@ COPY_DAY_BACK = 3  # a day of its own, emptied before every run
 
 def subscriber(rig: Rig, messages: int, batch: int) -> float:
     """Return the messages a second that a subscriber written in C gets, QoS 1, doing nothing."""
-    topic = PRODUCT_TOPIC.format(gateway="+", device="+").replace("/tele/", "/limit/")
     shape = Shape(PRODUCT_TOPIC.replace("/tele/", "/limit/"), time.time() - 86_400, batch)
-    parts = urlsplit(rig.server_url)
-    login = ["-u", unquote(parts.username or ""), "-P", unquote(parts.password or "")]
-    command = [
-        mosquitto_program("mosquitto_sub"),
-        *("-h", parts.hostname or "", "-p", str(parts.port), *(login if parts.username else [])),
-        *("-q", "1", "-t", topic, "-C", str(messages), "-F", "%%"),
-    ]
+    command = subscribing(rig, shape.topic, "-C", str(messages), "-F", "%%")
     with Load(Plan(url=rig.gateway_url, shape=shape, messages=messages)) as load:
         load.prepare()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -67,6 +60,17 @@ def subscriber(rig: Rig, messages: int, batch: int) -> float:
             process.kill()
             process.wait()
     return messages / seconds
+
+
+def subscribing(rig: Rig, topic: str, *options: str) -> list[str]:
+    """Return the command of a subscriber written in C to a topic of any gateway and device."""
+    parts = urlsplit(rig.server_url)
+    login = ["-u", unquote(parts.username or ""), "-P", unquote(parts.password or "")]
+    return [
+        mosquitto_program("mosquitto_sub"),
+        *("-h", parts.hostname or "", "-p", str(parts.port), *(login if parts.username else [])),
+        *("-q", "1", "-t", topic.format(gateway="+", device="+"), *options),
+    ]
 
 
 def copy(rig: Rig, rows: int, commit_rows: int) -> float:
@@ -82,6 +86,7 @@ def copy(rig: Rig, rows: int, commit_rows: int) -> float:
     with psycopg.connect(rig.product.superuser_dsn(), autocommit=True) as admin:
         admin.execute(sql.SQL("TRUNCATE {}").format(partition))
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        rig.checkpoint()
         with psycopg.connect(dsn) as conn:
             began_s = time.perf_counter()
             for first in range(0, rows, commit_rows):

@@ -29,6 +29,7 @@ def w5(options: Options, made: Rig) -> Report:
     _followed(dsn)
     runs: list[Figures] = []
     for _ in range(options.runs):
+        made.checkpoint()
         rebuilt_s = _seconds(lambda: runner.rebuild(dsn, MODEL))
         read_s = _seconds(lambda: _read(dsn))
         runs.append(

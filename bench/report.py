@@ -20,7 +20,7 @@ class Report:
     """One work. `product` and each peer: figures by name; `limits`: one figure each.
 
     `ratio_best_peer`, `ratio_limit`: the product's rate over the best peer's and over `limit`, None
-    where there is none. `runs`: every single run, as measured.
+    where there is none. `runs`: every single run, as measured. `notes`: lines to be read with it.
     """
 
     work: str
@@ -32,6 +32,7 @@ class Report:
     runs: list[Figures] = field(default_factory=list)
     machine: Figures = field(default_factory=dict)
     setting: Figures = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.machine = self.machine or machine()
@@ -48,6 +49,7 @@ class Report:
             told.append(f"- product / best peer: **{self.ratio_best_peer:.2f}**")
         if self.ratio_limit is not None:
             told.append(f"- product / limit: **{self.ratio_limit:.2f}**")
+        told += [f"- {note}" for note in self.notes]
         return "\n".join([*told, f"- {_listed(self.machine)}"])
 
     def _table(self) -> list[str]:

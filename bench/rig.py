@@ -212,6 +212,11 @@ class Rig:
     broker_pid: int
     began_s: float = field(default_factory=time.time)  # Unix seconds
 
+    def checkpoint(self) -> None:
+        """Write what is dirty now, so that no run pays for what the one before it left."""
+        with psycopg.connect(self.product.superuser_dsn(), autocommit=True) as conn:
+            conn.execute("CHECKPOINT")
+
     @property
     def peers_dsn(self) -> str:
         """The peers' database, in the same server; made when first asked for."""

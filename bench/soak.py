@@ -48,6 +48,7 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
     before = contender.stored()
     with Load(plan) as load, Live(made, [PROBE], EVERY_S, 0) as live:
         load.prepare()
+        made.checkpoint()
         costs = Costs(contender.pids(), contender.heavy)
         load.start()
         began_s, memory = time.perf_counter(), list[tuple[float, float]]()

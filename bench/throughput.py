@@ -66,7 +66,7 @@ class Meter:
         self._work = work
         seq, at_s = contender.newest()
         self._seq = seq + 1
-        first_s = max(at_s + 1.0, contender.began_s - HOURS_BACK * 3600)
+        first_s = max(at_s + 1.0, contender.rig.began_s - HOURS_BACK * 3600)
         self._shape = Shape(contender.topic, first_s - self._seq, work.batch)
 
     def ready(self) -> None:
@@ -92,6 +92,7 @@ class Meter:
         contender = self._contender
         with self.load(self._messages) as load:
             load.prepare()
+            contender.rig.checkpoint()
             time.sleep(REST_S)
             costs = Costs(contender.pids(), contender.heavy)
             load.start()

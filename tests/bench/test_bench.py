@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bench import history
@@ -38,6 +40,12 @@ def made() -> Iterator[Rig]:
         yield running
 
 
+def checkpoints(made: Rig) -> int:
+    """Return how many checkpoints were asked for."""
+    with psycopg.connect(made.product.superuser_dsn(), autocommit=True) as conn:
+        return int(conn.execute("SELECT num_requested FROM pg_stat_checkpointer").fetchall()[0][0])
+
+
 @pytest.mark.parametrize("batch", [1, 20])
 def test_given_a_shape_when_encoded_then_the_product_reads_each_reading(batch: int) -> None:
     now_s = time.time()
@@ -65,6 +73,12 @@ def test_given_runs_when_reported_then_medians_of_every_figure() -> None:
     assert medians(runs) == {"rate": 4.0, "cpu": {"a": 2.0}}
 
 
+def test_given_a_report_when_shown_then_with_machine_and_moment() -> None:
+    report = Report(work="W1", product={"lost": 0})
+    for told in (report.machine["cpu"], f"cores {os.cpu_count()}", report.machine["measured_at"]):
+        assert told in report.text()
+
+
 def test_given_this_process_when_looked_at_then_it_has_cost_something() -> None:
     assert cpu_seconds(1) >= 0
     assert memory_mb(1) >= 0
@@ -84,7 +98,9 @@ def test_given_a_report_when_placed_then_its_table_stands_under_its_mark_alone()
 def test_given_w1_or_w2_when_measured_then_product_peers_and_limits_in_one_report(
     work: Callable[[Options, Rig], Report], made: Rig, tmp_path: Path
 ) -> None:
+    before = checkpoints(made)
     report = work(SMALL, made)
+    assert checkpoints(made) - before >= 1 + len(report.peers) + 2  # each of them, and two COPY
     report.write(tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text())
 
@@ -97,6 +113,7 @@ def test_given_w1_or_w2_when_measured_then_product_peers_and_limits_in_one_repor
     assert written["ratio_best_peer"] > 0
     assert written["ratio_limit"] > 0
     assert "product / best peer" in report.text()
+    assert "Node-RED: 未测量 · not measured" in report.text()
 
 
 @pytest.mark.journey
@@ -134,6 +151,9 @@ def test_given_a_kill_when_counted_then_each_acknowledged_message_is_stored_once
     assert (product["rounds"], product["acked"]) == (1, 1_000)
     assert (product["lost"], product["doubled_rows"], product["doubled_in_events"]) == (0, 0, 0)
     assert report.runs[0]["killed"] == "ingest"
+    assert (
+        "- 1. ingest: 1,000 acknowledged, 0 lost, 0 doubled, first new row after" in report.text()
+    )
     assert product["ingest_back_s"] > 0
 
 
