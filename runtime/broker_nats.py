@@ -17,8 +17,10 @@ from runtime.folder import write_private
 MQTT_ONLY = ["MQTT"]  # not over the broker's native port, where these rules could be walked around
 # Deliveries of QoS 1 subscriptions come over it; the broker lets no client subscribe to it itself.
 DELIVERIES = "$MQTT.sub.>"
-# Of a broker of one's own: the file that its configuration includes, and its variable.
-FILE, PASSWORD = "users.conf", "$VAXTRAIL_BROKER_PASSWORD"
+# Of a broker of one's own: the file that its configuration includes, the variable that this sets,
+# and the one of our password. A broker without users would let everybody in, one without a variable
+# that it names does not start.
+FILE, USERS, PASSWORD = "users.conf", "VAXTRAIL_USERS", "$VAXTRAIL_BROKER_PASSWORD"
 OURS_TO_SAY = (
     *(f"cc/v1/+/+/+/{kind}/#" for kind in ("ack", "reject", "cmd")),
     *(f"spBv1.0/+/{kind}/#" for kind in ("NCMD", "DCMD")),
@@ -78,12 +80,13 @@ def gateway_users(accounts: Iterable[Access], *, certificates: bool) -> Iterator
 
 
 def write(target: Path, accounts: Iterable[Access], *, certificates: bool) -> None:
-    """Write the users for `authorization { include "users.conf" }` of a broker of one's own.
+    """Write the users of a broker of one's own.
 
-    The password of our own processes is its variable VAXTRAIL_BROKER_PASSWORD.
+    Its configuration has `include "users.conf"` and `authorization { users: $VAXTRAIL_USERS }`;
+    the password of our own processes is its variable VAXTRAIL_BROKER_PASSWORD.
     """
     target.mkdir(parents=True, exist_ok=True)
     own = server_user(server_name(certificates=certificates), PASSWORD)
     users = [own, *gateway_users(accounts, certificates=certificates)]
     text = json.dumps(users, indent=1).replace(f'"{PASSWORD}"', PASSWORD)  # a name, not a text
-    write_private(target / FILE, f"users: {text}\n")
+    write_private(target / FILE, f"{USERS}: {text}\n")

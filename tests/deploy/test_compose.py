@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 import typer.main
 import yaml
 
+from runtime import broker_nats
+from runtime.account import broker_program
 from runtime.cli import app
+from runtime.settings import load
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -93,8 +97,25 @@ def test_given_our_commands_and_health_checks_when_parsed_then_the_program_knows
 def test_given_mounted_files_when_looked_up_then_all_are_in_the_project() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
+            if isinstance(volume, dict):
+                assert volume["source"] == f"./deploy/{broker_nats.FILE}", "made by make-secrets.sh"
+                assert volume["bind"] == {"create_host_path": False}
+                continue
             source = volume.split(":")[0]
             assert source in COMPOSE["volumes"] or (ROOT / source).exists()
+
+
+@pytest.mark.parametrize("name", ["ingest", "project", "alert", "api", "migrate"])
+def test_given_our_environments_when_filled_in_then_the_program_accepts_them(name: str) -> None:
+    given = SERVICES[name]["environment"]
+    filled = {key: re.sub(r"\$\{\w+(:-([^}]*)|:\?[^}]*)\}", r"\2", v) for key, v in given.items()}
+    assert load(filled).database_url
+
+
+def test_given_accounts_when_tracked_files_are_listed_then_they_are_not_among_them() -> None:
+    for ignoring in (".gitignore", ".dockerignore"):
+        listed = (ROOT / ignoring).read_text("utf-8").splitlines()
+        assert {".env", f"deploy/{broker_nats.FILE}"} <= set(listed)
 
 
 def test_given_only_the_owner_when_read_then_only_migrations_know_its_password() -> None:
@@ -113,8 +134,11 @@ def test_given_no_secrets_when_made_then_random_and_private_and_never_overwritte
     script = tmp_path / "deploy" / "make-secrets.sh"
     script.write_text((ROOT / "deploy" / "make-secrets.sh").read_text("utf-8"), "utf-8")
     subprocess.run(["sh", script], check=True, capture_output=True)
-    made = tmp_path / ".env"
-    assert made.stat().st_mode & 0o077 == 0
+    made, users = tmp_path / ".env", tmp_path / "deploy" / broker_nats.FILE
+    assert (made.stat().st_mode | users.stat().st_mode) & 0o077 == 0
+    broker_nats.write(tmp_path / "registry", [], certificates=False)
+    assert users.read_text() == (tmp_path / "registry" / broker_nats.FILE).read_text()
+    users.write_text("of the registry")
     found = dict(line.split("=") for line in made.read_text().splitlines())
     wanted = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text("utf-8")))
     assert set(found) == wanted
@@ -123,6 +147,27 @@ def test_given_no_secrets_when_made_then_random_and_private_and_never_overwritte
     again = subprocess.run(["sh", script], check=False, capture_output=True)
     assert again.returncode == 1
     assert dict(line.split("=") for line in made.read_text().splitlines()) == found
+    assert users.read_text() == "of the registry"
+    users.unlink()
+    assert subprocess.run(["sh", script], check=False, capture_output=True).returncode == 1
+    assert users.exists(), "made where an installation of before has none"
+
+
+@pytest.mark.parametrize(("kept", "status"), [(None, 0), (0, 1), (30, 1)])
+def test_given_users_cut_short_when_the_broker_reads_them_then_not_open_to_all(
+    tmp_path: Path, kept: int | None, status: int
+) -> None:
+    shutil.copy(ROOT / "deploy" / "nats.conf", tmp_path)
+    broker_nats.write(tmp_path, [], certificates=False)
+    users = tmp_path / broker_nats.FILE
+    users.write_text(users.read_text()[:kept])
+    done = subprocess.run(
+        [broker_program(None), "-t", "-c", tmp_path / "nats.conf"],
+        env={"VAXTRAIL_BROKER_PASSWORD": "for-server"},
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode == status, done.stderr
 
 
 def test_given_the_dashboard_when_read_then_it_asks_for_metrics_we_have() -> None:

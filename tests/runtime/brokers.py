@@ -146,7 +146,7 @@ class Composed(Side):
             text = text.replace(old, new)
         self._folder.mkdir()
         (self._folder / "nats.conf").write_text(text, "utf-8")
-        shutil.copy(ROOT / "deploy" / broker_nats.FILE, self._folder)
+        broker_nats.write(self._folder, [], certificates=False)
         self._process = spawn(
             [broker_program(None), "-c", self._folder / "nats.conf"],
             log=self.data / "composed.log",
