@@ -51,7 +51,7 @@ def run(
     if smtp is not None:
         channels["email"] = Email(smtp)
     pool = ConnectionPool[psycopg.Connection[Any]](
-        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + 1, open=True
+        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + 2, open=True
     )
     with pool, closing(Sender(pool, channels, now=clock.now, public_url=public_url)) as sender:
         Alerting(app_dsn, clock, sender).run(stop)
@@ -70,8 +70,9 @@ class Alerting:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 1, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 2, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
+            parts.append(threads.submit(self._keep, self._look_for_due))
             parts += [threads.submit(self._keep, partial(self._send, bell)) for bell in self._bells]
             try:
                 while not stop.is_set():
@@ -100,12 +101,18 @@ class Alerting:
                 for _ in conn.notifies(timeout=POLL_S, stop_after=1):
                     pass
 
+    def _look_for_due(self) -> None:
+        """Ring when time alone has made something due: one looks, and the others sleep."""
+        while not self._end.wait(POLL_S):
+            if self._sender.due():
+                self._ring()
+
     def _send(self, bell: threading.Event) -> None:
         while not self._end.is_set():
             bell.clear()
             while not self._end.is_set() and self._sender.send_next():
                 pass
-            bell.wait(POLL_S)
+            bell.wait()
 
     def _ring(self) -> None:
         for bell in self._bells:

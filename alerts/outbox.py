@@ -99,6 +99,12 @@ class Sender:
                 count += 1
         return count
 
+    def due(self) -> bool:
+        """Tell whether there may be a delivery to send now."""
+        with self._pool.connection() as conn:
+            ((found,),) = conn.execute(queries.any_due, (self._now(),)).fetchall()
+        return bool(found)
+
     def send_due(self) -> int:
         """Send what is due, one after the other; return how many attempts were made."""
         count = 0

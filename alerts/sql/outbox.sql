@@ -40,6 +40,11 @@ WITH taken AS (
 UPDATE outbox SET expanded = true FROM taken WHERE outbox.id = taken.id
 RETURNING outbox.id
 
+-- name: any_due
+-- Whether `claim` may find something; what is being sent counts as well, its sender may have died.
+SELECT EXISTS (SELECT FROM delivery
+               WHERE state = 'sending' OR (state = 'queued' AND next_at <= %s))
+
 -- name: take_turn_to_claim
 -- One claim at a time, over in a moment: nobody else's claims come between `taken` and `claim`.
 SELECT pg_advisory_xact_lock(7203403)
