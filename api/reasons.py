@@ -15,43 +15,36 @@ from domain.shared.text import TEXT_PATTERN
 
 Both = tuple[str, str]
 
-_NUMBER: Both = ("须为数字", "it must be a number")
-_WHOLE: Both = ("须为整数", "it must be a whole number")
-_TEXT: Both = ("须为文字", "it must be a text")
-_YES_NO: Both = ("须为 true 或 false", "it must be true or false")
-_LIST: Both = ("须为列表", "it must be a list")
-_OBJECT: Both = ("须为对象（{{…}}）", "it must be an object ({{…}})")
-_ONE_OF: Both = ("须为其中之一：{expected}", "it must be one of {expected}")
-
 KINDS: dict[str, Both] = {
-    "missing": ("必须给出", "it must be given"),
+    **dict.fromkeys(("missing", "union_tag_not_found"), ("必须给出", "it must be given")),
     "string_too_short": ("至少 {min_length} 个字符", "at least {min_length} characters"),
     "string_too_long": ("最多 {max_length} 个字符", "at most {max_length} characters"),
-    "string_type": _TEXT,
-    "string_unicode": _TEXT,
-    "int_type": _WHOLE,
-    "int_parsing": _WHOLE,
-    "int_parsing_size": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_type": _NUMBER,
-    "float_parsing": _NUMBER,
-    "finite_number": _NUMBER,
-    "bool_type": _YES_NO,
-    "bool_parsing": _YES_NO,
+    **dict.fromkeys(("string_type", "string_unicode"), ("须为文字", "it must be a text")),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_parsing_size", "int_from_float"),
+        ("须为整数", "it must be a whole number"),
+    ),
+    **dict.fromkeys(
+        ("float_type", "float_parsing", "finite_number"), ("须为数字", "it must be a number")
+    ),
+    **dict.fromkeys(
+        ("bool_type", "bool_parsing"), ("须为 true 或 false", "it must be true or false")
+    ),
     "greater_than": ("须大于 {gt}", "it must be above {gt}"),
     "greater_than_equal": ("不得小于 {ge}", "it must be {ge} or more"),
     "less_than": ("须小于 {lt}", "it must be below {lt}"),
     "less_than_equal": ("不得大于 {le}", "it must be {le} or less"),
-    "enum": _ONE_OF,
-    "literal_error": _ONE_OF,
-    "union_tag_invalid": _ONE_OF,
-    "union_tag_not_found": ("必须给出", "it must be given"),
+    **dict.fromkeys(
+        ("enum", "literal_error", "union_tag_invalid"),
+        ("须为其中之一：{expected}", "it must be one of {expected}"),
+    ),
     "too_short": ("至少 {min_length} 项", "at least {min_length} items"),
     "too_long": ("最多 {max_length} 项", "at most {max_length} items"),
-    "list_type": _LIST,
-    "dict_type": _OBJECT,
-    "model_type": _OBJECT,
-    "model_attributes_type": _OBJECT,
+    "list_type": ("须为列表", "it must be a list"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type"),
+        ("须为对象（{{…}}）", "it must be an object ({{…}})"),
+    ),
     "not_a_time": (
         "须为带时区的时间，例如 2026-03-02T08:00:00+08:00",
         "it must be a time with its offset, for example 2026-03-02T08:00:00+08:00",

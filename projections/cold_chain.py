@@ -31,6 +31,7 @@ from domain.cold_chain.events import (
     UnitRegistered,
 )
 from domain.cold_chain.model import SINCE_EVER
+from domain.shared.events import Event
 from projections.projection import Projection
 from store.envelope import Envelope, Recorded
 from store.sql import load_queries
@@ -190,58 +191,54 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
 
 
 def _take(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
-    version = {"version": envelope.originator_version}
-    match envelope.event:
-        case StorageProfileDefined() as event:
-            cur.execute(queries.put_profile, asdict(event) | version)
-        case UnitRegistered() as event:
-            cur.execute(queries.put_unit, asdict(event) | version)
-        case EvidenceKept() as event:
-            kept = {
-                "size_bytes": len(event.content),
-                "region_code": envelope.meta.region_code,
-                "kept_at": envelope.meta.recorded_at,
-            }
-            cur.execute(queries.put_evidence, asdict(event) | kept)
+    event: Any = envelope.event  # each is a dataclass
+    meta = envelope.meta
+    told = asdict(event) | {"version": envelope.originator_version, "at": meta.occurred_at}
+    match event:
+        case StorageProfileDefined():
+            cur.execute(queries.put_profile, told)
+        case UnitRegistered():
+            cur.execute(queries.put_unit, told)
+        case EvidenceKept():
+            kept = {"region_code": meta.region_code, "kept_at": meta.recorded_at}
+            cur.execute(queries.put_evidence, told | kept | {"size_bytes": len(event.content)})
         case (
             MaintenanceOpened() | MaintenanceAssigned() | MaintenanceDone() | MaintenanceCancelled()
         ):
-            _take_order(cur, envelope)
+            _take_order(cur, event, told)
         case _:
-            _take_device(cur, envelope)
+            _take_device(cur, event, told)
 
 
-def _take_device(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
-    version = {"version": envelope.originator_version}
-    match envelope.event:
-        case GatewayRegistered() as event:
-            cur.execute(queries.put_gateway, asdict(event) | version)
-        case GatewayReplaced() as event:
-            cur.execute(queries.replace_gateway, asdict(event) | version)
-            cur.execute(queries.follow_replacement, asdict(event))
-        case DeviceRegistered() as event:
+def _take_device(cur: psycopg.Cursor[Any], event: Event, told: dict[str, Any]) -> None:
+    match event:
+        case GatewayRegistered():
+            cur.execute(queries.put_gateway, told)
+        case GatewayReplaced():
+            cur.execute(queries.replace_gateway, told)
+            cur.execute(queries.follow_replacement, told)
+        case DeviceRegistered():
             more = {"channels": list(event.channels), "since": SINCE_EVER}
-            cur.execute(queries.put_device, asdict(event) | more | version)
-        case DeviceMoved() as event:
-            cur.execute(queries.move_device, asdict(event))
-            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
-        case ProbePlaced() | ProbeRemoved() as event:
-            cur.execute(queries.touch_device, (envelope.originator_version, event.device_id))
+            cur.execute(queries.put_device, told | more)
+        case DeviceMoved():
+            cur.execute(queries.move_device, told)
+            cur.execute(queries.touch_device, told)
+        case ProbePlaced() | ProbeRemoved():
+            cur.execute(queries.touch_device, told)
 
 
-def _take_order(cur: psycopg.Cursor[Any], envelope: Envelope) -> None:
-    at, version = envelope.meta.occurred_at, {"version": envelope.originator_version}
-    match envelope.event:
-        case MaintenanceOpened() as event:
-            cur.execute(queries.put_order, asdict(event) | {"opened_at": at} | version)
-        case MaintenanceAssigned() as event:
-            cur.execute(queries.assign_order, asdict(event) | version)
-        case MaintenanceDone() as event:
+def _take_order(cur: psycopg.Cursor[Any], event: Event, told: dict[str, Any]) -> None:
+    match event:
+        case MaintenanceOpened():
+            cur.execute(queries.put_order, told)
+        case MaintenanceAssigned():
+            cur.execute(queries.assign_order, told)
+        case MaintenanceDone():
             done = {"state": "done", "closed_at": event.done_at, "parts": list(event.parts)}
-            cur.execute(queries.close_order, asdict(event) | done | version)
-        case MaintenanceCancelled() as event:
-            cancelled = {"state": "cancelled", "closed_at": at, "result": event.reason, "parts": []}
-            cur.execute(queries.close_order, asdict(event) | cancelled | version)
+            cur.execute(queries.close_order, told | done)
+        case MaintenanceCancelled():
+            cancelled = {"state": "cancelled", "closed_at": told["at"], "result": event.reason}
+            cur.execute(queries.close_order, told | cancelled | {"parts": []})
 
 
 PROJECTION = Projection(

@@ -122,28 +122,23 @@ def look(gap: Gap, stored: Sequence[int], now_ms: int) -> Step:
 
 def was_opened(device_id: str, span: Span, now_ms: int) -> SeqGapOpened:
     """Return the event of a new gap."""
-    boot, first_seq = divmod(span[0], SEQ_END)
-    return SeqGapOpened(
-        device_id=device_id,
-        boot=boot,
-        first_seq=first_seq,
-        past_seq=first_seq + span[1] - span[0],
-        opened_ms=now_ms,
-    )
+    return SeqGapOpened(device_id=device_id, **_numbers(span), opened_ms=now_ms)
 
 
 def was_closed(device_id: str, span: Span, outcome: str, missing: int, now_ms: int) -> SeqGapClosed:
     """Return the event of what became of a gap."""
-    boot, first_seq = divmod(span[0], SEQ_END)
     return SeqGapClosed(
         device_id=device_id,
-        boot=boot,
-        first_seq=first_seq,
-        past_seq=first_seq + span[1] - span[0],
+        **_numbers(span),
         outcome=outcome,
         missing=missing,
         closed_ms=now_ms,
     )
+
+
+def _numbers(span: Span) -> dict[str, int]:
+    boot, first_seq = divmod(span[0], SEQ_END)
+    return {"boot": boot, "first_seq": first_seq, "past_seq": first_seq + span[1] - span[0]}
 
 
 def _in_hole(ranges: Sequence[int], version: int) -> bool:

@@ -115,13 +115,13 @@ WHERE gateway_id = %(gateway_id)s AND behind_since < %(replaced_at)s
 
 -- name: touch_device
 -- Placements stand in the stream of the device, so its version grows with them.
-UPDATE device SET version = %s WHERE device_id = %s
+UPDATE device SET version = %(version)s WHERE device_id = %(device_id)s
 
 -- name: put_order
 INSERT INTO maintenance_order (order_id, unit_id, site_id, region_code, org_code, kind, task,
                                due_on, opened_at, version)
 VALUES (%(order_id)s, %(unit_id)s, %(site_id)s, %(region_code)s, %(org_code)s, %(kind)s, %(task)s,
-        %(due_on)s, %(opened_at)s, %(version)s)
+        %(due_on)s, %(at)s, %(version)s)
 
 -- name: assign_order
 UPDATE maintenance_order SET assignee_id = %(assignee_id)s, version = %(version)s

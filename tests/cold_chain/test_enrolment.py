@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,32 +9,12 @@ import pytest
 from domain.cold_chain import enrolment, model
 from domain.cold_chain.enrolment import Placing, Suggestion, suggested
 from domain.cold_chain.events import (
-    DeviceRegistered,
-    GatewayRegistered,
     ProbePlaced,
-    UnitRegistered,
 )
 from domain.shared.errors import Conflict, Invalid
+from tests.cold_chain.facts import DEVICE, GATEWAY, NOON, UNIT
 from tests.spec import spec
 
-NOON = datetime(2026, 11, 22, 4, tzinfo=UTC)
-UNIT = UnitRegistered(
-    unit_id="U1",
-    site_id="S1",
-    region_code="640202",
-    kind="refrigerator",
-    name="一号冰箱",
-    profile_id="vaccine_2_8",
-)
-GATEWAY = GatewayRegistered(gateway_id="G1", site_id="S1", region_code="640202")
-DEVICE = DeviceRegistered(
-    device_id="D1",
-    gateway_id="G1",
-    site_id="S1",
-    region_code="640202",
-    channels=("t1", "rh"),
-    interval_s=300,
-)
 PLACED = ProbePlaced(device_id="D1", channel="t1", unit_id="U1", placed_at=NOON)
 ASKED: dict[str, Any] = {
     "suggestion": Suggestion(("t1", "rh"), 300),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -15,37 +15,19 @@ from domain.cold_chain.events import (
     BOOT_UNSEQUENCED,
     DeviceRegistered,
     EvidenceKept,
-    GatewayRegistered,
     ProbePlaced,
     ProbeRemoved,
     ReadingsRecorded,
     UnitRegistered,
 )
 from domain.shared.errors import Conflict, Invalid, NotFound
+from tests.cold_chain.facts import DEVICE, GATEWAY, NOON, UNIT
 from tests.spec import spec
 
-NOON = datetime(2026, 11, 22, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 PROFILE = rules.PROFILES[0]
-UNIT = UnitRegistered(
-    unit_id="U1",
-    site_id="S1",
-    region_code="640202",
-    kind="refrigerator",
-    name="一号冰箱",
-    profile_id="vaccine_2_8",
-)
 OTHER_UNIT = replace(UNIT, unit_id="U2", name="二号冰箱")
-GATEWAY = GatewayRegistered(gateway_id="G1", site_id="S1", region_code="640202")
-DEVICE = DeviceRegistered(
-    device_id="D1",
-    gateway_id="G1",
-    site_id="S1",
-    region_code="640202",
-    channels=("t1", "rh"),
-    interval_s=300,
-)
 UNIT_REQUEST: dict[str, Any] = {
     "site_region": "640202",
     "profile": PROFILE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,21 +13,12 @@ from domain.cold_chain.events import (
     MaintenanceCancelled,
     MaintenanceDone,
     MaintenanceOpened,
-    UnitRegistered,
 )
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
+from tests.cold_chain.facts import NOON, UNIT
 from tests.spec import spec
 
-NOON = datetime(2026, 11, 22, 4, tzinfo=UTC)
-UNIT = UnitRegistered(
-    unit_id="U1",
-    site_id="S1",
-    region_code="640202",
-    kind="refrigerator",
-    name="一号冰箱",
-    profile_id="vaccine_2_8",
-)
 OPENED = MaintenanceOpened(
     order_id="O1",
     unit_id="U1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,27 +11,20 @@ import pytest
 from domain.cold_chain import model, places
 from domain.cold_chain.events import (
     DeviceMoved,
-    DeviceRegistered,
     GatewayRegistered,
     GatewayReplaced,
 )
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
+from tests.cold_chain import facts
+from tests.cold_chain.facts import GATEWAY, NOON
 from tests.spec import spec
 
-NOON = datetime(2026, 11, 22, 4, tzinfo=UTC)
 NOW = NOON + timedelta(days=1)
-G1 = GatewayRegistered(gateway_id="G1", site_id="S1", region_code="640202")
+G1 = GATEWAY
 G2 = replace(G1, gateway_id="G2")
 AWAY = GatewayRegistered(gateway_id="G9", site_id="S9", region_code="640205")
-DEVICE = DeviceRegistered(
-    device_id="D1",
-    gateway_id="G1",
-    site_id="S1",
-    region_code="640202",
-    channels=("t1",),
-    interval_s=300,
-)
+DEVICE = replace(facts.DEVICE, channels=("t1",))
 
 gateway = spec(model.evolve_gateway, None)
 device = spec(model.evolve_device, None)

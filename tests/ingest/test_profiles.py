@@ -17,10 +17,10 @@ from domain.shared.errors import Invalid
 from ingest.profiles import Compiled, Decoded, Found, Profiles, decode, filters, load
 from ingest.refusals import Refused
 from ingest.wire import TS_MS_MIN
+from tests.ingest.hub import HUB, TS_MS
 
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
-TS_MS = 1_772_409_600_000  # 2026-03-02T00:00:00Z
 EXAMPLES = Path(__file__).parents[2] / "docs" / "how-to" / "profiles"
 
 HEAD = """
@@ -36,21 +36,6 @@ form = "ms"
 T1 = """
 [channels.t1]
 value = "message.t"
-unit = "Cel"
-"""
-MANY = """
-profile_id = "hub"
-name = "Hub"
-topic = "hub/{gateway}/post"
-devices = "message.d"
-readings = "device.r"
-device = "device.sn"
-sequence = "reading.n"
-[time]
-value = "reading.ts"
-form = "ms"
-[channels.t1]
-value = "reading.t"
 unit = "Cel"
 """
 
@@ -91,14 +76,14 @@ def test_given_a_flat_message_when_read_then_identified_by_its_time() -> None:
 def test_given_nested_lists_when_read_then_one_message_a_device_in_order() -> None:
     rows = [{"n": n, "ts": TS_MS + n, "t": n} for n in (3, 1, 2)]
     sent = {"d": [{"sn": "b", "r": rows}, {"sn": "a", "r": rows[:1]}, {"sn": "c", "r": []}]}
-    first, second = read(MANY, sent).messages
+    first, second = read(HUB, sent).messages
     assert (first.device_id, list(first.seqs), first.boot) == ("b", [1, 2, 3], 0)
     assert first.columns == {"t1": [1.0, 2.0, 3.0]}
     assert (second.device_id, list(second.seqs)) == ("a", [3])
 
 
 def test_given_a_list_of_readings_of_several_devices_when_read_then_gathered_by_device() -> None:
-    text = MANY.replace('readings = "device.r"\n', "").replace("reading.", "device.")
+    text = HUB.replace('readings = "device.r"\n', "").replace("reading.", "device.")
     sent = [{"sn": sn, "n": n, "ts": TS_MS + n, "t": 4} for n, sn in enumerate("abab")]
     assert [(m.device_id, list(m.seqs)) for m in read(text, {"d": sent}).messages] == [
         ("a", [0, 2]),
@@ -240,13 +225,13 @@ def test_given_a_message_that_does_not_fit_when_read_then_its_device_is_refused(
 @pytest.mark.parametrize(
     ("text", "payload", "reason"),
     [
-        (MANY, b'{"d": 5}', "profile_list"),
-        (MANY, b'{"d": [{"sn": 1}]}', "profile_list"),
-        (MANY, b"{", "bad_json"),
-        (MANY, b"\xff", "bad_json"),
-        (MANY, b"[" * 30_000 + b"]" * 30_000, "bad_json"),
-        (MANY, b" " * 65_537, "too_large"),
-        (MANY, b'{"d": [{"r": [%s]}]}' % b",".join([b"0"] * 501), "too_many"),
+        (HUB, b'{"d": 5}', "profile_list"),
+        (HUB, b'{"d": [{"sn": 1}]}', "profile_list"),
+        (HUB, b"{", "bad_json"),
+        (HUB, b"\xff", "bad_json"),
+        (HUB, b"[" * 30_000 + b"]" * 30_000, "bad_json"),
+        (HUB, b" " * 65_537, "too_large"),
+        (HUB, b'{"d": [{"r": [%s]}]}' % b",".join([b"0"] * 501), "too_many"),
     ],
 )
 def test_given_a_message_that_cannot_be_read_when_read_then_refused_whole(
@@ -259,7 +244,7 @@ def test_given_a_message_that_cannot_be_read_when_read_then_refused_whole(
 
 def test_given_a_fault_when_told_then_with_profile_place_and_expression_in_both_languages() -> None:
     sent = {"d": [{"sn": 7, "r": [{"n": 1, "ts": TS_MS, "t": 5}, {"n": 2, "ts": TS_MS, "t": "?"}]}]}
-    refused = read(MANY, sent).refused["7"]
+    refused = read(HUB, sent).refused["7"]
     for text in (refused.zh, refused.en):
         for part in ("hub", "channels.t1.value devices[0] readings[1]", "reading.t", '"?"'):
             assert part in text
@@ -268,7 +253,7 @@ def test_given_a_fault_when_told_then_with_profile_place_and_expression_in_both_
 def test_given_a_fault_of_one_device_when_read_then_the_others_are_told() -> None:
     rows = [{"n": 1, "ts": TS_MS, "t": 5}]
     sent = {"d": [{"sn": "a", "r": rows}, {"sn": "b", "r": [*rows, {}]}, {"r": rows}]}
-    decoded = read(MANY, sent)
+    decoded = read(HUB, sent)
     assert [message.device_id for message in decoded.messages] == ["a"]
     assert {name: why.args[0] for name, why in decoded.refused.items()} == {
         "b": "profile_whole",
@@ -277,12 +262,12 @@ def test_given_a_fault_of_one_device_when_read_then_the_others_are_told() -> Non
 
 
 def test_given_an_empty_list_when_read_then_nothing_is_told_and_nothing_is_wrong() -> None:
-    text = MANY.replace('"message.d"', "\"message.d[?type=='th']\"")
+    text = HUB.replace('"message.d"', "\"message.d[?type=='th']\"")
     assert read(text, {"d": [{"type": "beat"}]}) == Decoded((), {})
 
 
 def test_given_channels_told_at_times_when_read_then_left_out_of_readings_without_them() -> None:
-    text = MANY + '[channels.rh]\nvalue = "reading.h[0]"\nunit = "%"\n'
+    text = HUB + '[channels.rh]\nvalue = "reading.h[0]"\nunit = "%"\n'
     text += '[channels.bat]\nvalue = "reading.b"\nunit = "%"\n'
     rows = [{"n": 1, "ts": TS_MS, "t": 5, "h": []}, {"n": 2, "ts": TS_MS + 1, "t": 5, "h": [61]}]
     first, second = read(text, {"d": [{"sn": "a", "r": rows}]}).messages
@@ -317,7 +302,7 @@ def test_given_an_item_a_channel_when_of_one_time_then_one_reading() -> None:
 
 def test_given_a_number_without_channels_when_read_then_the_number_is_used() -> None:
     rows = [{"n": 1, "ts": TS_MS, "t": 5}, {"n": 2, "ts": TS_MS + 1}]
-    (told,) = read(MANY, {"d": [{"sn": "a", "r": rows}]}).messages
+    (told,) = read(HUB, {"d": [{"sn": "a", "r": rows}]}).messages
     assert (list(told.seqs), told.columns) == ([1, 2], {"t1": [5.0, None]})
 
 
@@ -377,7 +362,7 @@ def test_given_a_file_that_is_no_text_when_loaded_then_told() -> None:
 
 def test_given_published_profiles_when_folded_then_found_by_topic_until_withdrawn() -> None:
     known = Profiles()
-    acme, hub = (profile(text).profile for text in (HEAD + TIME + T1, MANY))
+    acme, hub = (profile(text).profile for text in (HEAD + TIME + T1, HUB))
     known.take(PayloadProfilePublished(profile_id="acme", version=1, profile=acme))
     known.take(PayloadProfilePublished(profile_id="hub", version=1, profile=hub))
     assert known.filters() == filters([acme, hub]) == ["acme/+/+/up", "hub/+/post"]
@@ -400,7 +385,7 @@ def test_given_published_profiles_when_folded_then_found_by_topic_until_withdraw
 
 def test_given_a_stored_profile_that_no_longer_compiles_when_found_then_refused() -> None:
     known = Profiles()
-    broken = profile(MANY).profile
+    broken = profile(HUB).profile
     object.__setattr__(broken, "device", "device.")
     known.take(PayloadProfilePublished(profile_id="hub", version=1, profile=broken))
     with pytest.raises(Refused) as caught:

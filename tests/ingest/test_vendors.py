@@ -25,25 +25,10 @@ from ingest.state import DeviceStates
 from store.logs import Ledger
 from tests.conftest import Database, ManualClock
 from tests.ingest import field
+from tests.ingest.hub import HUB, TS_MS
 
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
-TS_MS = 1_772_409_600_000  # 2026-03-02T00:00:00Z
-HUB = b"""
-profile_id = "hub"
-name = "Hub"
-topic = "hub/{gateway}/post"
-devices = "message.d"
-readings = "device.r"
-device = "device.sn"
-sequence = "reading.n"
-[time]
-value = "reading.ts"
-form = "ms"
-[channels.t1]
-value = "reading.t"
-unit = "Cel"
-"""
-FREE = HUB.replace(b'"hub"', b'"free"').replace(b"hub/{gateway}/post", b"free/post")
+FREE = HUB.replace('"hub"', '"free"').replace("hub/{gateway}/post", "free/post")
 
 
 def directory(**fields: Any) -> Directory:
@@ -68,7 +53,7 @@ def directory(**fields: Any) -> Directory:
                 )
             )
     for file in (HUB, FREE):
-        told = load(file).profile
+        told = load(file.encode()).profile
         event = PayloadProfilePublished(profile_id=told.profile_id, version=1, profile=told)
         known.profiles.take(event)
     return known
@@ -151,7 +136,7 @@ def test_given_several_workers_when_taken_then_each_device_by_one_and_strays_by_
 def test_given_a_profile_in_force_when_messages_come_then_stored_kept_and_mended_by_replay(
     database: Database, ledger: Ledger, clock: ManualClock
 ) -> None:
-    told = load(HUB).profile
+    told = load(HUB.encode()).profile
     field.register(ledger, "a")
     field.append(
         ledger,
