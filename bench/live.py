@@ -6,17 +6,21 @@ looks which of those published are stored by now.
 
 from __future__ import annotations
 
+import json
 import math
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from tempfile import TemporaryFile
 from threading import Thread
 
 import psycopg
 
+from bench.limits import SUBSCRIBE_S, subscribing
 from bench.load import connect
 from bench.rig import Rig
 from bench.shape import PACKET_IDS, PRODUCT_TOPIC, Shape, device_name, publish_packet, reading
@@ -112,6 +116,41 @@ class Live:
         with self._lock:
             for (number,) in found:
                 self._pending.pop(number, None)
+
+
+class Bystander:
+    """A subscriber written in C that gets the same readings and does nothing with them.
+
+    Its delays are the broker's and the publisher's: nobody can store a reading sooner.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self._out = TemporaryFile()  # noqa: SIM115 - closed at the end of the `with` block
+        command = subscribing(rig, PRODUCT_TOPIC, "-F", "%U %p")
+        self._process = subprocess.Popen(command, stdout=self._out)
+
+    def delays_s(self, first_s: float, past_s: float) -> list[float]:
+        """Return how long after its time each reading came, of those of this time."""
+        began_s = time.time() - time.perf_counter()
+        self._out.seek(0)
+        found = []
+        for line in self._out.read().splitlines():
+            got, _, body = line.partition(b" ")
+            at_s = datetime.fromisoformat(json.loads(body)["ts"]).timestamp()
+            if first_s <= at_s - began_s < past_s:
+                found.append(float(got) - at_s)
+        return found
+
+    def __enter__(self) -> Bystander:
+        """Wait until it has subscribed."""
+        time.sleep(SUBSCRIBE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._out.close()
 
 
 def percentile_ms(delays_s: Sequence[float], percent: float) -> float:

@@ -127,8 +127,10 @@ def test_given_a_burst_when_measured_then_nothing_is_lost(made: Rig) -> None:
 def test_given_a_backlog_when_drained_then_live_readings_were_stored_and_no_alert(
     made: Rig,
 ) -> None:
-    product = backlog(Options(broker="embedded", messages=240), made).product
+    report = backlog(Options(broker="embedded", messages=240), made)
+    product, limits = report.product, list(report.limits.values())
     assert product["readings"] == 240 * 60
+    assert 0 < limits[0] <= product["live_p50_ms"] + 1  # a reading's time is cut to ms
     assert (product["lost"], product["live_missed"], product["false_alerts"]) == (0, 0, 0)
     assert product["live_sent"] > 0
 
