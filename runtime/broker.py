@@ -123,7 +123,10 @@ class BrokerServer:
         return f"mqtts://{place}?{self._tls.query}" if self._tls else f"mqtt://{place}"
 
     def start(self) -> None:
-        """Start and wait until it takes connections; end what was left over. StartFailed."""
+        """Start and wait until it takes connections; end what was left over.
+
+        StartFailed; Refusal without certificates that can be used.
+        """
         if self.running:
             return
         account = service_account()
@@ -201,12 +204,13 @@ class BrokerServer:
         """Return the files of the certificates by name; none where the last good ones must stay.
 
         With broken ones the broker would read nothing anew, revoked accounts neither, nor start.
+        Refusal when there are no good ones.
         """
         try:
             return self._tls.load() if self._tls else {}
         except Refusal as broken:
             if not all((home / name).exists() for name in BROKER_FILES):
-                raise StartFailed(broken.en) from broken
+                raise
             log.warning("certificate_not_taken", zh=broken.zh, en=broken.en)
             return {}
 

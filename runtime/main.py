@@ -222,12 +222,10 @@ class Tree:
 
 
 def tls_of(settings: Settings) -> Tls | None:
-    """Return the encryption that settings ask of the embedded broker. Refusal without its files."""
+    """Return the encryption that settings ask of the broker, None for none."""
     if settings.mqtt_tls is None:
         return None
-    tls = Tls(settings.mqtt_tls, certificates=settings.mqtt_tls_login == "certificate")
-    tls.load()
-    return tls
+    return Tls(settings.mqtt_tls, certificates=settings.mqtt_tls_login == "certificate")
 
 
 def left_services(data: Path) -> list[int]:

@@ -337,6 +337,8 @@ def test_given_a_spoilt_certificate_when_a_gateway_is_revoked_then_it_is_cut_off
         assert let_in(broker.url(files=others)), "with the last good ones"
     finally:
         broker.stop()
+    with pytest.raises(Refusal, match="tls init"):
+        Embedded(tmp_path / "another", tls).start()
 
 
 def test_given_a_broker_that_cannot_read_its_accounts_when_revoked_then_told_and_done_later(
