@@ -30,6 +30,7 @@ from store.sql import load_queries
 
 Connection = psycopg.Connection[Any]
 
+UNSURE = -1  # in place of a message's number: any may come next
 BD_SEQ, REBIRTH = "bdSeq", "Node Control/Rebirth"
 # A gateway is asked no more often to be born again.
 REBIRTH_MS = 60_000
@@ -120,9 +121,8 @@ class Node:
         """Note a message's number; tell whether it is the one after the last that was seen."""
         if seq is None:
             return True
-        expected = None if self.seq is None else (self.seq + 1) % SEQ_END
-        self.seq = seq
-        return seq == expected
+        before, self.seq = self.seq, seq
+        return before == UNSURE or (before is not None and seq == (before + 1) % SEQ_END)
 
 
 class Nodes:
@@ -136,6 +136,7 @@ class Nodes:
         """Drop what ran ahead of the log: it must be read again."""
         for node in self._nodes.values():
             node.known = False
+            node.seq = None if node.seq is None else UNSURE  # its last messages come again
 
     def node(self, conn: Connection, gateway_id: str) -> Node:
         """Return a gateway's session, as the log tells it when it is not in memory."""

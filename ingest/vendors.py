@@ -23,7 +23,7 @@ from ingest.wire import Message
 
 
 def take(batch: Batch, item: Item) -> tuple[Message, ...]:
-    """Return the messages of the item that this worker stores, one a device.
+    """Return the messages of the item that this worker stores, each of one device.
 
     Where some devices are refused, the batch gains an item for the quarantine. Refused when all
     are, and for a topic of no profile.

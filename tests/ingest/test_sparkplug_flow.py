@@ -184,10 +184,12 @@ def test_given_a_lost_message_when_the_next_comes_then_the_gateway_is_asked_once
 def test_given_a_failed_commit_when_all_is_read_again_then_nobody_is_asked_for_it(
     worker: Worker, device: str, database: Database
 ) -> None:
-    worker.take(session(device))
+    first = sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1), device=device)
+    second = sent("DDATA", 3, metric(4.6, alias=1, ts_ms=NOW_MS + 2), device=device)
+    worker.take([*session(device), first, second])
     worker._directory.nodes.forget()
-    worker.take([sent("DDATA", 2, metric(4.5, alias=1, ts_ms=NOW_MS + 1), device=device)])
-    assert [row[2] for row in rows(database, device)] == [5.0, 4.5]
+    worker.take([first, second])
+    assert [row[2] for row in rows(database, device)] == [5.0, 4.5, 4.6]
     assert asked(worker) == []
 
 
