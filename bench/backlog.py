@@ -23,6 +23,7 @@ from bench.throughput import W1, Meter
 FIRST, BACKLOG_DEVICES = 6_000, 1_431
 MINUTES, BATCH = 24 * 60, 60
 WINDOW = 20  # messages of a gateway that are not acknowledged
+LIVE_EVERY_S = 0.1  # or more often: each device once a minute
 LIVE_FIRST_S = 3.0  # of live readings, before the backlog begins
 POLL_S = 0.2
 LONGEST_S = 600.0
@@ -50,7 +51,7 @@ def _filled(contender: ProductContender, devices: range, options: Options, made:
     )
     with Load(plan) as load, Bystander(made) as bystander:
         load.prepare()
-        with Live(made, devices, 60 / number, MINUTES) as live:
+        with Live(made, devices, min(LIVE_EVERY_S, 60 / number), MINUTES) as live:
             time.sleep(LIVE_FIRST_S)
             load.start()
             drained_s = _drained(contender, load)
