@@ -28,6 +28,7 @@ from store.migrate import migrate
 pytest_plugins = ["tests.served"]
 
 START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
+LONG_MARKS = ("journey", "timeout")
 _numbers = count(1)
 
 
@@ -79,11 +80,17 @@ class Database:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server by the fixtures it asks for, so nobody can forget."""
+    """Mark what needs a server by the fixtures it asks for, so nobody can forget.
+
+    Files that take long come first, so that no worker idles at the end: those whose tests run the
+    whole product, or may take longer than others.
+    """
     for item in items:
         for name, fixture in (("database", "postgres"), ("broker", "broker")):
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+    long = {item.path for item in items if any(map(item.get_closest_marker, LONG_MARKS))}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
