@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Thread
 from uuid import uuid4
 
 import pytest
 
 from ingest.batch import Received
-from runtime.broker import BrokerServer
+from ingest.lots import Lot
+from ingest.mqtt import Receiver
+from runtime.broker import ACK_WAIT, BrokerServer
 from store.logs import Ledger
-from tests.conftest import Database
+from tests.conftest import Database, ManualClock
 from tests.ingest import field
 from tests.ingest.field import BASE, NOW_MS, batch_of
 from tests.ingest.test_broker import (
@@ -62,6 +65,19 @@ def registered(ledger: Ledger, number: int) -> list[str]:
     return devices
 
 
+@contextmanager
+def session(url: str, client_id: str, wanted: Sequence[str]) -> Iterator[Receiver]:
+    """Open a session as it is, and take what it gives without an answer."""
+    receiver = Receiver(
+        url, client_id=client_id, filters=wanted, may_read=lambda: True, clock=ManualClock()
+    )
+    receiver.start()
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
+
+
 @pytest.mark.parametrize("kind", ["embedded", "mosquitto"])
 def test_given_a_backlog_in_the_broker_when_readings_follow_then_they_are_stored_before_it(
     database: Database, ledger: Ledger, request: pytest.FixtureRequest, kind: str
@@ -84,6 +100,15 @@ def test_given_a_backlog_in_the_broker_when_readings_follow_then_they_are_stored
     assert early < everything / 2
     assert {asked for _, asked in database.query(GAPS, devices)} == {0}
     assert database.query("SELECT count(*) FROM episode") == [(0,)]
+    (live, to_live), (again, to_again) = Lot(0, (field.REGION,)).sessions(client_id).items()
+    with session(server, live, to_live) as one, session(server, again, to_again) as other:
+        assert one.inbox.take(comes_again_s(kind)) is None  # all was acknowledged
+        assert other.inbox.take(0) is None
+
+
+def comes_again_s(kind: str) -> float:
+    """Return when all that was not acknowledged has come again to a session that was opened."""
+    return 1.0 + (float(ACK_WAIT.rstrip("s")) if kind == "embedded" else 0.0)
 
 
 def urls(request: pytest.FixtureRequest, kind: str) -> tuple[str, str]:

@@ -14,14 +14,13 @@ from ingest.batch import Received
 from ingest.handover import Sessions, await_dealing
 from ingest.lots import Lot, deal
 from ingest.main import run
-from ingest.mqtt import Receiver
 from ingest.topics import filters
 from runtime.broker import BrokerServer
 from store.logs import Ledger
 from tests.conftest import Database, ManualClock
 from tests.ingest import field
 from tests.ingest.field import single
-from tests.ingest.test_backlog import urls
+from tests.ingest.test_backlog import comes_again_s, session, urls
 from tests.ingest.test_broker import counted, publish, wait_for_session, wait_until
 
 pytestmark = [pytest.mark.database, pytest.mark.broker, pytest.mark.timeout(200)]
@@ -116,19 +115,6 @@ def test_given_messages_in_old_sessions_when_dealt_anew_then_each_is_stored_once
     assert database.query(marks) == [(0,)]
 
 
-@contextmanager
-def session(url: str, client_id: str, wanted: Sequence[str]) -> Iterator[Receiver]:
-    """Open a session as it is, and take what it gives without an answer."""
-    receiver = Receiver(
-        url, client_id=client_id, filters=wanted, may_read=lambda: True, clock=ManualClock()
-    )
-    receiver.start()
-    try:
-        yield receiver
-    finally:
-        receiver.stop()
-
-
 def sent_again(device: str, seq: int) -> Received:
     """Return a reading as a device sends it from its memory."""
     live = single(device, seq, 4.0)
@@ -143,7 +129,7 @@ def test_given_one_session_with_messages_when_brought_to_two_and_stopped_then_ea
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("ingest.handover.REDELIVERED_S", 7.0)  # more than the broker's `ack_wait`
+    monkeypatch.setattr("ingest.handover.REDELIVERED_S", comes_again_s(kind))
     server, gateway = urls(request, kind)
     name, device = f"upgrade-{kind}", f"d-{kind}"
     field.register(ledger)
