@@ -51,6 +51,7 @@ def _filled(contender: ProductContender, devices: range, options: Options, made:
     )
     with Load(plan) as load, Bystander(made) as bystander:
         load.prepare()
+        made.checkpoint()
         with Live(made, devices, min(LIVE_EVERY_S, 60 / number), MINUTES) as live:
             time.sleep(LIVE_FIRST_S)
             load.start()

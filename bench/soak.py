@@ -16,7 +16,7 @@ from bench.processes import Costs, memory_mb
 from bench.report import Report
 from bench.rig import Rig
 from bench.shape import DEVICES, PRODUCT_TOPIC, Shape
-from bench.throughput import W1, Meter
+from bench.throughput import POLL_S, STALL_S, W1, Meter
 
 FIRST = 2_000
 PROBE = FIRST + DEVICES  # a device beyond those of the load
@@ -63,7 +63,7 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
         product={
             "messages_s": round(rate),
             "seconds": round(load.told.last_s.value - load.told.first_s.value, 1),
-            "lost": load.told.sent.value + live.sent - (contender.stored() - before),
+            "lost": _lost(contender, load.told.sent.value + live.sent, before),
             "p50_ms": percentile_ms(live.delays_s(), 50),
             "p99_ms": percentile_ms(live.delays_s(), 99),
             "max_ms": percentile_ms(live.delays_s(), 100),
@@ -77,6 +77,14 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
         runs=[{"seconds": round(at, 1), "memory_mb": round(mb, 1)} for at, mb in memory],
         setting={**options.setting, "probes_s": round(1 / EVERY_S)},
     )
+
+
+def _lost(contender: ProductContender, sent: int, before: int) -> int:
+    """Return how many of the readings sent are not stored, once nothing more can come."""
+    until = time.monotonic() + STALL_S
+    while (lost := sent - (contender.stored() - before)) > 0 and time.monotonic() < until:
+        time.sleep(POLL_S)
+    return lost
 
 
 def _slope(memory: list[tuple[float, float]]) -> float:
