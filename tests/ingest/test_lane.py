@@ -147,9 +147,19 @@ def _messages(
             bodies = list(flat)
         case "array":
             bodies = [flat]
+        case "holed" | "reversed":
+            bodies = [_spoilt(flat, form)]
         case _:
             bodies = [batch]
     return [Received(topic, json.dumps(body).encode()) for body in bodies]
+
+
+def _spoilt(flat: list[dict[str, Any]], form: str) -> list[dict[str, Any]]:
+    """Return the readings without the second one, or with their times in reverse."""
+    if form == "holed":
+        return [flat[0], *flat[2:]]
+    times = [one["ts"] for one in reversed(flat)]
+    return [one | {"ts": ts} for one, ts in zip(flat, times, strict=True)]
 
 
 def _time(ms: int, seq: int) -> int | str:
@@ -304,6 +314,39 @@ def test_given_a_hole_in_an_episode_when_filled_with_ordinary_values_then_as_car
         [("tele", 22, 13, "batch")],
         [("tele", 35, 3, "flat")],
         [("backfill", 12, 9, "batch")],
+    ]
+    _compare(rigs, 2 * [[values, values]], turns, restart=9, boots=1)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        [("tele", 4, 3, "batch"), ("tele", 9, 2, "flat"), ("tele", 11, 2, "batch")],  # a hole
+        [("tele", 4, 3, "batch"), ("tele", 4, 3, "batch"), ("tele", 7, 2, "flat")],  # repeated
+        [("tele", 4, 3, "flat"), ("tele", 6, 3, "array"), ("tele", 9, 2, "batch")],  # overlapping
+        [("tele", 9, 2, "batch"), ("tele", 4, 5, "array"), ("tele", 11, 2, "dts")],  # swapped
+        [("tele", 4, 3, "array"), ("backfill", 4, 3, "array"), ("tele", 7, 3, "flat")],
+        [("backfill", 4, 3, "array"), ("tele", 4, 3, "array"), ("tele", 7, 3, "single")],
+        [("backfill", 4, 3, "array"), ("tele", 7, 3, "array"), ("backfill", 10, 3, "flat")],
+        [("tele", 4, 4, "holed"), ("tele", 8, 3, "array")],
+        [("tele", 4, 4, "reversed"), ("tele", 8, 3, "array")],
+    ],
+)
+def test_given_a_block_out_of_order_when_taken_at_once_then_as_carefully(
+    rigs: tuple[Rig, Rig], turn: list[tuple[str, int, int, str]]
+) -> None:
+    values: list[float | None] = [4.0 + n % 3 for n in range(40)]
+    turns: Turns = [[("tele", 0, 4, "batch")], turn, [("tele", 13, 4, "array")]]
+    _compare(rigs, 2 * [[values, values]], turns, restart=9, boots=1)
+
+
+def test_given_a_hole_when_filled_to_its_end_then_as_carefully(rigs: tuple[Rig, Rig]) -> None:
+    values: list[float | None] = [4.0] * 40
+    turns: Turns = [
+        [("tele", 0, 4, "batch")],
+        [("tele", 8, 4, "array")],
+        [("backfill", 4, 4, "batch")],
+        [("tele", 12, 2, "flat")],
     ]
     _compare(rigs, 2 * [[values, values]], turns, restart=9, boots=1)
 
