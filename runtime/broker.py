@@ -27,12 +27,14 @@ from runtime.broker_nats import gateway_users, server_name, server_user, shared_
 from runtime.broker_tls import BROKER_FILES, Tls
 from runtime.folder import write_private
 from runtime.process import (
+    STARTS_MAX,
     StartFailed,
     ask,
     free_port,
     log_tail,
     pause,
     pids_with_argument,
+    port_taken,
     spawn,
     stop_child,
     stop_pid,
@@ -44,6 +46,7 @@ log = structlog.get_logger(__name__)
 Sync = Literal["always", "interval"]
 
 HOST = "127.0.0.1"
+CONFIG = "nats.conf"
 START_SECONDS = 120.0
 MAX_PAYLOAD = 256 * 1024  # bytes; a larger message disconnects the client
 ACK_WAIT = "5s"  # an unacknowledged message comes again after this, not after the default 30 s
@@ -133,20 +136,28 @@ class BrokerServer:
         home = server_home(self.data, "broker", account)
         if not (home / "store").exists():  # one that was used before keeps the session it has
             secret(self.data, SESSION)
-        config = home / "nats.conf"
-        for pid in pids_with_argument(str(config)):
+        for pid in pids_with_argument(str(home / CONFIG)):
             stop_pid(pid, STOP_STEPS)
+        for _ in range(STARTS_MAX):
+            if self._launch(home, account):
+                return
+            if not port_taken(self.log):
+                break
+        raise StartFailed(f"the broker did not start:\n{log_tail(self.log)}")
+
+    def _launch(self, home: Path, account: Account | None) -> bool:
+        """Start it once; False when it ended, or did not answer for long."""
         if not self._wanted_port and not self._answered:  # once known to gateways it stays
             self.port = free_port(self.port or None, self.host)
         self._monitor_port = free_port()
         self._configure(home, account)
         self._process = spawn(
-            [broker_program(account), "-c", config],
+            [broker_program(account), "-c", home / CONFIG],
             log=self.log,
             death_signal=signal.SIGTERM,
             account=account,
         )
-        self._wait_ready()
+        return self._wait_ready()
 
     def stop(self) -> None:
         """Stop it; nothing happens when it does not run."""
@@ -196,7 +207,7 @@ class BrokerServer:
         """Write what the broker reads, so that its account can read it."""
         stamps = self._stamps()
         owner = (account.uid, account.gid) if account else None
-        for name, text in {"nats.conf": self._config(home), **self._certificates(home)}.items():
+        for name, text in {CONFIG: self._config(home), **self._certificates(home)}.items():
             write_private(home / name, text, owner)
         self._written = self._tried = stamps
 
@@ -214,14 +225,15 @@ class BrokerServer:
             log.warning("certificate_not_taken", zh=broken.zh, en=broken.en)
             return {}
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self) -> bool:
         deadline = time.monotonic() + START_SECONDS
         while not self.healthy():
             if not self.running or time.monotonic() > deadline:
                 self.stop()
-                raise StartFailed(f"the broker did not start:\n{log_tail(self.log)}")
+                return False
             pause(0.03)
         self._answered = True
+        return True
 
     def healthy(self) -> bool:
         """Tell whether the message store is ready and the MQTT port takes a connection."""

@@ -18,6 +18,7 @@ from psycopg import sql
 from runtime.account import Account, postgres_bin, secret, server_home, service_account
 from runtime.folder import write_private
 from runtime.process import (
+    STARTS_MAX,
     StartFailed,
     alive,
     command_line,
@@ -26,6 +27,7 @@ from runtime.process import (
     pause,
     pids_with_argument,
     pids_working_in,
+    port_taken,
     spawn,
     stop_child,
     stop_pid,
@@ -147,10 +149,13 @@ class PostgresServer:
         if not (self.pgdata / "PG_VERSION").exists():
             self._initdb()
         give_up = time.monotonic() + SHARED_MEMORY_SECONDS
+        starts = 1
         while not self._launch():
             tail = log_tail(self.log)
-            if "pre-existing shared memory block" not in tail or time.monotonic() > give_up:
+            held = "pre-existing shared memory block" in tail and time.monotonic() < give_up
+            if not held and not (port_taken(self.log) and starts < STARTS_MAX):
                 raise StartFailed(f"PostgreSQL did not start:\n{tail}")
+            starts += 1
             pause(0.5)
         self._ensure_roles()
 

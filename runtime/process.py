@@ -20,6 +20,9 @@ from runtime.account import Account
 
 LOG_SIZE_MAX = 16 * 1024 * 1024  # bytes; a larger log is set aside as NAME.1 at the next start
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# How often a server is started before it is given up: `free_port` holds no port, so another process
+# may take the port before the server does.
+STARTS_MAX = 3
 # For our own addresses, which no proxy of the environment (http_proxy) can reach.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # The signals that came since stop_on_signals; filled by no Python code, so that the interpreter is
@@ -104,6 +107,11 @@ def free_port(wanted: int | None = None, host: str = "127.0.0.1") -> int:
                 continue
             return int(probe.getsockname()[1])
     raise StartFailed("no free port")
+
+
+def port_taken(log: Path) -> bool:
+    """Tell whether a server that ended says that somebody else has its port."""
+    return "address already in use" in log_tail(log).lower()
 
 
 def ask(url: str, seconds: float) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from runtime import postgres, process
 from runtime.account import left_behind
 from runtime.postgres import PostgresServer, sized_settings
 from runtime.process import alive, pids_working_in, wait_until
@@ -97,11 +98,22 @@ def test_given_stale_pid_file_of_another_process_when_started_then_that_one_is_l
         other.kill()
 
 
-def test_given_two_folders_when_both_run_then_side_by_side(data: Path) -> None:
+def test_given_two_folders_when_both_run_then_side_by_side(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = PostgresServer(data / "one"), PostgresServer(data / "two")
     try:
         one.start()
+        found: list[int] = []
+
+        def free_port(wanted: int | None = None) -> int:
+            """Find a port that the first server takes before the other does."""
+            found.append(process.free_port(wanted) if found else one.port)
+            return found[-1]
+
+        monkeypatch.setattr(postgres, "free_port", free_port)
         other.start()
+        assert len(found) == 2
         assert one.port != other.port
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(one.app_dsn.replace(f":{one.port}/", f":{other.port}/"))
