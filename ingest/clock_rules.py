@@ -51,13 +51,14 @@ class ClockRules:
         self._judged: dict[str, tuple[str, int]] = {}  # severity and offset, not looked at yet
         self._synced_ms: dict[str, int] = {}  # within the last SYNC_EVERY_MS
 
-    def note(self, device_id: str, rx_ms: int, ts_ms: int) -> None:
+    def note(self, device_id: str, rx_ms: int, ts_ms: int) -> int:
         """Take a live message (no backfill), received at rx_ms, whose newest reading is of ts_ms.
 
-        Cheap: of each device one message a minute is looked at.
+        Cheap: of each device one message a minute is looked at. Return when the next one will be.
         """
-        if rx_ms < self._next_ms.get(device_id, 0) or not self._judges:
-            return
+        next_ms = self._next_ms.get(device_id, 0)
+        if rx_ms < next_ms or not self._judges:
+            return next_ms
         if len(self._next_ms) >= DEVICES_MAX:
             self._next_ms.clear()
             self._samples.clear()
@@ -67,6 +68,7 @@ class ClockRules:
         if len(samples) == clocks.SAMPLES:
             offset = clocks.offset_ms(samples)
             self._judged[device_id] = (clocks.severity(offset), offset)
+        return rx_ms + EVERY_MS
 
     def due(self, conn: Connection, now: datetime) -> list[DeviceCommandIssued]:
         """Tell what has changed; return what is asked of the devices whose clock is wrong.

@@ -127,12 +127,12 @@ SELECT * FROM unnest(
     %s::jsonb[])
 
 -- name: upsert_states
+-- As one text: arrays of so many columns cost the client ten times as much.
 INSERT INTO device_state (device_no, region_code, ts, boot, seq, t1, t2, t3, t4, rh, door, mains,
                           bat, extra, older, received_at, ranges, rules)
-SELECT * FROM unnest(
-    %s::int4[], %s::text[], %s::timestamptz[], %s::int4[], %s::int8[], %s::float8[], %s::float8[],
-    %s::float8[], %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::float8[], %s::jsonb[],
-    %s::jsonb[], %s::timestamptz[], %s::bytea[], %s::jsonb[])
+SELECT device_no, region_code, ts, boot, seq, t1, t2, t3, t4, rh, door, mains,
+       bat, extra, older, received_at, ranges, rules
+FROM json_populate_recordset(NULL::device_state, %s::json)
 ON CONFLICT (device_no) DO UPDATE SET
     region_code = excluded.region_code, ts = excluded.ts, boot = excluded.boot, seq = excluded.seq,
     t1 = excluded.t1, t2 = excluded.t2, t3 = excluded.t3, t4 = excluded.t4, rh = excluded.rh,

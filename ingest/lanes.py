@@ -23,7 +23,7 @@ from ingest.screening import screen_of
 from ingest.sheet import Lane, Sheet
 from ingest.state import DeviceState, DeviceStates
 from ingest.topics import parse
-from ingest.turn import Run, Turn
+from ingest.turn import Turn
 from store.columns import Bools
 
 # Topics kept in memory; beyond, all are looked up again as they come.
@@ -60,13 +60,12 @@ class Lanes:
             bounds = [self._bounds(group) for group in found.groups]
             turn = Turn(found.groups, bounds, found.unread, now_ms)
             careful += turn.at[~turn.fit].tolist()
-            for run in turn.runs():
-                self._follow(run, now_ms)
+            self._follow(turn, now_ms)
             for group, fit in turn.groups():
                 self._add(group, fit, sheet, now_ms)
         return sorted(careful), found.looked_at
 
-    def _bounds(self, group: Messages) -> list[tuple[float, ...]]:
+    def _bounds(self, group: Messages) -> list[bytes]:
         """Return the row of each message's screen."""
         names = group.names
         screens = [lane.state.screen or self._screen(lane.state) for lane in group.part.lanes]
@@ -76,14 +75,15 @@ class Lanes:
         screen = state.screen = screen_of(state, self._directory)
         return screen
 
-    def _follow(self, run: Run, now_ms: int) -> None:
-        """Note how far a run of messages has brought its lane."""
-        lane, state = run.lane, run.lane.state
-        state.ranges[lane.end_index] = run.end
-        if not state.dirty:
-            self._states.touched(state)
-        if not lane.backfill:
-            self._clocks.note(state.device_id, now_ms, run.last_ms)
+    def _follow(self, turn: Turn, now_ms: int) -> None:
+        """Note how far the messages have brought each lane."""
+        for lane, end, last_ms in turn.runs():
+            state = lane.state
+            state.ranges[lane.end_index] = end
+            if not state.dirty:
+                self._states.touched(state)
+            if now_ms >= lane.sample_ms and not lane.backfill:
+                lane.sample_ms = self._clocks.note(state.device_id, now_ms, last_ms)
 
     def _add(self, group: Messages, fit: Bools, sheet: Sheet, now_ms: int) -> None:
         """Add the messages that are fit to the sheet, and note the newest values of each device."""

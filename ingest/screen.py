@@ -10,6 +10,7 @@ through without a word (`domain.alerting.watch.is_quiet`), which a property test
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -36,18 +37,19 @@ class Screen:
     calm_ms: float
     # Of each channel its limits; None where care is needed.
     _limits: dict[str, tuple[float, float] | None]
-    rows: dict[Names, tuple[float, ...]] = field(default_factory=dict)
+    rows: dict[Names, bytes] = field(default_factory=dict)
 
-    def row(self, names: Names) -> tuple[float, ...]:
+    def row(self, names: Names) -> bytes:
         """Return the bounds of a message that needs no care, one that names these.
 
-        (from_ms, until_ms, calm_ms) and of each name the lowest and the highest value, inclusive.
-        Bounds that nothing meets where every such message needs care.
+        As doubles in a row: from_ms, until_ms, calm_ms, and of each name the lowest and the highest
+        value, inclusive. Bounds that nothing meets where every such message needs care.
         """
         if len(self.rows) >= NAMES_MAX:
             self.rows.clear()
-        found = self.rows[names] = self._find(names)
-        return found
+        found = self._find(names)
+        row = self.rows[names] = struct.pack(f"={len(found)}d", *found)
+        return row
 
     def _find(self, names: Names) -> tuple[float, ...]:
         channels = channels_of(names)

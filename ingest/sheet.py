@@ -37,16 +37,26 @@ class Lane:
     """One topic of one device whose ordinary messages go straight into columns (lanes.py).
 
     `end_index`: index in the device's ranges of the end that the topic's next message continues;
-    ends have odd indexes.
+    ends have odd indexes. `sample_ms`: when its clock is looked at next.
     """
 
-    __slots__ = ("ack", "backfill", "device_no", "end_index", "event_head", "packed_id", "state")
+    __slots__ = (
+        "ack",
+        "backfill",
+        "device_no",
+        "end_index",
+        "event_head",
+        "packed_id",
+        "sample_ms",
+        "state",
+    )
 
     def __init__(self, state: DeviceState, ack: str, *, backfill: bool) -> None:
         self.state = state
         self.ack = ack
         self.backfill = backfill
         self.end_index = 1
+        self.sample_ms = 0
         self.device_no = state.device_no
         self.packed_id = pack_id(state.device_id)
         stream = device_stream(state.device_id).bytes

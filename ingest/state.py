@@ -267,35 +267,39 @@ def values_of(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {**typed, **(row["extra"] or {})}
 
 
-def to_row(state: DeviceState, region_code: str) -> tuple[object, ...]:
-    """Return the columns of `upsert_states`."""
-    probes = {
-        channel: {"version": watched.rule_version, **watched.state.to_json()}
-        for channel, watched in state.probes.items()
-    }
+def to_row(state: DeviceState, region_code: str) -> dict[str, object]:
+    """Return a row of `upsert_states`; a column that is not named is NULL."""
     ts_ms, boot, seq = state.last or (None, None, None)
-    return (
-        state.device_no,
-        region_code,
-        None if ts_ms is None else to_datetime(ts_ms),
-        boot,
-        seq,
-        *columns(state.values),
-        _older(state),
-        to_datetime(state.received_ms) if state.received_ms else None,
-        ranges.to_bytes(state.ranges),
-        msgspec.json.encode(probes).decode(),
-    )
+    row: dict[str, object] = {
+        "device_no": state.device_no,
+        "region_code": region_code,
+        "ts": None if ts_ms is None else to_datetime(ts_ms),
+        "boot": boot,
+        "seq": seq,
+        "older": _older(state),
+        "received_at": to_datetime(state.received_ms) if state.received_ms else None,
+        "ranges": "\\x" + ranges.to_bytes(state.ranges).hex(),
+        "rules": {
+            channel: {"version": watched.rule_version, **watched.state.to_json()}
+            for channel, watched in state.probes.items()
+        },
+    }
+    extra = {}
+    for name, value in state.values.items():
+        if name not in TYPED:
+            extra[name] = value
+        else:
+            row[name] = bool(value) if name in BOOLEAN and value is not None else value
+    return row | {"extra": extra} if extra else row
 
 
-def _older(state: DeviceState) -> str:
-    """Return as JSON the keys that the row does not tell by itself: mostly there are none."""
-    told = {
+def _older(state: DeviceState) -> dict[str, Key]:
+    """Return the keys that the row does not tell by itself: mostly there are none."""
+    return {
         channel: key
         for channel, key in state.keys.items()
         if key != state.last or state.values[channel] is None
     }
-    return msgspec.json.encode(told).decode()
 
 
 def _from_row(row: Mapping[str, Any]) -> DeviceState:

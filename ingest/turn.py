@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,7 @@ from ingest.wire import AHEAD_MS_MAX, TS_MS_MIN
 from store.columns import Bools, Floats, Ints
 
 T = TypeVar("T", bound=np.generic)
-Bounds = Sequence[tuple[float, ...]]
-
-
-class Run(NamedTuple):
-    """The fit messages of a lane: the lane's new end and the time of the last reading."""
-
-    lane: Lane
-    end: int
-    last_ms: int
+Bounds = Sequence[bytes]  # rows of Screen.row
 
 
 class Turn:
@@ -42,7 +34,7 @@ class Turn:
         unread: Sequence[tuple[int, Lane]],
         now_ms: int,
     ) -> None:
-        """`bounds`: of each group the bounds of its messages (Screen.row).
+        """`bounds`: of each group those of its messages.
 
         unread: index and lane of messages that need care, whatever these say.
         """
@@ -59,15 +51,13 @@ class Turn:
         self.fit = _of_all(fit) & self._continues() & (_of_all(calm) | self._is_newest())
         self._leave_the_rest(unread)
 
-    def runs(self) -> Iterator[Run]:
-        """Give each lane that has fit messages."""
-        fit = self.fit[self._order]
-        numbers = np.add.reduceat(fit, self._starts)
-        lasts = self._order[self._starts + np.maximum(numbers, 1) - 1]
-        ends, last_ms = self._ends[lasts].tolist(), self._last_ms[lasts].tolist()
-        for lane, n, end, ms in zip(self._run_lanes, numbers.tolist(), ends, last_ms, strict=True):
-            if n:
-                yield Run(lane, end, ms)
+    def runs(self) -> Iterator[tuple[Lane, int, int]]:
+        """Give each lane that has fit messages, its new end and the time of its last reading."""
+        numbers = np.add.reduceat(self.fit[self._order].astype(np.int64), self._starts)
+        kept = np.flatnonzero(numbers)
+        lasts = self._order[self._starts[kept] + numbers[kept] - 1]
+        lanes = [self._run_lanes[n] for n in kept.tolist()]
+        return zip(lanes, self._ends[lasts].tolist(), self._last_ms[lasts].tolist(), strict=True)
 
     def groups(self) -> Iterator[tuple[Messages, Bools]]:
         """Give each group and which of its messages are fit."""
@@ -142,7 +132,7 @@ def _judged(group: Messages, bounds: Bounds, now_ms: int) -> tuple[Ints, Ints, B
     And lastly whether it lies outside every episode stored, so that it may come late.
     """
     part = group.part
-    limits = np.array(bounds)
+    limits = np.frombuffer(b"".join(bounds)).reshape(len(bounds), -1)
     starts = part.starts
     first_ms, last_ms = part.ts_ms[starts], part.ts_ms[starts + part.counts - 1]
     fit = group.ordinary & (first_ms >= np.maximum(limits[:, 0], TS_MS_MIN))

@@ -342,7 +342,7 @@ class Worker:
         self._flushed = time.monotonic()
         self._states.trim()
 
-    def _rows(self, states: Iterable[DeviceState]) -> list[tuple[object, ...]]:
+    def _rows(self, states: Iterable[DeviceState]) -> list[dict[str, object]]:
         """Return the rows of the devices that are this worker's."""
         return [
             to_row(state, self._directory.places(state.device_id)[-1].region_code)

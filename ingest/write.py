@@ -8,11 +8,12 @@ rows go to the server in one round trip, many by COPY.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 
 from alerts import notices
@@ -67,7 +68,7 @@ class Entry:
     number: int
     now: datetime
     content: Sheet | Batch
-    states: list[tuple[object, ...]] = field(default_factory=list)
+    states: list[dict[str, object]] = field(default_factory=list)
     worker: int | None = None
     ledger_top: int = 0  # position of the ledger's newest event, told by the commit
 
@@ -77,7 +78,7 @@ def write(entry: Entry, conn: psycopg.Connection[Any], partitions: Partitions) -
     small = _is_small(entry.content)
     partitions.ensure(conn, _days(entry.content))
     try:
-        with conn.pipeline() if small else nullcontext(), conn.transaction():
+        with _one_round_trip(conn, wanted=small), conn.transaction():
             reached = _write(entry, conn, small=small)
     except BaseException:
         # A fault in a pipeline shows after its commit was sent, which then was not done.
@@ -113,18 +114,23 @@ def _write(entry: Entry, conn: Connection, *, small: bool) -> Cursor | None:
     if not telemetry and not ledger:
         return None
     reached = {"batch": entry.number, "at": entry.now, "telemetry": telemetry, "ledger": ledger}
-    cur.execute(event_queries.record_reached, reached)
-    if entry.worker is not None and telemetry:
-        cur.execute(queries.states_are_written, (entry.worker,))
     top = conn.cursor()
-    top.execute(queries.ledger_position)
+    with _one_round_trip(conn, wanted=not small):  # a small one is in one already
+        cur.execute(event_queries.record_reached, reached)
+        if entry.worker is not None and telemetry:
+            cur.execute(queries.states_are_written, (entry.worker,))
+        top.execute(queries.ledger_position)
     return top
 
 
-def write_states(cur: Cursor, rows: Sequence[tuple[object, ...]]) -> None:
+def _one_round_trip(conn: Connection, *, wanted: bool) -> AbstractContextManager[object]:
+    return conn.pipeline() if wanted else nullcontext()
+
+
+def write_states(cur: Cursor, rows: Sequence[dict[str, object]]) -> None:
     """Write rows of device_state."""
     if rows:
-        cur.execute(queries.upsert_states, _transposed(rows))
+        cur.execute(queries.upsert_states, (msgspec.json.encode(rows).decode(),))
 
 
 def _is_small(content: Sheet | Batch) -> bool:
