@@ -114,10 +114,6 @@ FROM episode WHERE device_no = %s AND channel = %s
 COPY reading (device_no, ts, boot, seq, batch, backfill,
               t1, t2, t3, t4, rh, door, mains, bat, extra) FROM STDIN
 
--- name: copy_readings_binary
-COPY reading (device_no, ts, boot, seq, batch, backfill,
-              t1, t2, t3, t4, rh, door, mains, bat, extra) FROM STDIN (FORMAT BINARY)
-
 -- name: insert_readings
 INSERT INTO reading (device_no, ts, boot, seq, batch, backfill,
                      t1, t2, t3, t4, rh, door, mains, bat, extra)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -29,8 +30,14 @@ DAY_MS = 86_400_000
 _EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 _TOPIC = ReadingsRecorded.TOPIC.encode()
 _TOPIC_FIELD = len(_TOPIC).to_bytes(4, "big") + _TOPIC
-_FIXED = (("device_no", ">i4"), ("ts", ">i8"), ("boot", ">i4"), ("seq", ">i8"), ("batch", ">i8"))
-_dtypes: dict[Channels, np.dtype[Any]] = {}
+_FIXED = (
+    ("device_no", ">i4"),
+    ("ts", ">i8"),
+    ("boot", ">i4"),
+    ("seq", ">i8"),
+    ("batch", ">i8"),
+    ("backfill", "u1"),
+)
 
 
 class Lane:
@@ -126,9 +133,16 @@ class Sheet:
         found = (np.unique(part.ts_ms // DAY_MS) for _, part in self.groups)
         return {day for days in found for day in days.tolist()}
 
+    @property
+    def columns(self) -> Channels:
+        """The columns of `readings`: what every reading has, and the channels that any names."""
+        named = {channel for channels, _ in self.groups for channel in channels}
+        return (*(name for name, _ in _FIXED), *(name for name in TYPED if name in named))
+
     def readings(self, number: int) -> list[bytes]:
         """Return the rows of `reading` in COPY's binary form; `number` is the batch's."""
-        return [_reading_rows(channels, part, number) for channels, part in self.groups]
+        among = self.columns
+        return [_reading_rows(channels, among, part, number) for channels, part in self.groups]
 
     def reading_rows(self, number: int) -> list[tuple[object, ...]]:
         """Return the same rows as plain values, for the few of a small sheet."""
@@ -220,16 +234,20 @@ def _states(
         yield lane, version, pack(event)
 
 
-def _dtype(channels: Channels) -> np.dtype[Any]:
-    """Return the layout of a row in COPY's binary form: a length before every value."""
+@cache
+def _dtype(channels: Channels, among: Channels) -> np.dtype[Any]:
+    """Return the layout of a row in COPY's binary form: a length before every value.
+
+    among: all columns; of channels that are not named there is the length only.
+    """
     fields: list[tuple[str, str]] = [("n", ">i2")]
-    for name, kind in (*_FIXED, ("backfill", "u1")):
+    for name, kind in _FIXED:
         fields += [(f"{name}.n", ">i4"), (name, kind)]
-    for name in TYPED:
+    for name in among[len(_FIXED) :]:
         fields.append((f"{name}.n", ">i4"))
         if name in channels:
             fields.append((name, "u1" if name in BOOLEAN else ">f8"))
-    return np.dtype([*fields, ("extra.n", ">i4")])
+    return np.dtype(fields)
 
 
 def _lengths(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
@@ -242,16 +260,14 @@ def _lengths(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _reading_rows(channels: Channels, part: Part, number: int) -> bytes:
-    dtype = _dtypes.get(channels)
-    if dtype is None:
-        dtype = _dtypes[channels] = _dtype(channels)
+def _reading_rows(channels: Channels, among: Channels, part: Part, number: int) -> bytes:
+    dtype = _dtype(channels, among)
     lanes, counts = part.lanes, part.counts
     rows = np.zeros(len(part.ts_ms), dtype=dtype)
     for name, length in _lengths(dtype):
         rows[name] = length
     versions = np.repeat(part.versions, counts)
-    rows["n"] = len(_FIXED) + 1 + len(TYPED) + 1
+    rows["n"] = len(among)
     rows["device_no"] = np.repeat(np.array([lane.device_no for lane in lanes]), counts)
     rows["ts"] = (part.ts_ms - _EPOCH_MS) * 1_000
     rows["boot"] = versions >> BOOT_SHIFT

@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
+from psycopg import sql
 
 from store.sql import load_queries
 from store.tables import SQL_FILE
@@ -65,7 +66,9 @@ def copy_event_rows(cur: psycopg.Cursor[Any], table: str, rows: Sequence[bytes])
     copy_binary(cur, getattr(queries, f"copy_{table}"), rows)
 
 
-def copy_binary(cur: psycopg.Cursor[Any], statement: LiteralString, rows: Iterable[bytes]) -> None:
+def copy_binary(
+    cur: psycopg.Cursor[Any], statement: LiteralString | sql.Composed, rows: Iterable[bytes]
+) -> None:
     """COPY rows that are in its binary form: what stands before and after them is added here."""
     with cur.copy(statement) as copy:
         copy.write(b"".join((_COPY_HEAD, *rows, _COPY_TAIL)))
