@@ -21,7 +21,7 @@ from ingest.directory import Directory
 from ingest.screen import Screen, channels_of
 from ingest.screening import screen_of
 from ingest.sheet import Lane, Sheet
-from ingest.state import DeviceState, DeviceStates
+from ingest.state import DeviceState, DeviceStates, Ran
 from ingest.topics import parse
 from ingest.turn import Turn
 from store.columns import Bools
@@ -86,21 +86,17 @@ class Lanes:
                 lane.sample_ms = self._clocks.note(state.device_id, now_ms, last_ms)
 
     def _add(self, group: Messages, fit: Bools, sheet: Sheet, now_ms: int) -> None:
-        """Add the messages that are fit to the sheet, and note the newest values of each device."""
+        """Add the messages that are fit to the sheet, and note their newest values."""
         part = group.part if fit.all() else group.part.only(np.flatnonzero(fit))
         if not part.lanes:
             return
         channels = channels_of(group.names)
         sheet.add(channels, part)
         ends = part.starts + part.counts - 1
-        last_ms, versions = part.ts_ms[ends], part.versions + part.counts - 1
-        devices = np.array([lane.device_no for lane in part.lanes])
-        order = np.lexsort((versions, last_ms, devices))
-        newest = order[np.append(np.diff(devices[order]) != 0, True)]
-        values = zip(*[column[ends[newest]].tolist() for column in part.columns], strict=True)
-        keys = zip(last_ms[newest].tolist(), versions[newest].tolist(), strict=True)
-        for n, key, row in zip(newest.tolist(), keys, values, strict=True):
-            part.lanes[n].state.ran_on(channels, row, key, now_ms)
+        states = [lane.state for lane in part.lanes]
+        values = [column[ends] for column in part.columns]
+        last = part.versions + part.counts - 1
+        self._states.ran_on(Ran(channels, states, part.ts_ms[ends], last, values, now_ms))
 
     def _find(self, topic: bytes) -> Lane | None:
         """Return the lane of a topic whose device is known in the registry and in memory."""

@@ -13,11 +13,13 @@ position in again.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
@@ -27,6 +29,7 @@ from ingest import ranges
 from ingest.ranges import BOOT_SHIFT, SEQ_END, Ranges, version_of
 from ingest.rows import queries
 from ingest.screen import Screen
+from store.columns import Floats, Ints
 
 TYPED = ("t1", "t2", "t3", "t4", "rh", "door", "mains", "bat")
 BOOLEAN = ("door", "mains")
@@ -55,10 +58,8 @@ class DeviceState:
     (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
     of arrival, and a channel that is measured less often keeps its value.
 
-    `recent`: by channels, (ts_ms, version, values) of the newest reading that `fold` has not taken
-    in yet. `newest_ms`: time of the newest reading with those. `calm_ms`: readings after it lie
-    outside every episode stored; None when that must be looked up. `screen`: what plainly changes
-    no threshold state, made when it is asked for.
+    `calm_ms`: readings after it lie outside every episode stored; None when that must be looked up.
+    `screen`: what plainly changes no threshold state, made when it is asked for.
     """
 
     device_id: str
@@ -72,8 +73,6 @@ class DeviceState:
     stored_ts_ms: int | None = None  # time of the newest reading before this batch
     changed: bool = False  # by this batch
     dirty: bool = False  # not written since it changed
-    newest_ms: int = -1
-    recent: dict[tuple[str, ...], tuple[int, int, Sequence[float]]] = field(default_factory=dict)
     screen: Screen | None = None
     received_ms: int = 0  # when its newest message came
 
@@ -82,38 +81,20 @@ class DeviceState:
         """The time of the newest reading in UTC milliseconds."""
         return self.last[0] if self.last else None
 
+    @property
+    def newest_ms(self) -> int:
+        """The same; before all times when there is none."""
+        return self.last[0] if self.last else BEGINNING[0]
+
     def saw(self, key: Key, row: Values) -> None:
         """Note a new reading: of each channel, when nothing newer is known of it."""
         self.changed = True
         if key > (self.last or BEGINNING):
             self.last = key
-            self.newest_ms = max(self.newest_ms, key[0])
         else:
             row = {name: v for name, v in row.items() if key > self.keys.get(name, BEGINNING)}
         self.values.update(row)
         self.keys.update(dict.fromkeys(row, key))
-
-    def ran_on(
-        self,
-        channels: tuple[str, ...],
-        values: Sequence[float],
-        last: tuple[int, int],
-        received_ms: int,
-    ) -> None:
-        """Note a reading that changes newest values only; `last`: its (ts_ms, version)."""
-        newest = self.recent.get(channels)
-        if newest is None or newest[:2] <= last:
-            self.recent[channels] = (*last, values)
-        self.newest_ms = max(self.newest_ms, last[0])
-        self.received_ms = received_ms
-
-    def fold(self) -> None:
-        """Take in the rows of messages that changed nothing but these newest values."""
-        for channels, (ts_ms, version, values) in self.recent.items():
-            key = (ts_ms, version >> BOOT_SHIFT, version & (SEQ_END - 1))
-            self.saw(key, dict(zip(channels, values, strict=True)))
-            self.judged(channels, (ts_ms, version))
-        self.recent.clear()
 
     def judged(self, channels: Iterable[str], at: tuple[int, int]) -> None:
         """Note that readings up to `at` (ts_ms, version) changed nothing about idle watches."""
@@ -124,13 +105,33 @@ class DeviceState:
                 self.probes[channel] = Watched(watched.rule_version, state)
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Messages of a block that changed newest values only: of each one its last reading.
+
+    states, ts_ms and versions of m messages, and of each channel m values.
+    """
+
+    channels: tuple[str, ...]
+    states: Sequence[DeviceState]
+    ts_ms: Ints
+    versions: Ints
+    values: Sequence[Floats]
+    received_ms: int
+
+
 class DeviceStates:
-    """The devices in memory. `generation` counts how often all of them were dropped."""
+    """The devices in memory. `generation` counts how often all of them were dropped.
+
+    What messages left behind that changed newest values only is gathered in `_ran`, and folded in
+    for all of them at once before anybody looks: of each device only the newest counts then.
+    """
 
     def __init__(self) -> None:
         self.generation = 0
         self._kept: dict[str, DeviceState] = {}
         self._dirty: list[DeviceState] = []
+        self._ran: list[Ran] = []
 
     def get(self, device_id: str) -> DeviceState | None:
         """Return a device's state when it is in memory."""
@@ -144,12 +145,25 @@ class DeviceStates:
         A device seen for the first time gets its number with `numbering`, else it is left out.
         """
         self._load(conn, device_ids, numbering)
+        self._fold()
         states = {i: self._kept[i] for i in device_ids if i in self._kept}
         for state in states.values():
-            state.fold()
             state.stored_ts_ms, state.changed, state.screen = state.ts_ms, False, None
         self._find_calm(conn, [s for s in states.values() if s.calm_ms is None])
         return states
+
+    def ran_on(self, ran: Ran) -> None:
+        """Note messages that change newest values only."""
+        self._ran.append(ran)
+
+    def _fold(self) -> None:
+        """Take in what messages left behind, one set of channels after the other."""
+        by_channels = defaultdict[tuple[str, ...], list[Ran]](list)
+        for ran in self._ran:
+            by_channels[ran.channels].append(ran)
+        self._ran.clear()
+        for channels, rans in by_channels.items():
+            _fold(channels, rans)
 
     def touched(self, state: DeviceState) -> None:
         """Note that a state is to be written."""
@@ -158,11 +172,11 @@ class DeviceStates:
             self._dirty.append(state)
 
     def flush(self) -> list[DeviceState]:
-        """Return the states to write now, folded; they count as written."""
+        """Return the states to write now; they count as written."""
+        self._fold()
         flushed, self._dirty = self._dirty, []
         for state in flushed:
             state.dirty = False
-            state.fold()
         return flushed
 
     @property
@@ -185,6 +199,7 @@ class DeviceStates:
         self.generation += 1
         self._kept.clear()
         self._dirty.clear()
+        self._ran.clear()
 
     def forget_screens(self) -> None:
         """Drop what was derived from the registry, which has changed."""
@@ -230,6 +245,34 @@ class DeviceStates:
         for state in states:
             end_ms = ends.get(state.device_no, -math.inf)
             state.calm_ms = math.inf if end_ms is None else end_ms
+
+
+def _fold(channels: tuple[str, ...], rans: Sequence[Ran]) -> None:
+    """Take in the newest reading that each device has of these channels."""
+    states = [state for ran in rans for state in ran.states]
+    devices = np.array([state.device_no for state in states])
+    ts_ms = np.concatenate([ran.ts_ms for ran in rans])
+    versions = np.concatenate([ran.versions for ran in rans])
+    received = np.repeat([ran.received_ms for ran in rans], [len(ran.states) for ran in rans])
+    order = np.lexsort((versions, ts_ms, devices))
+    first = np.flatnonzero(np.append(True, np.diff(devices[order]) != 0))
+    newest = order[np.append(first[1:], len(order)) - 1]
+    columns = [
+        np.concatenate(of)[newest].tolist() for of in zip(*[r.values for r in rans], strict=True)
+    ]
+    for n, at_ms, version, received_ms, *row in zip(
+        newest.tolist(),
+        ts_ms[newest].tolist(),
+        versions[newest].tolist(),
+        np.maximum.reduceat(received[order], first).tolist(),
+        *columns,
+        strict=True,
+    ):
+        state = states[n]
+        key = (at_ms, version >> BOOT_SHIFT, version & (SEQ_END - 1))
+        state.saw(key, dict(zip(channels, row, strict=True)))
+        state.judged(channels, (at_ms, version))
+        state.received_ms = max(state.received_ms, received_ms)
 
 
 def _follows(state: WatchState, key: tuple[int, int]) -> bool:
@@ -310,7 +353,6 @@ def _from_row(row: Mapping[str, Any]) -> DeviceState:
         device_id=row["device_id"],
         device_no=row["device_no"],
         last=last,
-        newest_ms=last[0] if last else -1,
         received_ms=to_ms(row["received_at"]) if row["received_at"] else 0,
         values=dict.fromkeys(older) | values,
         keys=dict.fromkeys(values, last or BEGINNING) | older,

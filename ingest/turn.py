@@ -48,7 +48,10 @@ class Turn:
         self._first_ms, self._last_ms = _of_all(first_ms), _of_all(last_ms)
         self._devices = np.array([lane.device_no for lane in self._lanes])
         self._make_runs()
-        self.fit = _of_all(fit) & self._continues() & (_of_all(calm) | self._is_newest())
+        in_time = _of_all(calm)
+        if not in_time.all():
+            in_time = in_time | self._is_newest()
+        self.fit = _of_all(fit) & self._continues() & in_time
         self._leave_the_rest(unread)
 
     def runs(self) -> Iterator[tuple[Lane, int, int]]:
@@ -105,7 +108,10 @@ class Turn:
             taken.add(place)
 
     def _is_newest(self) -> Bools:
-        """Tell which messages are newer than all that is known of their device."""
+        """Tell which messages are newer than all that is known of their device.
+
+        Those since its state was last folded do not count, and need not: episodes lie before that.
+        """
         order = np.lexsort((self.at, self._devices))
         devices = self._devices[order]
         opens = np.append(True, np.diff(devices) != 0)
