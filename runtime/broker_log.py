@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -37,11 +38,12 @@ READ_MAX = 1 << 20  # bytes a look, so that it never keeps its caller long
 STRANGERS_MAX = 100  # faults kept of names without an account, the newest
 NAMES_MAX = 5  # of them from one address; further ones are counted as the address
 CLIENTS_MAX = 10_000  # client ids whose account is remembered
+TURNED_AWAY_MAX = 100  # connections ended by a reload whose further lines are awaited
 DETAIL_MAX = 200  # characters
 
 # [pid] date time [ERR] address - mid:7 - "client id" - text
 _LINE = re.compile(
-    r"\[(?:ERR|WRN)\] (?P<address>\S+):\d+ - mid:\d+ -"
+    r"\[(?:ERR|WRN)\] (?P<connection>(?P<address>\S+):\d+ - mid:\d+) -"
     r'(?: "(?P<client>(?:[^"\\]|\\.)*)" -)? (?P<text>.+)'
 )
 # A write that failed, on a full disk above all: the broker never tries that file again. Its own
@@ -57,6 +59,11 @@ _RELOAD = re.compile(
 )
 # Consequences of lines already counted, and what every look of a health check leaves.
 _ECHO = re.compile(r"unable to connect: |TLS handshake error: (EOF|.*connection reset)")
+# While it takes in changed accounts the broker knows no users for a moment, or cannot let in one
+# whose login was right, and calls that an authentication error: no fault, the client comes again.
+_RELOADING = re.compile(
+    'Problem registering with account ".*": connection closed|authentication error$'
+)
 
 
 class Cause(NamedTuple):
@@ -109,7 +116,7 @@ CAUSES = (
     ),
     Cause(
         "login",
-        re.compile(r'authentication error(?: - User "(.*)")?'),
+        re.compile('authentication error - User "(.*)"'),
         "登录被拒：口令有误、证书已换发或账号已吊销；请用 vaxtrail gateway credentials 重发",
         "is refused: wrong user or password, a replaced certificate, or revoked; issue anew with "
         "`vaxtrail gateway credentials`",
@@ -224,6 +231,7 @@ class BrokerLog:
         self._faults = {(f.gateway, f.cause): f for f in faults(data)}
         self._told: dict[tuple[str, str], float] = {}
         self._names: dict[str, str] = {}  # client id -> account
+        self._turned_away: deque[str] = deque(maxlen=TURNED_AWAY_MAX)  # connections
         self._accounts = {SERVER, SHARED}
         self._accounts_read = 0  # stamp of their file
         self._written = 0.0
@@ -265,7 +273,7 @@ class BrokerLog:
             self._reloaded(found["error"], now)
             return
         found = _LINE.search(line)
-        if found is None or _ECHO.match(found["text"]):
+        if found is None or _ECHO.match(found["text"]) or self._came_in_a_reload(found):
             return
         cause, match = next((c, m) for c in CAUSES if (m := c.pattern.match(found["text"])))
         detail = (match[1] or "" if match.re.groups else "")[:DETAIL_MAX]
@@ -278,6 +286,12 @@ class BrokerLog:
         fault.detail = _topic(detail) if cause.code in _SUBJECTS else detail
         fault.address = address
         self._count(fault, cause, now)
+
+    def _came_in_a_reload(self, line: re.Match[str]) -> bool:
+        """Tell whether this is about a client that was turned away only by a reload."""
+        if _RELOADING.match(line["text"]):
+            self._turned_away.append(line["connection"])
+        return line["connection"] in self._turned_away
 
     def _reloaded(self, error: str | None, now: float) -> None:
         """Note whether the broker could read its settings; what was wrong is over when it could."""

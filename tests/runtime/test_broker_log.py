@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -180,6 +183,65 @@ def test_given_what_happens_now_and_then_when_read_then_a_fault_only_when_it_rep
             out.write(LINE.format("box", 'authentication error - User "g1"'))
         following.look()
         assert len(faults(tmp_path, now)) == found, minutes
+
+
+@pytest.mark.broker
+def test_given_a_broker_that_reloads_all_the_time_when_clients_come_then_no_fault_of_theirs(
+    tmp_path: Path,
+) -> None:
+    open_path(tmp_path)
+    side = Embedded(tmp_path, None)
+    with broker_access.changed(tmp_path) as accounts:
+        accounts["g1"] = account("g1", "one")
+    side.start()
+    pid = side.server.pid
+    assert pid is not None
+    following, done = BrokerLog(tmp_path, side.server.log, side.server.user_of), Event()
+
+    def reload() -> None:
+        while not done.wait(0.01):
+            os.kill(pid, signal.SIGHUP)
+
+    reloading = Thread(target=reload)
+    reloading.start()
+    try:
+        turned_away = wait_until(lambda: _came_in_a_reload(side) > 2, 60.0)
+    finally:
+        done.set()
+        reloading.join()
+        side.stop()
+    assert turned_away, "nobody came in a reload: this shows nothing"
+    following.look()
+    assert following._faults == {}
+
+
+def _came_in_a_reload(side: Embedded) -> int:
+    """Connect some clients; return how many were turned away so far."""
+    for n in range(50):
+        Client(side.url("g1", "one"), client_id=f"box-{n}").leave()
+    return side.server.log.read_text().count("authentication error - User")
+
+
+def test_given_logins_refused_among_those_of_a_reload_when_read_then_only_the_former_count(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "broker.log"
+    following = BrokerLog(tmp_path, path, lambda _: "")
+    closed = 'Problem registering with account "$G": connection closed'
+    refused = 'authentication error - User "{}"'
+    lines = [
+        LINE.format(name, text).replace("mid:42", f"mid:{connection}")
+        for connection in range(0, 12, 3)
+        for name, text, connection in (
+            ("box", closed, connection),
+            ("other", refused.format("g2"), connection + 1),
+            ("box", refused.format("g1"), connection),
+        )
+    ]
+    without_user = LINE.format("box", "authentication error").replace('"box" - ', "")
+    path.write_text("".join(lines) + without_user * 3)
+    following.look()
+    assert {(fault.gateway, fault.count) for fault in faults(tmp_path)} == {("g2", 4)}
 
 
 def test_given_a_log_cut_split_or_overgrown_when_followed_then_nothing_twice_and_nothing_missed(
