@@ -28,7 +28,9 @@ READ_BYTES = 1 << 18
 IDLE_S = 0.002
 RETRY_S = 0.05
 END_S = 30.0
-_context = multiprocessing.get_context("spawn")
+# A server that has all of it loaded forks each publisher: a new Python takes a second to load it.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["__main__", __name__])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from bench import history
+from bench import backlog as filling
+from bench import history, throughput
 from bench import kill as killing
+from bench import soak as soaking
 from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
@@ -35,9 +37,25 @@ SMALL = Options(broker="embedded", sync="interval", messages=1_000, runs=1, trie
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Rig]:
-    """One tree for all of them: each has devices of its own, or goes on where another ended."""
-    with rig(SMALL.broker, SMALL.sync) as running:
-        yield running
+    """One tree for all of them: each has devices of its own, or goes on where another ended.
+
+    What is measured is not looked at for coverage: that costs time, and other tests run it all.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COV")]:
+            patch.delenv(name)
+        with rig(SMALL.broker, SMALL.sync) as running:
+            yield running
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep runs short: a turn of a tenth of the devices, and of roll-ups what comes at once.
+
+    A run sends at least one turn; roll-ups come every ten seconds.
+    """
+    monkeypatch.setattr(throughput, "DEVICES", 100)
+    monkeypatch.setattr(throughput, "AFTERWARDS_S", 0.5)
 
 
 def checkpoints(made: Rig) -> int:
@@ -94,10 +112,15 @@ def test_given_a_report_when_placed_then_its_table_stands_under_its_mark_alone()
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("work", [w1, w2])
+@pytest.mark.parametrize(("work", "roll_ups_s"), [(w1, 60.0), (w2, 0.5)])
 def test_given_w1_or_w2_when_measured_then_product_peers_and_limits_in_one_report(
-    work: Callable[[Options, Rig], Report], made: Rig, tmp_path: Path
+    work: Callable[[Options, Rig], Report],
+    roll_ups_s: float,
+    made: Rig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(throughput, "AFTERWARDS_S", roll_ups_s)
     before = checkpoints(made)
     report = work(SMALL, made)
     assert checkpoints(made) - before >= 1 + len(report.peers) + 2  # each of them, and two COPY
@@ -125,8 +148,9 @@ def test_given_a_burst_when_measured_then_nothing_is_lost(made: Rig) -> None:
 
 @pytest.mark.journey
 def test_given_a_backlog_when_drained_then_live_readings_were_stored_and_no_alert(
-    made: Rig,
+    made: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(filling, "LIVE_FIRST_S", 1.0)
     report = backlog(Options(broker="embedded", messages=240), made)
     product, limits = report.product, list(report.limits.values())
     assert product["readings"] == 240 * 60
@@ -136,8 +160,11 @@ def test_given_a_backlog_when_drained_then_live_readings_were_stored_and_no_aler
 
 
 @pytest.mark.journey
-def test_given_a_soak_when_over_then_delays_and_memory_are_told(made: Rig) -> None:
-    product = soak(Options(broker="embedded", rate=200.0, seconds=5.0), made).product
+def test_given_a_soak_when_over_then_delays_and_memory_are_told(
+    made: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soaking, "LOOK_S", 0.2)  # often, so that a short soak is seen to settle
+    product = soak(replace(SMALL, rate=200.0, seconds=3.0), made).product
     assert (product["lost"], product["missed"]) == (0, 0)
     assert 0 < product["p50_ms"] <= product["p99_ms"] <= product["max_ms"]
     assert product["memory_peak_mb"] > 10
