@@ -117,10 +117,9 @@ COPY reading (device_no, ts, boot, seq, batch, backfill,
 -- name: insert_readings
 INSERT INTO reading (device_no, ts, boot, seq, batch, backfill,
                      t1, t2, t3, t4, rh, door, mains, bat, extra)
-SELECT * FROM unnest(
-    %s::int4[], %s::timestamptz[], %s::int4[], %s::int8[], %s::int8[], %s::bool[], %s::float8[],
-    %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::float8[],
-    %s::jsonb[])
+SELECT device_no, ts, boot, seq, batch, backfill,
+       t1, t2, t3, t4, rh, door, mains, bat, extra
+FROM json_populate_recordset(NULL::reading, %s::json)
 
 -- name: upsert_states
 -- As one text: arrays of so many columns cost the client ten times as much.

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
+from domain.alerting.watch import to_ms
+
+FEW = 16
 _DAY_S = 86_400
+_FORMS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII)
 _NONE = "0000-00-00T00:00:00.000Z"  # no time: there is no month 0
 _FORM = np.frombuffer(_NONE.encode(), dtype=np.uint8)
 _HIGHEST = np.where(ord("0") == _FORM, np.uint8(ord("9")), _FORM)
@@ -23,6 +29,8 @@ def parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
     What is not has any value.
     """
+    if len(texts) <= FEW:
+        return _one_by_one(texts)
     joined = "".join(texts)
     if len(joined) != len(_NONE) * len(texts) or not joined.isascii():
         joined = "".join(map(_lengthened, texts))
@@ -38,6 +46,21 @@ def parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     known &= (hour < 24) & (minute < 60) & (second < 60)
     seconds = (first + day - 1) * _DAY_S + hour * 3600 + minute * 60 + second
     return seconds * 1000 + ms, known
+
+
+def _one_by_one(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Do the same on the way that is shorter for few."""
+    found = [_common(text) for text in texts]
+    return np.array([ms or 0 for ms in found]), np.array([ms is not None for ms in found])
+
+
+def _common(text: str) -> int | None:
+    if not _FORMS.fullmatch(text):
+        return None
+    try:
+        return to_ms(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def _number(digits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

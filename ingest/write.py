@@ -25,7 +25,7 @@ from ingest.batch import Batch, EpisodeRow, Row
 from ingest.quarantine import write_quarantine
 from ingest.rows import queries
 from ingest.sheet import DAY_MS, Sheet
-from ingest.state import columns
+from ingest.state import TYPED, columns
 from store.mapper import to_row as event_row
 from store.recorder import append_events, copy_binary, copy_event_rows
 from store.recorder import queries as event_queries
@@ -34,6 +34,8 @@ from store.recorder import queries as event_queries
 AHEAD_DAYS = 7
 # Rows and events up to which one round trip is quicker than COPY.
 SMALL_MAX = 64
+
+READING = ("device_no", "ts", "boot", "seq", "batch", "backfill", *TYPED)
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -157,7 +159,7 @@ def _write_readings(cur: Cursor, entry: Entry, *, small: bool) -> None:
     else:
         rows = [_reading_row(row, entry.number) for row in content.rows]
     if small and rows:
-        cur.execute(queries.insert_readings, _transposed(rows))
+        cur.execute(queries.insert_readings, (_as_json(rows),))
     elif rows:
         with cur.copy(queries.copy_readings) as copy:
             for row in rows:
@@ -176,8 +178,15 @@ def _reading_row(row: Row, number: int) -> tuple[object, ...]:
     return (*key, number, row.backfill, *columns(row.values))
 
 
-def _transposed(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _as_json(rows: Sequence[tuple[object, ...]]) -> str:
+    """Return rows of `reading` by the names of their columns."""
+    named = []
+    for *values, extra in rows:
+        row = dict(zip(READING, values, strict=True))
+        named.append(
+            row | {"extra": msgspec.Raw(extra.encode())} if isinstance(extra, str) else row
+        )
+    return msgspec.json.encode(named).decode()
 
 
 def _write_episodes(cur: Cursor, batch: Batch) -> None:

@@ -26,14 +26,14 @@ SPOILT = st.builds(
 ANY = st.text(max_size=30) | SPOILT | COMMON
 
 
-@given(st.lists(COMMON, min_size=1, max_size=20))
+@given(st.lists(COMMON, min_size=1, max_size=40))
 def test_given_common_times_when_parsed_then_as_one_by_one(texts: list[str]) -> None:
     found, known = parsed(texts)
     assert known.all()
     assert found.tolist() == [checked_ms(text) for text in texts]
 
 
-@given(st.lists(ANY, min_size=1, max_size=20))
+@given(st.lists(ANY, min_size=1, max_size=40))
 def test_given_any_texts_when_parsed_then_what_is_known_is_as_one_by_one(texts: list[str]) -> None:
     found, known = parsed(texts)
     for text, ms, sure in zip(texts, found.tolist(), known.tolist(), strict=True):
