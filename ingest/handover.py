@@ -39,6 +39,7 @@ from ingest.batch import Received
 from ingest.inbox import Block
 from ingest.lots import Lot
 from ingest.mqtt import CONNECT_TIMEOUT_S, KEEPALIVE_S, Receiver, identify, port_of
+from ingest.topics import mark
 from ingest.worker import Worker
 from store.sql import load_queries
 
@@ -256,7 +257,7 @@ def _check_heard(sessions: list[_Session]) -> None:
 
 def _publish_marks(mqtt_url: str, sessions: list[_Session], nonce: str) -> None:
     """Publish a mark for every subscription; from then on each session waits for its own."""
-    marks = {text: _mark(text, nonce) for session in sessions for text in session.filters}
+    marks = {text: mark(text, nonce) for session in sessions for text in session.filters}
     for session in sessions:
         session.awaited = {marks[text] for text in session.filters}
         session.heard = time.monotonic()
@@ -276,11 +277,6 @@ def _parted(session: _Session, block: Block) -> tuple[list[bytes], list[Received
         else:
             received.append(Received(text, payload, block.connection, mid))
     return marks, received
-
-
-def _mark(text: str, nonce: str) -> str:
-    """Return a topic of nobody's that a subscription gets."""
-    return text.replace("+", nonce).replace("#", nonce)
 
 
 def _wait(stop: StopEvent, seconds: float) -> None:

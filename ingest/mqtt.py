@@ -4,7 +4,8 @@ MQTT 3.1.1, QoS 1, a persistent session under a fixed client id, acknowledgement
 thread stops reading while its lane of the inbox is full or `may_read` says no: the broker then
 keeps the messages. A PUBACK names the connection its message came on and is never sent on a later
 one, since packet ids are used again; the broker sends such a message once more, which changes
-nothing.
+nothing. A session that is silent (pulse.py) is opened again as it is; the second time in a row ends
+the process.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
@@ -31,6 +33,7 @@ from ingest.answers import Answer
 from ingest.client import BlockClient, Packet, publication
 from ingest.commands import Publication
 from ingest.inbox import Block, Inbox
+from ingest.pulse import BEHIND, Pulse, SessionSilent
 from ingest.sparkplug_nodes import host_state
 
 KEEPALIVE_S = 60
@@ -92,6 +95,7 @@ class Receiver:
         self._in_hand: dict[bytes, int] = {}
         self._answered: dict[bytes, int] = {}
         self._subscribed = False
+        self._pulse = Pulse(filters)
         self._delay_s = 0.0
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
@@ -122,8 +126,8 @@ class Receiver:
 
     @property
     def connected(self) -> bool:
-        """Tell whether the broker has let us in and granted our subscriptions."""
-        return self._subscribed and self._client.is_connected()
+        """Tell whether the broker has let us in, granted our subscriptions and is not silent."""
+        return self._subscribed and self._client.is_connected() and not self._pulse.silences
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Send messages; when the broker is away those of QoS 1 later, and others not at all."""
@@ -183,6 +187,24 @@ class Receiver:
         if sock in writable:
             self._client.loop_write()
         self._client.loop_misc()
+        if self._subscribed and self._client.is_connected():
+            self._feel_pulse(reading=reading)
+
+    def _feel_pulse(self, *, reading: bool) -> None:
+        """Look whether the session gives what it should. SessionSilent at the second time."""
+        held = not reading or len(self._in_hand) >= BEHIND
+        silent = self._pulse.beat(self._publish_mark, held=held)
+        if not silent:
+            return
+        if self._pulse.silences > 1:
+            raise SessionSilent(silent)
+        log.warning("session_silent", filters=silent)
+        self._subscribed = False
+        with suppress(OSError):  # gone already
+            cast(socket.socket, self._client.socket()).shutdown(socket.SHUT_RDWR)
+
+    def _publish_mark(self, topic: bytes, payload: bytes) -> int:
+        return self._client.publish(topic.decode(), payload, 1).mid
 
     def _send_answers(self) -> None:
         """Send all that is waiting in one write; a PUBACK only on the connection it belongs to."""
@@ -259,6 +281,7 @@ class Receiver:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
         client.on_packets = self._on_packets
         return client
 
@@ -296,11 +319,20 @@ class Receiver:
             raise SubscriptionRefused(refused)
         if asked is self._filters:
             self._subscribed = True
+            self._pulse.begin()
             self._tell_state(online=True)
         if refused:  # a foreign broker's rules: our own topics must not wait for its mend
             log.error("vendor_topics_refused", filters=refused)
 
+    def _on_publish(
+        self, _client: mqtt.Client, _userdata: Any, mid: int, _reason: Any, _props: Any
+    ) -> None:
+        self._pulse.taken(mid)
+
     def _on_packets(self, packets: list[Packet], repeats: list[int]) -> None:
+        packets, repeats, marks = self._pulse.without_marks(packets, repeats)
+        if marks:
+            self.answer([Answer(self.connection, marks)])
         if repeats or not self._in_hand.keys().isdisjoint([mid for _, _, mid in packets]):
             packets = self._fresh(packets, set(repeats))
         self._in_hand.update([(mid, hash(payload)) for _, payload, mid in packets if mid])

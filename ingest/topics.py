@@ -96,3 +96,8 @@ def filters(regions: Sequence[str]) -> list[str]:
             f"{SPARKPLUG}/{region}/+/+/+",
         )
     ]
+
+
+def mark(text: str, word: str) -> str:
+    """Return a topic that a subscription gets and that is nobody's, given a word of nobody's."""
+    return text.replace("+", word).replace("#", word)
