@@ -108,14 +108,16 @@ def due_commands(
     regions: Sequence[str],
     clocks: ClockRules,
     now: datetime,
+    *,
+    asking: bool = True,
 ) -> list[Publication]:
     """Return what is to be sent to the devices of these regions now; it counts as sent.
 
-    regions: 6-digit codes; none = all.
+    regions: 6-digit codes; none = all. asking: for missing readings too.
     """
     issued = [
         *_waiting(conn, directory, regions, now),
-        *gaps.due(conn, regions, now),
+        *gaps.due(conn, regions, now, asking=asking),
         *clocks.due(conn, now),
     ]
     return [

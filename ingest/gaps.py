@@ -87,10 +87,13 @@ def write(cur: psycopg.Cursor[Any], notes: GapNotes, batch: Batch) -> None:
         cur.execute(queries.lose_readings, lost)
 
 
-def due(conn: Connection, regions: Sequence[str], now: datetime) -> list[DeviceCommandIssued]:
+def due(
+    conn: Connection, regions: Sequence[str], now: datetime, *, asking: bool = True
+) -> list[DeviceCommandIssued]:
     """Look at the gaps of these regions (6-digit codes; none = all) whose time has come.
 
-    Returns what is to be asked of devices; it is recorded as asked.
+    Returns what is to be asked of devices; it is recorded as asked. Not `asking`: what is missing
+    may wait in the broker, so nothing is asked for, nor given up, until a later look.
     """
     quiet_since = now - timedelta(milliseconds=rules.QUIET_MS)
     values = {"regions": list(regions), "now": now, "quiet_since": quiet_since, "limit": DUE_MAX}
@@ -101,7 +104,8 @@ def due(conn: Connection, regions: Sequence[str], now: datetime) -> list[DeviceC
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
         for row in cur.execute(queries.due_gaps, values).fetchall():
             step = _look(conn, row, to_ms(now))
-            if step.ask is not None and row["busy"] + asked_of[row["gateway_id"]] >= GATEWAY_MAX:
+            busy = row["busy"] + asked_of[row["gateway_id"]] >= GATEWAY_MAX
+            if _too_early(step, busy=busy, asking=asking):
                 later_ms = to_ms(now) + rules.QUIET_MS
                 step = Step(rules.OPEN, step.missing, row["asked"], later_ms)
             elif step.ask is not None:
@@ -122,6 +126,13 @@ def _look(conn: Connection, row: dict[str, Any], now_ms: int) -> Step:
     lost = [edge for part in row["lost"] for edge in (part.lower, part.upper)]
     gap = Gap((row["first"], row["past"]), row["missing"], lost, row["asked"])
     return rules.look(gap, _stored(conn, row), now_ms)
+
+
+def _too_early(step: Step, *, busy: bool, asking: bool) -> bool:
+    """Tell whether to ask, or to end asking in vain, is not the thing to do yet."""
+    if step.ask is not None:
+        return busy or not asking
+    return step.state == "abandoned" and not asking
 
 
 def _moved(row: dict[str, Any], step: Step, now: datetime) -> dict[str, object]:

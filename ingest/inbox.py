@@ -115,6 +115,11 @@ class Inbox:
         """Tell whether nothing waits."""
         return not (self._live.waiting or self._backfill.waiting)
 
+    @property
+    def backlog(self) -> bool:
+        """Tell whether anything waits that devices sent again from their memory."""
+        return bool(self._backfill.waiting)
+
     def put(self, block: Block, *, backfill: bool = False) -> None:
         """Add messages; what was read must be kept even when that makes the lane overfull."""
         with self._changed:

@@ -24,6 +24,9 @@ CLIENT_ID = "vaxtrail-ingest-0"
 HOUSEKEEPING_S = 1.0
 ONLINE_S = 0.05  # while the broker is not there
 BEHIND_S = 30.0  # without an empty queue
+# How long no backfill may have waited before devices are asked for more: the broker may send it
+# only after its `ack_wait` of 5 s.
+ASKING_S = 10.0
 
 log = structlog.get_logger()
 
@@ -131,7 +134,8 @@ class _Receivers:
 def _loop(worker: Worker, receivers: _Receivers, stop: StopEvent) -> None:
     inbox, live = receivers.inbox, receivers.live
     pipeline = Pipeline(worker, inbox, receivers.answer)
-    next_look, caught_up, online = 0.0, time.monotonic(), False
+    next_look, online = 0.0, False
+    caught_up = backlog = time.monotonic()
     try:
         while not stop.is_set():
             block = inbox.take(HOUSEKEEPING_S if online else ONLINE_S)
@@ -148,7 +152,9 @@ def _loop(worker: Worker, receivers: _Receivers, stop: StopEvent) -> None:
                 worker.settle()
                 worker.flush()
                 receivers.answer(worker.replay())
-                live.publish(worker.due())
+                if inbox.backlog or not online:
+                    backlog = time.monotonic()
+                live.publish(worker.due(asking=time.monotonic() - backlog > ASKING_S))
                 live.take_vendors(*worker.vendors)
                 worker.show(_state(receivers, caught_up))
                 next_look = time.monotonic() + HOUSEKEEPING_S

@@ -147,9 +147,12 @@ class Worker:
                 break
         return told
 
-    def due(self) -> list[Publication]:
-        """Return what is to be said to devices and gateways now; it counts as said."""
-        asked = self._persist(self._due)
+    def due(self, *, asking: bool = True) -> list[Publication]:
+        """Return what is to be said to devices and gateways now; it counts as said.
+
+        asking: for missing readings too.
+        """
+        asked = self._persist(lambda conn: self._due(conn, asking=asking))
         return [*asked, *(Publication(*told, 0) for told in self._directory.nodes.due())]
 
     @property
@@ -328,9 +331,11 @@ class Worker:
     def _replays(self, conn: Connection) -> list[Received]:
         return replays(conn, self._regions, strays=self._directory.strays)
 
-    def _due(self, conn: Connection) -> list[Publication]:
-        now = self._clock.now()
-        return commands.due_commands(conn, self._directory, self._regions, self._clocks, now)
+    def _due(self, conn: Connection, *, asking: bool) -> list[Publication]:
+        now, regions = self._clock.now(), self._regions
+        return commands.due_commands(
+            conn, self._directory, regions, self._clocks, now, asking=asking
+        )
 
     def _flush(self, conn: Connection) -> None:
         if not self._states.unwritten and time.monotonic() - self._flushed < IDLE_S:

@@ -103,9 +103,9 @@ class Taker:
         written = (*batch.telemetry.values(), *batch.ledger.values())
         return [envelope.event for envelope in written]
 
-    def look(self, *regions: str) -> list[DeviceCommandIssued]:
+    def look(self, *regions: str, asking: bool = True) -> list[DeviceCommandIssued]:
         """Look at the gaps that are due now; return what is asked."""
-        return gaps.due(self.conn, regions, self.clock.now())
+        return gaps.due(self.conn, regions, self.clock.now(), asking=asking)
 
 
 def gap_rows(database: Database, device_id: str) -> list[tuple[Any, ...]]:

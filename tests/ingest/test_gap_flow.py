@@ -162,3 +162,25 @@ def test_given_a_person_who_asks_when_ingest_runs_then_the_gateway_hears_it(
         gateway.loop_stop()
     assert (heard[0].topic, heard[0].qos) == (f"{BASE}/cmd/{device}", 1)
     assert json.loads(heard[0].payload)["cmd"] == "identify"
+
+
+@pytest.mark.broker
+def test_given_a_gap_when_ingest_runs_then_asked_for_only_after_a_while_without_backlog(
+    database: Database, device: str, broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "SELECT asked FROM gap JOIN device_no USING (device_no) WHERE device_id = %s"
+    late = """UPDATE gap SET due_at = due_at - interval '1 hour'
+        FROM device_no d WHERE d.device_no = gap.device_no AND d.device_id = %s RETURNING 1"""
+    waits = """SELECT 1 FROM gap JOIN device_no USING (device_no)
+        WHERE device_id = %s AND due_at > opened_at"""
+    client_id = f"ingest-{uuid4().hex}"
+    monkeypatch.setattr("ingest.main.ASKING_S", 1000.0)
+    with running(database.app_dsn, broker.server_url, client_id):
+        wait_for_session(broker.gateway_url, client_id, database)
+        publish(broker.gateway_url, [batch_of(device, 0, [4.0]), batch_of(device, 5, [4.0])])
+        wait_until(lambda: bool(database.query(late, device)))
+        wait_until(lambda: bool(database.query(waits, device)))
+        assert database.query(asked, device) == [(0,)]
+        monkeypatch.setattr("ingest.main.ASKING_S", 0.0)
+        database.query(late, device)
+        wait_until(lambda: database.query(asked, device) == [(1,)])

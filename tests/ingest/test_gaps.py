@@ -241,6 +241,27 @@ def test_given_another_region_when_due_then_left_to_whoever_has_it(
     assert len(taker.look("110101", field.REGION)) == 1
 
 
+def test_given_a_backlog_on_its_way_when_due_then_not_asked_for_nor_given_up_but_filled(
+    taker: Taker, device: str, clock: ManualClock, database: Database
+) -> None:
+    taker.take(device, [run(0, 10), run(20, 30)])
+    for _ in range(2 * ASKS_MAX):
+        clock.advance(days=1)
+        assert taker.look(asking=False) == []
+    clock.advance(seconds=QUIET_S)
+    assert len(taker.look()) == 1, "as often as if nothing had been"
+    for _ in range(ASKS_MAX - 1):
+        clock.advance(days=1)
+        taker.look()
+    for _ in range(2):
+        clock.advance(days=1)
+        taker.look(asking=False)
+        assert gap_rows(database, device)[0][3] == "open"
+    taker.take(device, [run(10, 20)])
+    taker.look(asking=False)
+    assert gap_rows(database, device)[0][3] == "filled"
+
+
 def test_given_many_gaps_of_a_gateway_when_due_then_few_at_once(
     taker: Taker, ledger: Ledger, clock: ManualClock
 ) -> None:

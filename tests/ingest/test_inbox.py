@@ -59,6 +59,7 @@ def test_given_any_flow_when_taken_then_lanes_are_in_order_and_the_live_one_is_f
         ]
         inbox.put(Block(connections[lane], messages(lane, sent, number, kib)), backfill=lane)
         sent += number
+        assert inbox.backlog == bool(waiting[BACKFILL])
     while not inbox.empty:
         take()
     assert waiting == {LIVE: [], BACKFILL: []}
