@@ -33,7 +33,7 @@ from tests.runtime.instance import Up
 
 REGION = "640202"
 IN_FLIGHT = 1000  # messages sent and not acknowledged: then the gateways wait
-REDELIVERED_S = 5 + 5  # the broker's ack_wait, and time to take it
+REDELIVERED_S = 5 + 2  # the broker's ack_wait, and time to take it
 STORED = (
     "SELECT device_id, seq FROM reading JOIN device_no USING (device_no)"
     " WHERE device_id LIKE 'TH-flow-%%'"
