@@ -6,27 +6,29 @@ not look entirely ordinary is left to careful judgement; nothing is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import itemgetter
-from typing import Any
 
 import msgspec
 import numpy as np
 
+from domain.cold_chain.model import CHANNEL_ALIASES
 from ingest import quick
 from ingest.client import Packet
 from ingest.ranges import BOOT_SHIFT, version_of
 from ingest.sheet import Lane, Part
+from ingest.state import TYPED
 from ingest.times import parsed
 from ingest.wire import MESSAGE_BYTES_MAX, READINGS_MAX, Boot, Seq
-from store.columns import Bools, Floats, Ints
+from store.columns import Bools, Ints
 
 Names = tuple[str, ...]
 
 _OBJECT = ord("{")
+_KNOWN = frozenset(TYPED) | CHANNEL_ALIASES.keys()
+NAMES_MAX = 16  # sets of channels of a block
 
 
 class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -170,7 +172,11 @@ class _Plains:
 
 
 class _Others:
-    """Messages of the other forms, by the channels that they name."""
+    """Messages of the other forms, by the channels that they name.
+
+    Only those that can pass a screen, and only so many sets of them: each costs as much as some
+    hundred messages, and senders can name what they like.
+    """
 
     def __init__(self) -> None:
         self._found: dict[Names, list[tuple[int, Lane, quick.Rows]]] = {}
@@ -178,7 +184,9 @@ class _Others:
     def add(self, index: int, lane: Lane, payload: bytes) -> int:
         """Add a message when it can be read; return the number of its readings, else 0."""
         rows = quick.read(payload, lane.state.device_id)
-        if rows is None:
+        if rows is None or len(rows.names) > len(TYPED) or not _KNOWN.issuperset(rows.names):
+            return 0
+        if rows.names not in self._found and len(self._found) >= NAMES_MAX:
             return 0
         self._found.setdefault(rows.names, []).append((index, lane, rows))
         return len(rows.ts_ms)
@@ -197,20 +205,12 @@ def _in_columns(names: Names, found: Sequence[tuple[int, Lane, quick.Rows]]) -> 
         np.array([version_of(each.boot, each.seq) for each in rows]),
         np.array([len(each.ts_ms) for each in rows]),
         np.array([ts for each in rows for ts in each.ts_ms]),
-        [_floats([v for each in rows for v in each.columns[n]]) for n in range(len(names))],
+        [
+            np.array([v for each in rows for v in each.columns[n]], dtype=np.float64)
+            for n in range(len(names))
+        ],
     )
     return Messages(names, np.array(at), part, np.ones(len(rows), dtype=np.bool_))
-
-
-def _floats(values: list[Any]) -> Floats:
-    try:
-        return np.array(values, dtype=np.float64)
-    except OverflowError:  # a whole number beyond every limit
-        return np.array([math.inf if _is_huge(v) else v for v in values], dtype=np.float64)
-
-
-def _is_huge(value: Any) -> bool:
-    return isinstance(value, int) and value.bit_length() > 1_000
 
 
 def _whole(pairs: Bools, starts: Ints) -> Bools:

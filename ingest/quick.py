@@ -1,6 +1,8 @@
 """The built-in JSON forms, read straight into columns: the common message and nothing else.
 
-What does not look entirely ordinary gives None and is decoded with care (wire.py), which then finds
+Of the flat form (one object or an array) only what block.py leaves comes here: with fields beside
+it, numbers or offsets for times, or compressed. What does not look entirely ordinary gives None and
+is decoded with care (wire.py), which then finds
 the same readings or the reason to refuse them. Nothing is refused here.
 """
 
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ingest.ranges import SEQ_END
 from ingest.refusals import Refused
 from ingest.wire import (
     GZIP,
@@ -26,17 +29,12 @@ from ingest.wire import (
 FLAT_NAMES = ("temperature", "humidity")
 # Within a message: so that every distance between two readings fits the stored form's 32 bits.
 SPAN_MS_MAX = 2**31 - 1
-_SECONDS_MAX = 4_096
-# What may follow the second of a time in UTC.
-_FRACTIONS = {f".{ms:03}Z": ms for ms in range(1000)} | {"Z": 0}
-
-_seconds: dict[str, int] = {}  # "2026-11-22T01:02:03" (UTC) -> ms
 
 
 class Rows(NamedTuple):
     """n >= 1 readings in a row: `ts_ms` strictly ascending, numbered from `seq` on.
 
-    columns: of each name its n values: numbers of any size, or None.
+    columns: of each name its n values: numbers, or None.
     """
 
     boot: int
@@ -97,32 +95,20 @@ def _batch(packet: Packet) -> Rows | None:
         return None
     if packet.dts is not None:
         ts_ms: Sequence[int] = [base.ts + offset for offset in packet.dts]
-        if not _ascending(ts_ms):
-            return None
     elif base.step and base.step * n <= SPAN_MS_MAX:
         ts_ms = range(base.ts, base.ts + n * base.step, base.step)
     else:
         return None
-    if len(ts_ms) != n or {len(row) for row in rows} != {len(names)}:
+    if len(ts_ms) != n or base.seq + n > SEQ_END or not _ascending(ts_ms):
+        return None
+    if {len(row) for row in rows} != {len(names)}:
         return None
     columns = list(zip(*rows, strict=True))
     return Rows(packet.boot, base.seq, ts_ms, tuple(names), columns)
 
 
 def _times(ts: Sequence[Any]) -> list[int]:
-    """Return times as UTC ms; the second of a text is parsed once for all that share it."""
-    try:
-        return [_seconds[text[:19]] + _FRACTIONS[text[19:]] for text in ts]
-    except (KeyError, TypeError):  # a second not met yet, a number, or another form
-        return [each if isinstance(each, int) else _parsed(each) for each in ts]
-
-
-def _parsed(text: str) -> int:
-    if len(_seconds) >= _SECONDS_MAX:
-        _seconds.clear()
-    if text[19:] in _FRACTIONS:
-        _seconds[text[:19]] = checked_ms(text[:19] + "Z")
-    return checked_ms(text)
+    return [checked_ms(each) for each in ts]
 
 
 def _ascending(ts_ms: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -234,8 +234,8 @@ def _states(
         yield lane, version, pack(event)
 
 
-@cache
-def _dtype(channels: Channels, among: Channels) -> np.dtype[Any]:
+@lru_cache
+def _dtype(channels: frozenset[str], among: Channels) -> np.dtype[Any]:
     """Return the layout of a row in COPY's binary form: a length before every value.
 
     among: all columns; of channels that are not named there is the length only.
@@ -261,7 +261,7 @@ def _lengths(dtype: np.dtype[Any]) -> list[tuple[str, int]]:
 
 
 def _reading_rows(channels: Channels, among: Channels, part: Part, number: int) -> bytes:
-    dtype = _dtype(channels, among)
+    dtype = _dtype(frozenset(channels), among)
     lanes, counts = part.lanes, part.counts
     rows = np.zeros(len(part.ts_ms), dtype=dtype)
     for name, length in _lengths(dtype):

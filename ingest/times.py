@@ -32,7 +32,8 @@ def parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     if len(texts) <= FEW:
         return _one_by_one(texts)
     joined = "".join(texts)
-    if len(joined) != len(_NONE) * len(texts) or not joined.isascii():
+    # Each by itself: were only their sum right, they would be cut in wrong places.
+    if set(map(len, texts)) != {len(_NONE)} or not joined.isascii():
         joined = "".join(map(_lengthened, texts))
     letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, len(_NONE))
     formed = (letters >= _FORM) & (letters <= _HIGHEST)

@@ -2,7 +2,8 @@
 
 A message is fit when its values and times lie within its screen, when it continues what is stored
 of its device (or an earlier fit message of the block does), and when no message of the device
-before it in the block was unfit.
+before it in the block was unfit. (A message through a gateway that is not the device's has no
+lane, and does not count.)
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ class Turn:
         taken = set[tuple[int, int]]()
         for n, (device, lane) in enumerate(zip(devices, self._run_lanes, strict=True)):
             place = (device, lane.end_index)
+            if rooms[n] < 0:
+                continue
             if place in taken:
                 rooms[n] = -1
             taken.add(place)
@@ -110,7 +113,8 @@ class Turn:
     def _is_newest(self) -> Bools:
         """Tell which messages are newer than all that is known of their device.
 
-        Those since its state was last folded do not count, and need not: episodes lie before that.
+        What ran on since its state was last folded does not count, and need not: episodes stored
+        lie before that, and what ran on began none.
         """
         order = np.lexsort((self.at, self._devices))
         devices = self._devices[order]
@@ -168,7 +172,8 @@ def _room(lane: Lane, version: int) -> int:
         if at >= len(ranges) or ranges[at] != version or at % 2 == 0:
             return -1
         lane.end_index = at
-    return ranges[at + 1] if at + 1 < len(ranges) else ((version >> BOOT_SHIFT) + 1) << BOOT_SHIFT
+    past_boot = ((version >> BOOT_SHIFT) + 1) << BOOT_SHIFT
+    return min(ranges[at + 1], past_boot) if at + 1 < len(ranges) else past_boot
 
 
 def _of_all(arrays: Sequence[npt.NDArray[T]]) -> npt.NDArray[T]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -166,7 +166,7 @@ def _write_readings(cur: Cursor, entry: Entry, *, small: bool) -> None:
                 copy.write_row(row)
 
 
-@cache
+@lru_cache
 def _copy_into(columns: tuple[str, ...]) -> sql.Composed:
     """Return the COPY of these columns; without the empty ones a row costs a twentieth less."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -217,7 +217,7 @@ def pack(event: ReadingsRecorded) -> bytes:
     times = event.ts_ms
     deltas = [b - a for a, b in itertools.pairwise(times)]
     kind = "i" if all(-(2**31) <= d < 2**31 for d in deltas) else "q"
-    return pack_fields(
+    fields = (
         event.device_id,
         event.boot,
         event.seq,
@@ -228,10 +228,6 @@ def pack(event: ReadingsRecorded) -> bytes:
         struct.pack(f"<{len(deltas)}{kind}", *deltas),
         {name: pack_column(values) for name, values in event.columns.items()},
     )
-
-
-def pack_fields(*fields: object) -> bytes:
-    """Return the stored state of a readings event from its packed fields, in `pack`'s order."""
     return _FORMAT_BYTE + _encode(fields)
 
 

@@ -147,15 +147,21 @@ def _messages(
             bodies = list(flat)
         case "array":
             bodies = [flat]
-        case "holed" | "reversed":
+        case "holed" | "reversed" | "untimed" | "strange":
             bodies = [_spoilt(flat, form)]
         case _:
             bodies = [batch]
     return [Received(topic, json.dumps(body).encode()) for body in bodies]
 
 
-def _spoilt(flat: list[dict[str, Any]], form: str) -> list[dict[str, Any]]:
-    """Return the readings without the second one, or with their times in reverse."""
+def _spoilt(flat: list[dict[str, Any]], form: str) -> object:
+    """Return the readings in a way that is not ordinary."""
+    if form == "untimed":
+        base = {"seq": flat[0]["seq"], "ts": START_MS}
+        rows = [[4.0] for _ in flat]
+        return {"v": 1, "boot": 1, "base": base, "dts": [], "cols": ["t1"], "rows": rows}
+    if form == "strange":
+        return flat[0] | {"ts": "", "m": {f"c{n}": 1 for n in range(3000)}}
     if form == "holed":
         return [flat[0], *flat[2:]]
     times = [one["ts"] for one in reversed(flat)]
@@ -330,6 +336,8 @@ def test_given_a_hole_in_an_episode_when_filled_with_ordinary_values_then_as_car
         [("backfill", 4, 3, "array"), ("tele", 7, 3, "array"), ("backfill", 10, 3, "flat")],
         [("tele", 4, 4, "holed"), ("tele", 8, 3, "array")],
         [("tele", 4, 4, "reversed"), ("tele", 8, 3, "array")],
+        [("tele", 4, 4, "untimed"), ("tele", 4, 3, "array")],
+        [("tele", 4, 4, "strange"), ("tele", 4, 3, "array")],
     ],
 )
 def test_given_a_block_out_of_order_when_taken_at_once_then_as_carefully(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.refusals import Refused
-from ingest.times import parsed
+from ingest.times import FEW, parsed
 from ingest.wire import checked_ms
 
 MOMENTS = st.datetimes(datetime(2015, 1, 1), datetime(2099, 12, 31)).map(  # noqa: DTZ001
@@ -23,17 +23,18 @@ SPOILT = st.builds(
     st.integers(0, 23),
     st.sampled_from("0123456789-:.TZ +é"),
 )
-ANY = st.text(max_size=30) | SPOILT | COMMON
+JOINED = st.lists(COMMON, max_size=3).map("".join)
+ANY = st.text(max_size=30) | SPOILT | COMMON | JOINED
 
 
-@given(st.lists(COMMON, min_size=1, max_size=40))
+@given(st.lists(COMMON, min_size=1, max_size=8) | st.lists(COMMON, min_size=FEW + 1, max_size=40))
 def test_given_common_times_when_parsed_then_as_one_by_one(texts: list[str]) -> None:
     found, known = parsed(texts)
     assert known.all()
     assert found.tolist() == [checked_ms(text) for text in texts]
 
 
-@given(st.lists(ANY, min_size=1, max_size=40))
+@given(st.lists(ANY, min_size=1, max_size=8) | st.lists(ANY, min_size=FEW + 1, max_size=40))
 def test_given_any_texts_when_parsed_then_what_is_known_is_as_one_by_one(texts: list[str]) -> None:
     found, known = parsed(texts)
     for text, ms, sure in zip(texts, found.tolist(), known.tolist(), strict=True):
@@ -58,6 +59,17 @@ def test_given_any_texts_when_parsed_then_what_is_known_is_as_one_by_one(texts: 
 def test_given_no_common_time_when_parsed_then_unknown_and_the_others_are_not(text: str) -> None:
     _, known = parsed(["2026-01-01T00:00:00.000Z", text, "2026-01-01T00:00:00Z"])
     assert known.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("others", [0, 2 * FEW])
+def test_given_lengths_that_make_up_for_each_other_when_parsed_then_no_time_is_moved(
+    others: int,
+) -> None:
+    """Of several senders: one must not shift what the next ones say."""
+    good = [f"2026-01-01T00:00:{n:02}.000Z" for n in range(others + 3)]
+    found, known = parsed([good[0] + good[1], *good[2:], ""])
+    assert known.tolist() == [False, *(True for _ in good[2:]), False]
+    assert found[1:-1].tolist() == [checked_ms(text) for text in good[2:]]
 
 
 def _checked(text: str) -> int | None:
