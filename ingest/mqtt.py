@@ -33,7 +33,7 @@ from ingest.answers import Answer
 from ingest.client import BlockClient, Packet, publication
 from ingest.commands import Publication
 from ingest.inbox import Block, Inbox
-from ingest.pulse import BEHIND, Pulse, SessionSilent
+from ingest.pulse import BEHIND, Pulse
 from ingest.sparkplug_nodes import host_state
 
 KEEPALIVE_S = 60
@@ -45,6 +45,10 @@ FLUSH_S = 2.0  # for the last answers before a stop
 HOST_ID = "vaxtrail-ingest-0"
 # Filters wanted, filters no longer wanted.
 Vendors = tuple[Sequence[str], Sequence[str]]
+SILENT_HINT = (
+    "已订阅而收不到消息：代理的会话失效，或账号不能向这些主题发布 / subscribed but silent: the session "
+    "is broken, or our account may not publish on what it subscribes to"
+)
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _connections = count(1)  # no two of a process have the same number
 
@@ -191,14 +195,15 @@ class Receiver:
             self._feel_pulse(reading=reading)
 
     def _feel_pulse(self, *, reading: bool) -> None:
-        """Look whether the session gives what it should. SessionSilent at the second time."""
+        """Look whether the session gives what it should; open it again when it does not.
+
+        What does come is taken all the same, and `connected` says no until the marks are back.
+        """
         held = not reading or len(self._in_hand) >= BEHIND
         silent = self._pulse.beat(self._publish_mark, held=held)
         if not silent:
             return
-        if self._pulse.silences > 1:
-            raise SessionSilent(silent)
-        log.warning("session_silent", filters=silent)
+        log.error("session_silent", filters=silent, hint=SILENT_HINT)
         self._subscribed = False
         with suppress(OSError):  # gone already
             cast(socket.socket, self._client.socket()).shutdown(socket.SHUT_RDWR)

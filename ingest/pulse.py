@@ -16,6 +16,7 @@ from ingest.client import Packet
 from ingest.topics import mark
 
 PULSE_S = 30.0
+LONGEST_S = 600.0  # between two marks to a session that stays silent
 SILENT_S = 20.0  # after which a mark that the broker has taken will not come back
 # Messages in hand from which a mark may be waiting behind others. A window that is full, and of
 # which the embedded broker drops marks for a while, is larger.
@@ -23,18 +24,6 @@ BEHIND = 50
 WORD = "~vaxtrail"  # no device, gateway or site can be named so
 PAYLOAD = b"vaxtrail pulse"
 _PAYLOADS = frozenset((PAYLOAD,))
-
-
-class SessionSilent(RuntimeError):
-    """The session gives nothing, also after it was opened again."""
-
-    def __init__(self, filters: Sequence[str]) -> None:
-        listed = ", ".join(filters)
-        super().__init__(
-            "已订阅而收不到消息：代理的会话失效，或账号不能向这些主题发布 / subscribed but silent: "
-            "the broker's session is broken, or our account may not publish on what it subscribes "
-            f"to: {listed}"
-        )
 
 
 class Pulse:
@@ -51,7 +40,8 @@ class Pulse:
         """Begin anew on a connection whose subscriptions were granted."""
         self._awaited.clear()
         self._untaken.clear()
-        self._next = 0.0
+        again_s = min(PULSE_S * 2.0**self.silences, LONGEST_S) if self.silences > 1 else 0.0
+        self._next = time.monotonic() + again_s
 
     def beat(self, publish: Callable[[bytes, bytes], int], *, held: bool) -> list[str]:
         """Publish the marks when it is time to; return the subscriptions that turned out silent.
