@@ -46,8 +46,8 @@ HOST_ID = "vaxtrail-ingest-0"
 # Filters wanted, filters no longer wanted.
 Vendors = tuple[Sequence[str], Sequence[str]]
 SILENT_HINT = (
-    "已订阅而收不到消息：代理的会话失效，或账号不能向这些主题发布 / subscribed but silent: the session "
-    "is broken, or our account may not publish on what it subscribes to"
+    "已订阅而收不到消息：代理的会话失效，或账号不能向这些主题发布 / subscribed but silent: "
+    "the session is broken, or our account may not publish on what it subscribes to"
 )
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _connections = count(1)  # no two of a process have the same number
