@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -107,7 +108,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def open_path(folder: Path) -> None:
     """Let the server's account reach a temporary folder (pytest closes its own to others)."""
     for parent in [folder, *folder.parents]:
-        if "pytest" in parent.name:
+        if Path(tempfile.gettempdir()) in parent.parents:
             parent.chmod(0o755)
 
 
