@@ -27,7 +27,7 @@ from bench.options import Options
 from bench.processes import tree
 from bench.report import Report
 from bench.rig import Rig
-from bench.shape import DEVICES, PRODUCT_TOPIC, Shape
+from bench.shape import DEVICES, PRODUCT_TOPIC, Shape, device_name
 from bench.throughput import W1, Meter
 from domain.cold_chain.events import ReadingsRecorded
 from store.logs import Telemetry
@@ -141,12 +141,16 @@ def _kill(made: Rig, part: str) -> None:
 
 def _back(dsn: str, newer_than_s: float, killed_s: float) -> float | None:
     """Return the seconds until a row newer than that is stored; None when none is for long."""
-    query = "SELECT extract(epoch FROM max(ts))::float8 FROM device_state"
+    # Rows, and of these devices alone: states may be written later, and others have newer times.
+    query = """SELECT EXISTS (
+                   SELECT FROM reading JOIN device_no USING (device_no)
+                   WHERE device_id >= %s AND device_id < %s AND ts >= to_timestamp(%s))"""
+    ours = (device_name(FIRST), device_name(FIRST + KILL_DEVICES), newer_than_s - 1e-4)
     while time.perf_counter() - killed_s < BACK_S:
         with suppress(psycopg.OperationalError), psycopg.connect(dsn, autocommit=True) as conn:
             while time.perf_counter() - killed_s < BACK_S:
-                row = conn.execute(query).fetchone()
-                if row and (row[0] or 0.0) >= newer_than_s - 1e-4:
+                row = conn.execute(query, ours).fetchone()
+                if row and row[0]:
                     return round(time.perf_counter() - killed_s, 2)
                 time.sleep(POLL_S)
         time.sleep(POLL_S)
