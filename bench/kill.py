@@ -111,7 +111,7 @@ def _round(made: Rig, part: str, plan: Plan) -> Round:
         while load.told.acked.value < moment and load.running:
             time.sleep(0.002)
         _kill(made, part)
-        killed_s, turn = time.perf_counter(), load.told.sent.value // KILL_DEVICES + 1
+        killed_s, turn = time.perf_counter(), load.told.sent.value // KILL_DEVICES + 2
         if part == "all":
             made.product.gone()
             time.sleep(OUTAGE_S)

@@ -267,7 +267,8 @@ class _Publishing:
         if plan.rate:
             allowed = min(allowed, int((time.perf_counter() - self._began_s) * plan.rate) - sent)
         share = max(1, min(CHUNK, allowed // len(self._lines) + 1))
-        for line in self._lines:
+        # Those behind come first, or the last ones would wait until the first have sent everything.
+        for line in sorted(self._lines, key=lambda line: line.sent):
             if allowed <= 0:
                 return
             allowed -= line.grant(min(share, allowed), plan.window)

@@ -22,7 +22,7 @@ from ingest.sheet import Lane, Part
 from ingest.state import TYPED
 from ingest.times import parsed
 from ingest.wire import MESSAGE_BYTES_MAX, READINGS_MAX, Boot, Seq
-from store.columns import Bools, Ints
+from store.columns import Bools, Ints, starts_of
 
 Names = tuple[str, ...]
 
@@ -139,7 +139,7 @@ class _Plains:
         if known.all():
             return []
         counts = np.array(self.counts)
-        kept = np.logical_and.reduceat(known, np.cumsum(counts) - counts)
+        kept = np.logical_and.reduceat(known, starts_of(counts))
         odd = [(self.at[n], self.lanes[n]) for n in np.flatnonzero(~kept).tolist()]
         readings_kept = np.repeat(kept, counts)
         self.ts_ms = self.ts_ms[readings_kept]
@@ -155,7 +155,7 @@ class _Plains:
             return []
         readings, ts_ms = self.readings, self.ts_ms
         counts = np.array(self.counts)
-        starts = np.cumsum(counts) - counts
+        starts = starts_of(counts)
         seqs = np.array([each.seq for each in readings])
         boots = np.array([each.boot for each in readings])
         ordinary = np.ones(len(counts), dtype=np.bool_)
@@ -174,8 +174,8 @@ class _Plains:
 class _Others:
     """Messages of the other forms, by the channels that they name.
 
-    Only those that can pass a screen, and only so many sets of them: each costs as much as some
-    hundred messages, and senders can name what they like.
+    Only those that can pass a screen, and only so many sets of them: each is judged by itself,
+    which costs as much as many messages, and senders can name what they like.
     """
 
     def __init__(self) -> None:

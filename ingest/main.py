@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as StopEvent
@@ -28,8 +27,6 @@ BEHIND_S = 30.0  # without an empty queue
 # How long no backfill may have waited before devices are asked for more: the broker may send it
 # only after its `ack_wait` of 5 s.
 ASKING_S = 10.0
-
-GARBAGE_OBJECTS = 50_000  # made and not dropped, between two looks for garbage
 
 log = structlog.get_logger()
 
@@ -65,7 +62,6 @@ def run(
     intake = Worker(app_dsn, clock, stop, number=worker, regions=regions)
     try:
         intake.start()
-        _look_for_garbage_seldom()
         receivers = _Receivers(mqtt_url, Lot(worker, tuple(regions)), client_id, may_read, clock)
         receivers.start()
         log.info("ingest_started", regions=list(regions))
@@ -77,12 +73,6 @@ def run(
         log.info("ingest_stopped_waiting")
     finally:
         intake.close()
-
-
-def _look_for_garbage_seldom() -> None:
-    """Messages make many objects and no cycles: looking through all that lives costs a tenth."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 class _Receivers:

@@ -4,8 +4,7 @@ MQTT 3.1.1, QoS 1, a persistent session under a fixed client id, acknowledgement
 thread stops reading while its lane of the inbox is full or `may_read` says no: the broker then
 keeps the messages. A PUBACK names the connection its message came on and is never sent on a later
 one, since packet ids are used again; the broker sends such a message once more, which changes
-nothing. A session that is silent (pulse.py) is opened again as it is; the second time in a row ends
-the process.
+nothing. A session that is silent (pulse.py) is opened again as it is.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from domain.cold_chain.events import ReadingsRecorded
 from ingest.ranges import BOOT_SHIFT, SEQ_END
 from ingest.readings import device_stream
 from ingest.state import BOOLEAN, TYPED, DeviceState, columns
-from store.columns import Floats, Ints, joined, pack, pack_alike, pack_id
+from store.columns import Floats, Ints, joined, pack, pack_alike, pack_id, starts_of
 
 Channels = tuple[str, ...]
 
@@ -85,14 +85,13 @@ class Part:
     @property
     def starts(self) -> Ints:
         """The index of each message's first reading."""
-        found: Ints = np.cumsum(self.counts) - self.counts
-        return found
+        return starts_of(self.counts)
 
     def only(self, of: Ints) -> Part:
         """Return a part of these messages, by their indexes, in this order."""
         counts = self.counts[of]
-        ends = np.cumsum(counts)
-        readings = np.repeat(self.starts[of] - ends + counts, counts) + np.arange(counts.sum())
+        moved = self.starts[of] - starts_of(counts)
+        readings = np.repeat(moved, counts) + np.arange(counts.sum())
         return Part(
             [self.lanes[n] for n in of.tolist()],
             self.versions[of],
@@ -124,8 +123,9 @@ class Sheet:
         So neighbours fall on the same pages of every index: in order of arrival, a row of many
         devices costs PostgreSQL nearly twice as much. Ask when nothing will be added any more.
         """
-        if not self._groups:
+        if self._parts:
             self._groups = {name: _in_order(_joined(parts)) for name, parts in self._parts.items()}
+            self._parts = {}
         return self._groups.items()
 
     def days(self) -> set[int]:

@@ -82,7 +82,7 @@ def pack_alike(
     ts_ms and each column: of all readings in a row, steps within 32 bits, values finite, none
     missing. Messages with values that need more than 16 bits are left out.
     """
-    starts = np.cumsum(counts) - counts
+    starts = starts_of(counts)
     scaled = {name: _small(values, starts, counts) for name, values in columns.items()}
     fits = np.logical_and.reduce([fit for *_, fit in scaled.values()])
     firsts = ts_ms[starts]
@@ -110,10 +110,16 @@ def pack_alike(
             _rows(deltas),
             bytes([0x80 | len(columns)]),
         ]
-        for name, (decimals, values, _) in scaled.items():
+        for name, (decimals, small, _) in scaled.items():
             fields += [_encode(name) + b"\x93", _rows(decimals[of].astype(np.uint8))]
-            fields += [_encode(_SMALL[0]) + _binary_head(2 * n), _rows(values[within])]
+            fields += [_encode(_SMALL[0]) + _binary_head(2 * n), _rows(small[within])]
         found.append(Alike(of, joined(len(of), fields)))
+    return found
+
+
+def starts_of(counts: Ints) -> Ints:
+    """Return where each message begins among the readings of all; `counts` readings each."""
+    found: Ints = np.cumsum(counts) - counts
     return found
 
 

@@ -110,7 +110,7 @@ def test_given_a_session_silent_for_a_while_when_found_then_opened_again_and_not
 
 
 @pytest.mark.broker
-def test_given_a_session_that_stays_silent_when_found_again_then_told_and_tried_less_often(
+def test_given_a_session_that_stays_silent_when_found_again_then_told_and_opened_again(
     broker: BrokerServer,
 ) -> None:
     with (
@@ -179,3 +179,20 @@ def test_given_marks_in_a_block_when_taken_out_then_repeats_are_those_of_before(
     taken = [a, (own, PAYLOAD, b"\0\4"), b, (another, PAYLOAD, b""), alike]
     assert Pulse(FILTERS).without_marks(taken, [1, 2, 4]) == ([a, b, alike], [1, 2], [b"\0\4"])
     assert Pulse(FILTERS).without_marks([a, b], [1]) == ([a, b], [1], [])
+
+
+@pytest.mark.parametrize(("silences", "marks"), [(0, 2), (1, 2), (2, 0), (9, 0)])
+def test_given_a_session_opened_again_when_it_was_silent_before_then_marks_at_once_only_once(
+    silences: int, marks: int
+) -> None:
+    pulse = Pulse(["a/+", "b"])
+    pulse.silences = silences
+    pulse.begin()
+    sent: list[bytes] = []
+
+    def publish(topic: bytes, _payload: bytes) -> int:
+        sent.append(topic)
+        return len(sent)
+
+    assert pulse.beat(publish, held=False) == []
+    assert len(sent) == marks

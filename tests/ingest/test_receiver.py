@@ -22,6 +22,7 @@ from store.logs import Ledger
 from tests.conftest import Database, ManualClock
 from tests.ingest import field
 from tests.ingest.field import single
+from tests.ingest.test_backlog import urls
 from tests.ingest.test_broker import publish, running, wait_for_session, wait_until
 
 READINGS = 40
@@ -60,7 +61,7 @@ def test_given_qos_0_among_qos_1_when_sent_then_nothing_is_cut_off_and_all_of_qo
         opened(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Receiver, "_on_socket_open", counted)
-    server, gateway = _urls(request, kind)
+    server, gateway = urls(request, kind)
     device, client_id = f"d-{kind}", f"ingest-{uuid4().hex}"
     field.register(ledger)
     field.register(ledger, device)
@@ -72,15 +73,6 @@ def test_given_qos_0_among_qos_1_when_sent_then_nothing_is_cut_off_and_all_of_qo
         wait_until(lambda: READINGS in _stored(database, device))
     assert len(_stored(database, device)) > READINGS // 2 + 1  # some of QoS 0 came as well
     assert len(connections) == len(set(map(id, connections))) == 2  # its two sessions, once each
-
-
-def _urls(request: pytest.FixtureRequest, kind: str) -> tuple[str, str]:
-    """Return the addresses of a broker for ingest and for gateways."""
-    if kind == "mosquitto":
-        url: str = request.getfixturevalue("mosquitto")
-        return url, url
-    broker: BrokerServer = request.getfixturevalue("broker")
-    return broker.server_url, broker.gateway_url
 
 
 def _stored(database: Database, device: str) -> set[int]:

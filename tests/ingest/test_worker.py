@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -34,24 +33,6 @@ from tests.ingest import field
 from tests.ingest.field import BASE, NOW_MS, batch_of, code, message, said, scan, single, told
 
 pytestmark = pytest.mark.database
-
-
-@pytest.fixture
-def worker(database: Database, ledger: Ledger, clock: ManualClock) -> Iterator[Worker]:
-    """Give a worker on a database whose registry knows the site."""
-    field.register(ledger)
-    made = field.started(database.app_dsn, clock)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def device(ledger: Ledger, request: pytest.FixtureRequest) -> str:
-    """Register a device of the test's own and give its id."""
-    device_id = f"d-{abs(hash(request.node.name)) % 10**9}"
-    field.register(ledger)
-    field.register(ledger, device_id)
-    return device_id
 
 
 def stored(database: Database, device_id: str) -> list[tuple[int, int, float | None]]:
