@@ -1,4 +1,4 @@
-"""Find every read model by its file; one without a PROJECTION stops the start."""
+"""Find every read model by its file or folder; one without a PROJECTION stops the start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from projections.projection import Projection
 HERE = Path(__file__).parent
 # The machinery beside the read models.
 NOT_MODULES = frozenset(
-    {"projection", "discovery", "runner", "rebuild", "follower", "readings", "rollups", "charts"}
+    {
+        "projection",
+        "discovery",
+        "runner",
+        "rebuild",
+        "follower",
+        "readings",
+        "rollups",
+        "charts",
+        "shared",
+    }
 )
 
 
@@ -26,7 +36,7 @@ def discover() -> tuple[Projection, ...]:
     found = []
     for folder, package in ((HERE, "projections"), (HERE / "shared", "projections.shared")):
         for module in pkgutil.iter_modules([str(folder)]):
-            if module.ispkg or (folder == HERE and module.name in NOT_MODULES):
+            if folder == HERE and module.name in NOT_MODULES:
                 continue
             loaded = importlib.import_module(f"{package}.{module.name}")
             projection = getattr(loaded, "PROJECTION", None)

@@ -1,0 +1,258 @@
+"""Tables of custody kept by the follower: facts, stays in packs, the present of each code.
+
+Facts are kept as they came, one narrow row a code and one wide row a scan. `contain` and `node`
+are derived: they are computed anew, from all facts, for the codes a batch touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from domain.shared.errors import Conflict
+from domain.traceability.codes import code_key, key_code
+from domain.traceability.custody import Book, passes_down
+from domain.traceability.events import FactWithdrawn, LotReleased, ProductRegistered
+from domain.traceability.facts import (
+    BEGINNING,
+    FIELDS,
+    STEP_OF,
+    Fact,
+    FactEvent,
+    Mention,
+    Step,
+    fact_of,
+    mentions_of,
+    texts_of,
+)
+from domain.traceability.progress import OWN
+from projections.projection import Projection
+from projections.traceability.rows import ALWAYS, Cursor, product_by_key, queries, read_mentions
+from store.envelope import Meta, Recorded
+
+
+def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
+    """Take products, lots, facts and withdrawals into the tables.
+
+    Conflict("code_key_collision") when two GS1 codes have one key (never seen; the event is set
+    aside with this error rather than mixing two packs).
+    """
+    late = [k for r in batch for k in _keep_master(cur, r)]
+    facts = _keep_facts(cur, batch)
+    withdrawn = _keep_withdrawals(cur, batch, [fact.fact_id for fact, _ in facts])
+    touched = {mention.code for _, mentions in facts for mention in mentions}
+    touched.update(late, (k for k, _ in withdrawn))
+    if touched:
+        touched |= _left_packs(cur, facts, withdrawn)
+        _refresh(cur, touched)
+
+
+PROJECTION = Projection(
+    "traceability",
+    2,
+    (
+        ProductRegistered.TOPIC,
+        LotReleased.TOPIC,
+        FactWithdrawn.TOPIC,
+        *sorted(cls.TOPIC for cls in STEP_OF),
+    ),
+    apply,
+    queries.ddl,
+)
+
+_Kept = tuple[Fact, list[Mention]]
+
+
+def _keep_master(cur: Cursor, recorded: Recorded) -> list[int]:
+    """Keep a product or lot; return codes that were dosed before their product was known."""
+    event, position = recorded.envelope.event, recorded.position
+    if isinstance(event, LotReleased):
+        cur.execute(queries.keep_lot, (*_values(event), position))
+    if not isinstance(event, ProductRegistered):
+        return []
+    cur.execute(queries.keep_product, (*_values(event), position))
+    product = event.product_id
+    low = code_key(product.ljust(20, "0")) if len(product) == 7 else 0
+    high = code_key(product.ljust(20, "9")) if len(product) == 7 else -1
+    params = {"low": low, "high": high, "gtin": f"(01){product}("}
+    return [row[0] for row in cur.execute(queries.dosed_nodes, params)]
+
+
+def _values(event: ProductRegistered | LotReleased) -> list[Any]:
+    return [getattr(event, f.name) for f in fields(event)]
+
+
+def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[_Kept]:
+    """Store facts not yet known by their id (the first holds); return them with their codes."""
+    found: dict[str, tuple[Fact, FactEvent]] = {}
+    for recorded in batch:
+        event = recorded.envelope.event
+        if type(event) in STEP_OF:
+            fact = _fact(event, recorded.envelope.meta, recorded.position)  # type: ignore[arg-type]  # a key of STEP_OF
+            found.setdefault(fact.fact_id, (fact, event))  # type: ignore[arg-type]  # as above
+    for row in cur.execute(queries.known_facts, (list(found),)):
+        del found[row[0]]
+    _keep_code_texts(cur, [text for _, event in found.values() for text in texts_of(event)])
+    kept = [(fact, mentions_of(event, fact)) for fact, event in found.values()]
+    lots = _known_lots(cur, kept)
+    with cur.copy(queries.copy_scan) as copy:
+        for fact, _ in kept:
+            copy.write_row([getattr(fact, name) for name in FIELDS])
+    with cur.copy(queries.copy_fact) as copy:
+        for fact, mentions in kept:
+            for m in mentions:
+                narrow = (m.code, fact.t_ms, fact.position, m.parent, m.as_parent)
+                own = fact.step is Step.COMMISSIONING
+                lot_id = fact.lot_id if own else lots.get(m.code, "")
+                copy.write_row((*narrow, fact.step, fact.site_id, lot_id))
+    return kept
+
+
+def _fact(event: FactEvent, meta: Meta, position: int) -> Fact:
+    return fact_of(
+        event,
+        t_ms=_ms(meta.occurred_at),
+        recorded_ms=_ms(meta.recorded_at),
+        position=position,
+    )
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
+
+
+def _keep_code_texts(cur: Cursor, codes: Iterable[str]) -> None:
+    texts = {key: code for code in codes if key_code(key := code_key(code)) is None}
+    if not texts:
+        return
+    cur.execute(queries.keep_code_texts, (list(texts), list(texts.values())))
+    for key, code in cur.execute(queries.code_texts, (list(texts),)):
+        if texts[key] != code:
+            raise Conflict("code_key_collision", codes=[code, texts[key]])
+
+
+def _known_lots(cur: Cursor, kept: Sequence[_Kept]) -> dict[int, str]:
+    codes = list({m.code for _, mentions in kept for m in mentions})
+    lots = {
+        m.code: fact.lot_id
+        for fact, mentions in kept
+        for m in mentions
+        if fact.step is Step.COMMISSIONING
+    }
+    known = {row[0]: row[1] for row in cur.execute(queries.nodes, (codes,))}
+    return lots | known
+
+
+def _keep_withdrawals(
+    cur: Cursor, batch: Sequence[Recorded], new_facts: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Mark facts declared wrong; return (code, time) of what they named."""
+    declared = []
+    for recorded in batch:
+        event = recorded.envelope.event
+        if isinstance(event, FactWithdrawn):
+            declared.append(event.fact_id)
+            told = (event.of_site, event.reason, event.declared_at)
+            row = (event.fact_id, recorded.position, *told, list(event.corrective_fact_ids))
+            cur.execute(queries.keep_withdrawal, row)
+    marked = cur.execute(queries.withdraw, ([*new_facts, *declared],)).fetchall()
+    if not marked:
+        return []
+    return cur.execute(queries.codes_at, ([row[0] for row in marked],)).fetchall()
+
+
+def _left_packs(
+    cur: Cursor, facts: Sequence[_Kept], withdrawn: Sequence[tuple[int, int]]
+) -> set[int]:
+    seeds = [(k, t_ms, True) for k, t_ms in withdrawn]
+    for fact, mentions in facts:
+        named = (m for m in mentions if passes_down(m) or fact.all_contents)
+        seeds += [(m.code, fact.t_ms, fact.all_contents) for m in named]
+    columns = [list(column) for column in zip(*seeds, strict=True)] or [[], [], []]
+    return {row[0] for row in cur.execute(queries.left_packs, columns)}
+
+
+def _refresh(cur: Cursor, touched: set[int]) -> None:
+    codes = sorted(touched)
+    mentions = read_mentions(cur.execute(queries.mentions_upwards, (codes,)))
+    texts = dict(cur.execute(queries.code_texts, (codes,)).fetchall())
+    product = product_by_key(cur.execute(queries.vials).fetchall(), texts)
+    book = Book(mentions, product=product)
+    parents = _keep_stays(cur, book, codes)
+    new = _keep_nodes(cur, book, codes)
+    _keep_levels(cur, parents | new)
+
+
+def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
+    """Replace the stays that differ; return the packs whose contents changed."""
+    old: dict[int, list[tuple[int, ...]]] = {}
+    for row in cur.execute(queries.stays, (codes,)):
+        old.setdefault(row[0], []).append(row)
+    new = {
+        k: [
+            (k, s.parent, s.start[0] if s.start != BEGINNING else -ALWAYS - 1, _end(s.end))
+            for s in book.stays(k)
+        ]
+        for k in codes
+    }
+    changed = [k for k in codes if sorted(old.get(k, [])) != sorted(new[k])]
+    if not changed:
+        return set()
+    cur.execute(queries.forget_stays, (changed,))
+    with cur.copy(queries.copy_contain) as copy:
+        for k in changed:
+            for stay in new[k]:
+                copy.write_row(stay)
+    return {stay[1] for k in changed for stay in [*old.get(k, []), *new[k]]}
+
+
+def _end(end: tuple[int, int, str] | None) -> int:
+    return ALWAYS if end is None else end[0]
+
+
+def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
+    """Replace the nodes that differ; return those that were not there."""
+    old = {row[0]: row for row in cur.execute(queries.nodes, (codes,))}
+    changed = []
+    for k in codes:
+        level = old[k][2] if k in old else 1
+        row = _node(book, k, level)
+        if row != old.get(k):
+            changed.append(row)
+    cur.execute(queries.forget_nodes, ([row[0] for row in changed],))
+    moved = [row for row in changed if row[0] not in old or row[1] != old[row[0]][1]]
+    cur.execute(queries.relot, ([row[0] for row in moved], [row[1] for row in moved]))
+    with cur.copy(queries.copy_node) as copy:
+        for row in changed:
+            copy.write_row(row)
+    return set(codes) - old.keys()
+
+
+def _node(book: Book, k: int, level: int) -> tuple[Any, ...]:
+    own, stay = book.progress(k), book.inside(k)
+    status = own.status.value if stay is None or own.status in OWN else None
+    place = (own.site_id, own.unit_id) if stay is None else ("", "")
+    return (
+        k,
+        own.lot_id,
+        own.level or level,
+        own.level,
+        stay.parent if stay else None,
+        *place,
+        status,
+        bool(own.holds),
+        any(own.holds.values()),
+        own.doses_given,
+        own.doses_wasted,
+        own.since_ms,
+        sorted(flag.value for flag in own.flags),
+    )
+
+
+def _keep_levels(cur: Cursor, packs: set[int]) -> None:
+    """Work out levels upwards until nothing changes."""
+    while packs:
+        changed = [row[0] for row in cur.execute(queries.relevel, (list(packs),))]
+        packs = {row[0] for row in cur.execute(queries.parents_of, (changed,))}
