@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 import api.routes
 from api import auth, errors, health, system
 from api.deps import Deps
+from api.epcis import problems
 from api.middleware import Tracing
 from api.routing import PREFIX, ModuleRoute
 
@@ -36,6 +37,8 @@ def create_app(deps: Deps) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.deps = deps
+    # Parts of the interface whose refusals a standard shapes.
+    app.state.problem_shapes = {problems.PATH: problems.shape}
     app.state.keys = auth.KeyTable(lambda: auth.load_keys(deps.pool))
     for router in (system.router, *discover()):
         app.router.routes.extend(router.routes)

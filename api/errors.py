@@ -46,6 +46,8 @@ STATUS_OF_CODE = {
     "unknown_parameter": 400,
     "bad_header": 400,
     "unauthenticated": 401,
+    "not_acceptable": 406,
+    "uri_too_long": 414,
     "unsupported_media_type": 415,
     "version_required": 428,
 }
@@ -138,12 +140,12 @@ def problem(
     }
     if "field" in facts:
         body["field"] = str(facts["field"])
-    language = {"Content-Language": "en" if english else "zh"}
+    told = {"Content-Language": "en" if english else "zh", **(headers or {})}
+    for path, shape in getattr(request.app.state, "problem_shapes", {}).items():
+        if request.url.path.startswith(path):
+            shape(body, told)
     return Response(
-        orjson.dumps(body, default=str),
-        status,
-        {**language, **(headers or {})},
-        media_type=PROBLEM_JSON,
+        orjson.dumps(body, default=str), cast(int, body["status"]), told, media_type=PROBLEM_JSON
     )
 
 

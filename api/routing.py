@@ -80,18 +80,22 @@ class ModuleRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             await allowed.check(request)
-            unknown = request.query_params.keys() - known
-            if unknown:
-                raise Invalid("unknown_parameter", field=min(unknown))
+            self.check_parameters(request, known)
             if not takes_body:
                 return await handle(request)
             _require_json(request)
-            return await handle(_limited(request, self.body_bytes_max))
+            return await handle(limited(request, self.body_bytes_max))
 
         return checked
 
+    def check_parameters(self, request: Request, known: frozenset[str]) -> None:
+        """Refuse query parameters beyond those declared: Invalid("unknown_parameter")."""
+        unknown = request.query_params.keys() - known
+        if unknown:
+            raise Invalid("unknown_parameter", field=min(unknown))
 
-def _limited(request: Request, bytes_max: int) -> Request:
+
+def limited(request: Request, bytes_max: int) -> Request:
     """Return the request with a body that ends in 413 beyond so many bytes."""
     if int(request.headers.get("content-length", "0")) > bytes_max:
         raise HTTPException(413)

@@ -17,6 +17,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `occurred_at` is when it happened (EPCIS eventTime), `recorded_at` when this store learned it
     (recordTime). `source` names the way in: mqtt, api, capture, import, engine, cli.
+    `content_hash` is the CBV 2.0 hash (hex) of the EPCIS event that said it.
     """
 
     occurred_at: datetime
@@ -30,6 +31,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     source: str = ""
     device_id: str = ""
     reason: str = ""
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

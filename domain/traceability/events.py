@@ -4,7 +4,8 @@ A physical fact is recorded whatever is wrong with it (what happened must be on 
 `occurred_at` is the envelope's. `fact_id` is the EPCIS eventID, the caller's own id, or derived
 from scanner and sequence; no two facts have the same. `site_id` is where it happened, `unit_id` the
 cold unit there. Codes are full code strings (20 digits, or a GS1 element string / digital link).
-People are pseudonyms (pseudonyms.py), never named.
+People are pseudonyms (pseudonyms.py), never named. `manual`: typed by hand, nothing was scanned.
+`bill_type` and other words of fixed sets stand in particulars.py.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ class LotReleased(Event):
     expires_on: date
     lot_release_no: str = ""
     quantity: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """Packs of one level on a bill or in a count: how many there should be and how many are."""
+
+    level: int  # 1 = smallest pack
+    due: int
+    actual: int
+    reason: str = ""  # of the difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,16 @@ class GoodsDispatched(Event):
     bill_no: str
     vehicle_id: str = ""
     device_id: str = ""
-    temperature_c: float | None = None
+    temperature_c: float | None = None  # at departure
+    bill_type: str = ""
+    departed_at: datetime | None = None
+    ambient_c: float | None = None
+    carrier: str = ""
+    distributor: str = ""
+    handed_over_by: str = ""
+    taken_over_by: str = ""
+    quantities: tuple[Quantity, ...] = ()
+    manual: bool = False
     codes: tuple[str, ...]
 
 
@@ -114,11 +134,22 @@ class GoodsReceived(Event):
     unit_id: str = ""
     vehicle_id: str = ""
     device_id: str = ""
-    temperature_c: float | None = None
+    temperature_c: float | None = None  # at arrival
     transport_c_min: float | None = None
     transport_c_max: float | None = None
     accepted: bool = True
     reason: str = ""
+    bill_type: str = ""
+    departed_at: datetime | None = None
+    departed_c: float | None = None
+    arrived_at: datetime | None = None
+    ambient_c: float | None = None
+    carrier: str = ""
+    distributor: str = ""
+    handed_over_by: str = ""
+    taken_over_by: str = ""
+    quantities: tuple[Quantity, ...] = ()  # due and received, with the discrepancies
+    manual: bool = False
     codes: tuple[str, ...]
 
 
@@ -130,6 +161,7 @@ class PutAway(Event):
     fact_id: str
     site_id: str
     unit_id: str
+    shelf: str = ""
     codes: tuple[str, ...]
 
 
@@ -141,6 +173,7 @@ class VialOpened(Event):
     fact_id: str
     site_id: str
     unit_id: str = ""
+    manual: bool = False
     codes: tuple[str, ...]
 
 
@@ -158,6 +191,11 @@ class DoseAdministered(Event):
     vaccinator: str = ""
     body_site: str = ""  # where on the body, e.g. 左上臂三角肌
     route: str = ""  # e.g. 肌内注射
+    series_dose: int | None = None  # n-th dose of the person's series (剂次)
+    series_doses: int | None = None  # doses in that series
+    dose_ml: float | None = None
+    funding: str = ""  # programme | private, see particulars.py
+    manual: bool = False
     parent: str = ""  # the pack it was taken from, where that was scanned too
 
 
@@ -172,12 +210,14 @@ class DosesWasted(Event):
     codes: tuple[str, ...]
     doses: int | None = None
     opened: bool = False
+    cause: str = ""  # one of the sets in particulars.py
+    manual: bool = False
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldPlaced(Event):
-    """Codes, or a whole lot, may not be used or moved until released."""
+    """Codes, or a whole lot, may not be used or moved until released; a recall is such a hold."""
 
     TOPIC: ClassVar[str] = "traceability.HoldPlaced"
     fact_id: str
@@ -185,12 +225,18 @@ class HoldPlaced(Event):
     codes: tuple[str, ...] = ()
     lot_id: str = ""
     recall: bool = False
+    recall_class: str = ""  # 1 (gravest) to 3
+    issued_by: str = ""  # who ordered the recall: an organisation
+    notice_no: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(Event):
-    """A hold ended by a quality decision; a recall of codes ends only where `recall` says so."""
+    """A hold ended by a quality decision; a recall of codes ends only where `recall` says so.
+
+    Two persons decide: one releases (`executed_by`), another confirms (`supervised_by`).
+    """
 
     TOPIC: ClassVar[str] = "traceability.HoldReleased"
     fact_id: str
@@ -198,7 +244,125 @@ class HoldReleased(Event):
     codes: tuple[str, ...] = ()
     lot_id: str = ""
     recall: bool = False
+    executed_by: str = ""
+    supervised_by: str = ""
+    decision_no: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldCondemned(Event):
+    """A quality decision that what is held must be destroyed: no release follows."""
+
+    TOPIC: ClassVar[str] = "traceability.HoldCondemned"
+    fact_id: str
+    site_id: str
+    codes: tuple[str, ...] = ()
+    lot_id: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    decision_no: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallAcknowledged(Event):
+    """A holder knows of a recall and tells what it has of it; `recall_id` is that fact's id."""
+
+    TOPIC: ClassVar[str] = "traceability.RecallAcknowledged"
+    fact_id: str
+    site_id: str
+    recall_id: str
+    lot_id: str = ""
+    codes: tuple[str, ...] = ()
+    units: int | None = None  # smallest packs on hand
+    executed_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockCounted(Event):
+    """What was found in a unit or a site, against what should be there.
+
+    `complete`: all there is was counted, of the lot where one is named; what has its place there
+    and was not found is not there.
+    """
+
+    TOPIC: ClassVar[str] = "traceability.StockCounted"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    lot_id: str = ""
+    codes: tuple[str, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
+    complete: bool = False
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockAdjusted(Event):
+    """The books of a lot at a site were corrected by smallest packs, up or down.
+
+    Of packs whose codes are known, CodesMissing and CodesFound tell more.
+    """
+
+    TOPIC: ClassVar[str] = "traceability.StockAdjusted"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    lot_id: str
+    codes: tuple[str, ...] = ()
+    units: int
+    bill_no: str = ""
+    bill_type: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodsSampled(Event):
+    """Packs were taken out of stock for testing: they are not used any more."""
+
+    TOPIC: ClassVar[str] = "traceability.GoodsSampled"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    to_site_id: str = ""  # the laboratory
+    bill_no: str = ""
+    bill_type: str = ""
+    executed_by: str = ""
+    supervised_by: str = ""
+    reason: str = ""
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodesMissing(Event):
+    """Packs that should be at a site, or arrived there on a bill, cannot be found."""
+
+    TOPIC: ClassVar[str] = "traceability.CodesMissing"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    bill_no: str = ""
+    stolen: bool = False
+    reason: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodesFound(Event):
+    """Packs that were missing are there again."""
+
+    TOPIC: ClassVar[str] = "traceability.CodesFound"
+    fact_id: str
+    site_id: str
+    unit_id: str = ""
+    reason: str = ""
+    codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +374,16 @@ class GoodsReturned(Event):
     site_id: str
     to_site_id: str = ""
     bill_no: str = ""
+    bill_type: str = ""
+    vehicle_id: str = ""
+    device_id: str = ""
+    temperature_c: float | None = None  # at departure
+    departed_at: datetime | None = None
+    carrier: str = ""
+    distributor: str = ""
+    handed_over_by: str = ""
+    taken_over_by: str = ""
+    quantities: tuple[Quantity, ...] = ()
     reason: str = ""
     codes: tuple[str, ...]
 
@@ -222,6 +396,8 @@ class GoodsDestroyed(Event):
     fact_id: str
     site_id: str
     unit_id: str = ""
+    bill_no: str = ""
+    bill_type: str = ""
     executed_by: str = ""
     supervised_by: str = ""
     reason: str = ""
@@ -252,9 +428,16 @@ class FactWithdrawn(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureStored(Event):
-    """An EPCIS document as received; each fact read out of it has a stream of its own."""
+    """An EPCIS document, or single event, as received; each fact read out of it has a stream.
+
+    Of its events those at `indexes` (from 0) were new with it, with the CBV 2.0 hash (hex) and the
+    region of each; without indexes all were. One document is stored again when more of it is taken.
+    """
 
     TOPIC: ClassVar[str] = "traceability.CaptureStored"
     sha256: str
     document: bytes
     event_count: int
+    indexes: tuple[int, ...] = ()
+    hashes: tuple[str, ...] = ()
+    region_codes: tuple[str, ...] = ()

@@ -1,0 +1,88 @@
+"""The router of the EPCIS interface: headers negotiated, versions told, OPTIONS on every path.
+
+Its description is the standard's own, so its routes do not stand in ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+from api.auth import STAFF, Principal, permission
+from api.epcis import headers
+from api.epcis.problems import PATH
+from api.routing import Handler, ModuleRoute, limited
+from domain.shared.errors import Invalid
+from domain.shared.roles import Role
+
+# Bytes of a document, and events in one.
+BODY_BYTES_MAX = 16 * 1_048_576
+EVENTS_MAX = 20_000
+# Bytes of an address with its query: beyond it a stored query is the way.
+URI_BYTES_MAX = 32_768
+
+
+class May(StrEnum):
+    """Permissions of the EPCIS interface."""
+
+    DISCOVER = "epcis.discover"
+    CAPTURE = "epcis.capture"
+    READ = "epcis.read"
+
+
+Anybody = Annotated[Principal, permission(May.DISCOVER, *STAFF, Role.GATEWAY)]
+
+
+class EpcisRoute(ModuleRoute):
+    """A route of the EPCIS interface. A body is read as bytes by its endpoint, never by a model."""
+
+    body_bytes_max: ClassVar[int] = BODY_BYTES_MAX
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **{**options, "include_in_schema": False})
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler: headers first, then as every route."""
+        handle = super().get_route_handler()
+
+        async def negotiated(request: Request) -> Response:
+            if len(request.scope["raw_path"]) + len(request.url.query) > URI_BYTES_MAX:
+                raise Invalid("uri_too_long", max=URI_BYTES_MAX)
+            headers.negotiate(request)
+            if request.method == "POST":
+                headers.require_json(request)
+                request = limited(request, self.body_bytes_max)
+            response = await handle(request)
+            for name, value in headers.ALWAYS.items():
+                response.headers.setdefault(name, value)
+            return response
+
+        return negotiated
+
+
+def epcis_router() -> APIRouter:
+    """Return a router of a part of the interface; paths are relative to /epcis."""
+    return APIRouter(prefix=PATH, tags=["epcis"], route_class=EpcisRoute)
+
+
+def add_options(router: APIRouter, more: dict[str, dict[str, str]]) -> None:
+    """Answer OPTIONS on every path of a router: 204, versions and methods, and `more` by path."""
+    methods: dict[str, set[str]] = {}
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            methods.setdefault(route.path, set()).update(route.methods)
+    for path, found in methods.items():
+        allow = {"Allow": ", ".join(sorted({*found, "OPTIONS"}))}
+        _add(router, path, {**headers.DISCOVERY, **allow, **more.get(path, {})})
+
+
+def _add(router: APIRouter, path: str, shown: dict[str, str]) -> None:
+    async def discover(_who: Anybody) -> Response:
+        """Tell the versions and methods of this path."""
+        return Response(status_code=204, headers=shown)
+
+    router.add_api_route(path.removeprefix(PATH), discover, methods=["OPTIONS"], status_code=204)
