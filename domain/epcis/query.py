@@ -56,13 +56,16 @@ class Span(NamedTuple):
     end: datetime | None = None
 
 
+ALWAYS = Span()
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query, ready to be answered. `order_by`: eventTime, recordTime, a facet, or empty."""
 
     conditions: tuple[Condition, ...] = ()
-    event_time: Span = Span()
-    record_time: Span = Span()
+    event_time: Span = ALWAYS
+    record_time: Span = ALWAYS
     order_by: str = ""
     descending: bool = True
     limit: int | None = None
@@ -316,7 +319,7 @@ def _extension(found: re.Match[str], name: str, value: Any, prefixes: Prefixes) 
         return _present(facet)(name, value, prefixes)
     if operator == "EQ":
         return [tuple(test for text in _texts(name, value) for test in _equal(facet, text))]
-    number, moment = _as_number(value), _as_time(value)
+    number, moment = number_of(value), _as_time(value)
     if number is not None:
         return [(Test(f"{facet} #", OPERATORS[operator], number),)]
     if moment is None:
@@ -327,7 +330,7 @@ def _extension(found: re.Match[str], name: str, value: Any, prefixes: Prefixes) 
 def _equal(facet: str, text: str) -> list[Test]:
     """Return the tests of which one holds when a value equals a text, number or time."""
     tests = [Test(facet, "==", text)]
-    number, moment = _as_number(text), _as_time(text)
+    number, moment = number_of(text), _as_time(text)
     if number is not None:
         tests.append(Test(f"{facet} #", "==", number))
     elif moment is not None:
@@ -378,12 +381,12 @@ def _text(name: str, part: Any) -> str:
     if isinstance(part, bool) or not isinstance(part, str | int | float):
         raise _bad(name, part, "text")
     text = str(part)
-    if not text or len(text) > VALUE_LENGTH_MAX or not _storable(text):
+    if not text or len(text) > VALUE_LENGTH_MAX or not storable(text):
         raise _bad(name, text, f"1 … {VALUE_LENGTH_MAX}")
     return text
 
 
-def _storable(text: str) -> bool:
+def storable(text: str) -> bool:
     """Tell whether a text of the database can be the same: no NUL, no lone surrogate."""
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
@@ -394,13 +397,14 @@ def _numbers(name: str, value: Any) -> list[float]:
 
 
 def _number(name: str, value: Any) -> float:
-    number = _as_number(value)
+    number = number_of(value)
     if number is None:
         raise _bad(name, value, "12.5")
     return number
 
 
-def _as_number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """Return the number that a value is or is written as, None when it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
