@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import psycopg
@@ -39,7 +40,7 @@ router = module_router("traceability")
 
 MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
 # After these nothing is kept in a cold unit any more: no temperatures belong to them.
-LAST_STEPS = frozenset({"dispensing", "wasting", "destroying"})
+LAST_STEPS = frozenset({"dispensing", "wasting", "sampling", "losing", "destroying"})
 # Sites of one region; the whole country asks without naming them.
 SITES_MAX = 100_000
 
@@ -73,6 +74,15 @@ class Temperatures(Body):
     unknown_min: float
 
 
+class Quantity(Body):
+    """Packs of one level: how many were due, and how many there are."""
+
+    level: int
+    due: int
+    actual: int
+    reason: str
+
+
 class Fact(Body):
     """Something that happened to the code or to its pack; what nobody stated is left out."""
 
@@ -88,12 +98,15 @@ class Fact(Body):
     vehicle_id: str = ""
     device_id: str = ""
     bill_no: str = ""
+    bill_type: str = ""
     lot_id: str = ""
     level: int | None = None
     temperature_c: float | None = None
     transport_c_min: float | None = None
     transport_c_max: float | None = None
     accepted: bool = True
+    recall: bool = False
+    units: int | None = None
     doses: int | None = None
     dose_number: int | None = None
     recipient: str = ""
@@ -101,6 +114,33 @@ class Fact(Body):
     executed_by: str = ""
     supervised_by: str = ""
     reason: str = ""
+    expires_on: date | None = None
+    departed_at: datetime | None = None
+    departed_c: float | None = None
+    arrived_at: datetime | None = None
+    ambient_c: float | None = None
+    carrier: str = ""
+    distributor: str = ""
+    handed_over_by: str = ""
+    taken_over_by: str = ""
+    quantities: list[Quantity] = Field(default_factory=list)
+    complete: bool = False
+    shelf: str = ""
+    body_site: str = ""
+    route: str = ""
+    series_dose: int | None = None
+    series_doses: int | None = None
+    dose_ml: float | None = None
+    funding: str = ""
+    opened: bool = False
+    cause: str = ""
+    stolen: bool = False
+    recall_id: str = ""
+    recall_class: str = ""
+    issued_by: str = ""
+    notice_no: str = ""
+    decision_no: str = ""
+    manual: bool = False
 
 
 class Entry(Fact):
@@ -129,8 +169,12 @@ class CodeState(Body):
     lot_id: str
     doses_given: int
     doses_wasted: int
+    doses_left: int | None  # null: not known, or a pack
+    opened: datetime | None
+    use_by: datetime | None  # until when an opened vial may be used
     held: bool
     recalled: bool
+    condemned: bool
     since: datetime | None
     flags: list[str]
 
@@ -242,17 +286,25 @@ def read_code_custody(
     """Return the chain of one code, as known at a position or time."""
     text = canonical(code)
     with deps.pool.connection() as conn:
-        at = asof.resolve(deps, conn, as_of)
-        found = read.custody_of_code(conn, text, at.ledger)
-        sites = _sites_of(conn, found.chain, found.withdrawn)
-        seen = any(touches(who, sites, fact) for fact in (*found.chain, *found.withdrawn))
+        if as_of is None:
+            now = read.custody_now(conn, text)
+            at, found = Position(now.ledger, now.telemetry), now.custody
+            names = partial(org_tree.names_at, conn, now.names_version)
+        else:
+            at = asof.resolve(deps, conn, as_of)
+            found = read.custody_of_code(conn, text, at.ledger)
+            names = partial(org_tree.names, conn)
+        facts = (*found.chain, *found.withdrawn)
+        sites = names(_named(facts, "site_id", "to_site_id", "from_site_id"))
+        seen = any(touches(who, sites, fact) for fact in facts)
         if not seen or not sees_code(who, sites, found.chain):
             raise NotFound("unknown_code", code=text)
-        units = org_tree.names(conn, _named(found.chain, "unit_id", "vehicle_id"), "unit")
+        units = names(_named(found.chain, "unit_id", "vehicle_id"), "unit")
         summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
     state = asdict(found.state)
-    since_ms = state.pop("since_ms")
-    state["since"] = None if since_ms is None else _time(since_ms)
+    for name in ("since", "opened", "use_by"):
+        ms = state.pop(f"{name}_ms")
+        state[name] = None if ms is None else _time(ms)
     del state["parent"]
     shown = {
         "code": found.code,

@@ -25,7 +25,9 @@ from projections.shared.org_tree import Name
 
 # Who may see the pseudonyms of the people in a chain.
 CLINICAL = frozenset({Role.CDC, Role.CLINIC, Role.DOCTOR, Role.NURSE, Role.VACCINATOR})
-PERSONAL = frozenset({"recipient", "vaccinator", "executed_by", "supervised_by"})
+PERSONAL = frozenset(
+    {"recipient", "vaccinator", "executed_by", "supervised_by", "handed_over_by", "taken_over_by"}
+)
 # Steps by which goods are with somebody in earnest.
 _HAD = frozenset({"commissioning", "receiving", "dispensing"})
 

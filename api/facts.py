@@ -20,7 +20,13 @@ from domain.shared.errors import Invalid, NotAllowed
 from domain.shared.ids import WHOLE_COUNTRY, stream_id
 from domain.shared.roles import Role
 from domain.traceability import model
-from domain.traceability.events import CodesCommissioned, DosesWasted, FactWithdrawn, HoldReleased
+from domain.traceability.events import (
+    CodesCommissioned,
+    DosesWasted,
+    FactWithdrawn,
+    GoodsReceived,
+    HoldReleased,
+)
 from domain.traceability.facts import FactEvent, binds_lot
 from domain.traceability.scan import products_of
 from projections import traceability as read
@@ -138,7 +144,7 @@ _UNITS = (("unit_id", "unit"), ("vehicle_id", "vehicle"))
 def cautions(
     deps: Deps, event: FactEvent, products: Sequence[model.Product] = ()
 ) -> list[dict[str, str]]:
-    """Return what may be a slip in a fact: places, units, lots nobody knows, too many doses."""
+    """Return what may be a slip in a fact: unknown places, units, lots; numbers that do not fit."""
     found: list[dict[str, str]] = []
     for attribute, field in _PLACES:
         site_id = getattr(event, attribute, "")
@@ -146,8 +152,9 @@ def cautions(
             found.append(caution("unknown_site", field, site_id))
     for attribute, field in _UNITS:
         unit_id = getattr(event, attribute, "")
-        if unit_id and not deps.ledger.stream(cold_chain.unit_stream(unit_id)):
-            found.append(caution("unknown_unit", field, unit_id))
+        found += _unit_cautions(deps, unit_id, field, products) if unit_id else []
+    if isinstance(event, GoodsReceived):
+        found += _receipt_cautions(event)
     if isinstance(event, DosesWasted) and event.doses is not None:
         most = max((product.doses_per_vial for product in products), default=event.doses)
         if event.doses > most:
@@ -157,7 +164,37 @@ def cautions(
     return found
 
 
+def _unit_cautions(
+    deps: Deps, unit_id: str, field: str, products: Sequence[model.Product]
+) -> list[dict[str, str]]:
+    """Return a caution for a unit nobody knows, or whose limits are not within a product's."""
+    unit = state_of(deps.ledger, cold_chain.unit_stream(unit_id), cold_chain.evolve_unit)
+    if unit is None:
+        return [caution("unknown_unit", field, unit_id)]
+    stream = cold_chain.profile_stream(unit.profile_id)
+    limits = state_of(deps.ledger, stream, cold_chain.evolve_profile)
+    if limits is None:
+        return []
+    low, high = limits.temperature_c_min, limits.temperature_c_max
+    return [
+        caution("unit_unfit", field, unit_id, low=low, high=high, product_id=product.product_id)
+        for product in products
+        if low < product.temperature_c_min or high > product.temperature_c_max
+    ]
+
+
+def _receipt_cautions(event: GoodsReceived) -> list[dict[str, str]]:
+    found = []
+    told = (event.temperature_c, event.transport_c_min, event.transport_c_max)
+    if event.accepted and all(value is None for value in told):
+        found.append(caution("no_temperature", "temp", ""))
+    differing = [str(q.level) for q in event.quantities if q.due != q.actual]
+    if differing:
+        found.append(caution("quantity_differs", "quantities", ", ".join(differing)))
+    return found
+
+
 def caution(code: str, field: str, value: str, **facts: object) -> dict[str, str]:
     """Return a Caution in both languages."""
-    zh, en = message(code, facts)
+    zh, en = message(code, {"value": value, **facts})
     return {"code": code, "field": field, "value": value, "title_zh": zh, "title_en": en}

@@ -10,7 +10,7 @@ from uuid import uuid4
 from fastapi import Path, Query, Response
 from pydantic import Field
 
-from api import captures, custody, facts
+from api import captures, custody, facts, lot_chain
 from api.auth import STAFF, Principal, permission
 from api.commands import Call, CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -21,10 +21,18 @@ from domain.shared.decide import decide
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.roles import Role
 from domain.traceability import model
-from domain.traceability.events import HoldPlaced, HoldReleased
-from domain.traceability.facts import STEP_OF, FactEvent
+from domain.traceability.events import CodesCommissioned
+from domain.traceability.facts import LEVEL_MAX, STEP_OF, FactEvent, signed_by_two
 from domain.traceability.lots import LOT_NUMBER_PATTERN, LOT_PATTERN, lot_id_of
-from domain.traceability.scan import SCAN_CODES_MAX, STEPS, fact_from_scan, has_reason
+from domain.traceability.particulars import BILL_TYPES, CAUSES
+from domain.traceability.scan import (
+    CELSIUS_ABS_MAX,
+    DOSE_ML_MAX,
+    SCAN_CODES_MAX,
+    STEPS,
+    fact_from_scan,
+    has_reason,
+)
 from domain.traceability.times import check_time, check_told_late
 from projections import traceability as read
 
@@ -44,6 +52,7 @@ SCANNERS = (
 )
 # Keys of programs: what they send late was written in time.
 MACHINES = frozenset({Role.GATEWAY, Role.PLATFORM})
+BILL_TYPE_LIST, CAUSE_LIST = tuple(sorted(BILL_TYPES)), tuple(sorted(CAUSES))
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
 FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
 
@@ -59,6 +68,7 @@ class May(StrEnum):
 
 
 ProductId = Annotated[str, Field(pattern=PRODUCT_PATTERN, examples=["8474354"])]
+CelsiusTold = Annotated[float, Field(ge=-CELSIUS_ABS_MAX, le=CELSIUS_ABS_MAX)]
 Celsius = Annotated[float, Field(ge=model.STORAGE_C_MIN, le=model.STORAGE_C_MAX)]
 PackSize = Annotated[int, Field(ge=1, le=model.PACK_SIZE_MAX)]
 
@@ -101,14 +111,26 @@ class Lot(LotIn):
     lot_id: str
 
 
+class QuantityIn(Body):
+    """Packs of one level on a bill or in a count: how many were due, how many there are."""
+
+    level: int = Field(ge=1, le=LEVEL_MAX)
+    due: int = Field(ge=0, lt=2**31)
+    actual: int = Field(ge=0, lt=2**31)
+    reason: Note = ""
+
+
 class ScanIn(Body):
     """A scan, with the same fields as a scanner's MQTT message and the site where it happened.
 
     Which fields a step needs: commissioning lot; packing and unpacking parent; shipping to, bill;
-    receiving bill; storing unit; wasting, holding and releasing reason. What a person tells more
-    than 72 hours later needs a reason whatever the step. `lot` is a lot id, or the number alone
-    where codes are given. People are pseudonyms. To hold, recall or release a whole lot (`lot`),
-    and to order or lift a recall (`recall`), is for disease control and the regulator.
+    receiving bill; storing unit; wasting, holding, condemning, releasing and losing reason;
+    cycle_counting codes, quantities or complete; adjusting lot, units, reason; acknowledging
+    recall_id. What a person tells more than 72 hours later needs a reason whatever the step. `lot`
+    is a lot id, or the number alone where codes are given. People are pseudonyms. To release,
+    condemn and destroy takes two persons, `executer` and `supervisor`. To hold, recall, condemn or
+    release a whole lot (`lot`), and to order or lift a recall (`recall`), is for disease control
+    and the regulator.
     """
 
     site: Annotated[Name, Field(examples=["dwk-cdc"])]
@@ -132,9 +154,9 @@ class ScanIn(Body):
     vehicle: Name | None = None
     unit: Name | None = None
     device: Name | None = None
-    temp: Annotated[float | None, Field(ge=-200, le=200)] = None
-    tmin: Annotated[float | None, Field(ge=-200, le=200)] = None
-    tmax: Annotated[float | None, Field(ge=-200, le=200)] = None
+    temp: CelsiusTold | None = None
+    tmin: CelsiusTold | None = None
+    tmax: CelsiusTold | None = None
     accepted: bool | None = None
     recipient: Note | None = None
     dose: Annotated[int | None, Field(ge=0, lt=2**31)] = None
@@ -145,6 +167,33 @@ class ScanIn(Body):
     reason: Note | None = None
     executer: Note | None = None
     supervisor: Note | None = None
+    bill_type: Annotated[Literal[BILL_TYPE_LIST] | None, Field(examples=["107"])] = None  # type: ignore[valid-type]  # the list stands in the domain
+    departed: Moment | None = None
+    departed_temp: CelsiusTold | None = None
+    arrived: Moment | None = None
+    ambient: CelsiusTold | None = None
+    carrier: Note | None = None
+    distributor: Note | None = None
+    handed_by: Note | None = None
+    taken_by: Note | None = None
+    quantities: Annotated[list[QuantityIn] | None, Field(max_length=LEVEL_MAX)] = None
+    complete: bool | None = None
+    units: Annotated[int | None, Field(ge=-(2**31), lt=2**31)] = None
+    shelf: Note | None = None
+    body_site: Note | None = None
+    route: Note | None = None
+    series_dose: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    series_doses: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    dose_ml: Annotated[float | None, Field(gt=0, le=DOSE_ML_MAX)] = None
+    funding: Literal["programme", "private"] | None = None
+    manual: bool | None = None
+    cause: Annotated[Literal[CAUSE_LIST] | None, Field(examples=["broken"])] = None  # type: ignore[valid-type]  # the list stands in the domain
+    stolen: bool | None = None
+    recall_id: Note | None = None
+    recall_class: Literal["1", "2", "3"] | None = None
+    issuer: Name | None = None
+    notice: Note | None = None
+    decision: Note | None = None
 
     def fact(self, fact_id: str) -> FactEvent:
         """Return the fact that the scan states; Invalid as the domain says."""
@@ -282,9 +331,11 @@ def record_scan(
     fact = body.fact(fact_id)
     _check_time(call, body, fact_id)
     facts.require_authority(deps, who, fact)
+    if who.role not in MACHINES and not signed_by_two(fact):
+        raise Invalid("two_persons", field="supervisor")
     products = facts.registered_products(deps, fact)
-    if isinstance(fact, HoldPlaced | HoldReleased) and fact.lot_id:
-        _require_lot(deps, fact.lot_id)
+    if not isinstance(fact, CodesCommissioned):
+        _require_lot(deps, getattr(fact, "lot_id", ""))
     return call.run(
         model.scan_stream(fact_id),
         decide(model.evolve_scan, model.Scan(), model.record, fact=fact),
@@ -308,8 +359,8 @@ def _check_time(call: Call, body: ScanIn, fact_id: str) -> None:
 
 
 def _require_lot(deps: Deps, lot_id: str) -> None:
-    """Refuse to hold or release a lot that nobody knows: it would do nothing."""
-    if not facts.lot_known(deps, lot_id):
+    """Refuse what is said of a lot that nobody knows: it would do nothing."""
+    if lot_id and not facts.lot_known(deps, lot_id):
         raise Invalid("unknown_lot", field="lot", lot_id=lot_id)
 
 
@@ -373,5 +424,5 @@ def _site_region(deps: Deps, who: Principal, site_id: str) -> str:
     return who.require_region(region)
 
 
-for part in (captures, custody):
+for part in (captures, custody, lot_chain):
     router.routes.extend(part.router.routes)

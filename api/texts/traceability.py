@@ -52,6 +52,22 @@ TEXTS = {
         "追溯码 {value} 不能装在它自己里面",
         "Code {value} cannot be inside itself",
     ),
+    "two_persons": (
+        "解封、判定不合格和销毁须由两名不同的人员签署：executer（执行人）与 supervisor（监督人）",
+        "Two different persons must sign: executer and supervisor",
+    ),
+    "unit_unfit": (
+        "单元 {value} 的温度范围 {low} 至 {high} ℃ 超出产品 {product_id} 的储存条件",
+        "Unit {value} keeps {low} to {high} °C, which is not within the limits of {product_id}",
+    ),
+    "no_temperature": (
+        "验收记录没有运输温度；按规定应拒收或封存",
+        "The receipt tells no temperature of the transport: refuse or hold the goods",
+    ),
+    "quantity_differs": (
+        "实收与应收不符（级别：{value}）",
+        "Other quantities than due (levels: {value})",
+    ),
     "bad_lot_id": (
         "批次“{value}”须为“产品标识.批号”；只写批号时，追溯码须同属一个产品",
         "Lot {value} must be product id, dot, lot number; or a lot number with codes of one "

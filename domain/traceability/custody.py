@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from domain.traceability.facts import BEGINNING, LEVEL_MAX, Fact, Mention, Order, Step
-from domain.traceability.progress import ENDED, HOLDABLE, OWN, Entry, Flag, Progress, Status
-from domain.traceability.uses import flags_of_uses
+from domain.traceability.progress import FREE, Entry, LotHold, Progress
+from domain.traceability.states import ENDED, HOLDABLE, OWN, Flag, Status
 
 # Steps that move a code: scanned alone in one of them, it is no longer in its pack.
 MOVING = frozenset(
@@ -26,14 +26,19 @@ MOVING = frozenset(
         Step.RETURNING,
         Step.RECEIVING,
         Step.STORING,
+        Step.SAMPLING,
         Step.OPENING,
         Step.DISPENSING,
         Step.WASTING,
+        Step.LOSING,
+        Step.FINDING,
         Step.DESTROYING,
     }
 )
 # What a pack goes through, its contents go through; these happen to single codes.
 _NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
+# What becomes of a pack, an opened vial inside becomes too.
+_OVERRIDES = ENDED | {Status.MISSING}
 
 
 class Stay(NamedTuple):
@@ -48,9 +53,25 @@ class Stay(NamedTuple):
         return self.start < order and (self.end is None or order < self.end)
 
 
+class Standing(NamedTuple):
+    """Where a code is and what binds it; inside a pack, place and holds are the pack's."""
+
+    status: Status
+    site_id: str
+    unit_id: str
+    lot_id: str
+    held: bool
+    recalled: bool
+    condemned: bool
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known of a code now, or as of the position asked for."""
+    """What is known of a code now, or as of the position asked for.
+
+    `doses_left` None = not known, or a pack. `use_by_ms`: until when an opened vial may be used,
+    None where none is open or no limit is known.
+    """
 
     status: Status
     site_id: str
@@ -59,8 +80,12 @@ class State:
     lot_id: str
     doses_given: int
     doses_wasted: int
+    doses_left: int | None
+    opened_ms: int | None
+    use_by_ms: int | None
     held: bool
     recalled: bool
+    condemned: bool
     since_ms: int | None
     flags: tuple[Flag, ...]
 
@@ -79,8 +104,8 @@ def _no_product(_code: int) -> Product:
 class Book:
     """Facts about some codes and about all packs above them, ready to be asked.
 
-    `facts` without codes are holds and releases of whole lots. Facts given twice, or two with one
-    fact id, count once (the earlier position). Nothing depends on the order they are given in.
+    `facts` without codes are holds, condemnations and releases of whole lots. Facts given twice, or
+    two with one fact id, count once (the earlier position). Nothing depends on their order.
     `expires_on` holds the expiry days of lots.
     """
 
@@ -106,7 +131,10 @@ class Book:
             code: sorted(found.values(), key=lambda m: (m.fact.order, m.as_parent))
             for code, found in self._by_code.items()
         }
-        self._lot_facts = sorted((f for f in facts if f.counts(as_of)), key=lambda f: f.order)
+        binding = (f for f in facts if f.step >= Step.HOLDING and f.counts(as_of))
+        self._lot_facts: dict[str, list[Fact]] = defaultdict(list)
+        for fact in sorted(binding, key=lambda f: f.order):
+            self._lot_facts[fact.lot_id].append(fact)
         self._stays: dict[int, tuple[Stay, ...]] = {}
         self._entries: dict[int, list[Entry]] = {}
         self._progress: dict[int, Progress] = {}
@@ -134,57 +162,95 @@ class Book:
     def chain(self, code: int) -> list[Entry]:
         """Return the chain of a code: every fact that happened to it or to its lot, in order."""
         chain = self._climb(code, ())[0]
-        if not self._lot_facts:
+        lot_facts = self._lot_facts.get(self.progress(code).lot_id) if self._lot_facts else None
+        if not lot_facts:
             return chain
-        lot_id = self.progress(code).lot_id
-        lot = [Entry(f, code, False, True) for f in self._lot_facts if f.lot_id == lot_id]
+        lot = [Entry(fact, code, False, True, True) for fact in lot_facts]
         return sorted([*chain, *lot], key=lambda entry: entry.order)
 
     def progress(self, code: int) -> Progress:
-        """Return what became of a code outside the pack it is in now (if it is in one)."""
+        """Return what became of a code outside the pack it is in now (if it is in one).
+
+        Neither the holds of its lot nor the lot's expiry are looked at.
+        """
         if code not in self._progress:
-            mentions, inside = self.mentions(code), self.inside(code)
-            progress = Progress(self._product(code).doses_per_vial)
+            inside = self.inside(code)
+            progress = Progress(*self._product(code))
             for entry in self._climb(code, ())[0]:
                 if not (entry.inherited and inside and inside.covers(entry.order)):
                     progress.take(entry)
-            if not progress.commissioned:
-                progress.flags.add(Flag.UNKNOWN_CODE)
-            if progress.doses_given and any(m.as_parent for m in mentions):
-                progress.flags.add(Flag.HIERARCHY_BROKEN)
+            self._flag_packing(code, progress)
             self._progress[code] = progress
         return self._progress[code]
 
+    def judged(self, code: int) -> dict[str, set[Flag]]:
+        """Return what was wrong with the facts of a code's whole chain, by fact id.
+
+        By "" what its facts show together: that nobody commissioned it, or that it is a pack and
+        a dose of it was given.
+        """
+        own = self.progress(code)
+        expires_on = self._expires_on.get(own.lot_id) if own.doses_given else None
+        if expires_on is None and self.inside(code) is None and not self._lot_facts:
+            return own.found
+        progress = Progress(*self._product(code), expires_on)
+        for entry in self.chain(code):
+            progress.take(entry)
+        self._flag_packing(code, progress)
+        return progress.found
+
+    def _flag_packing(self, code: int, progress: Progress) -> None:
+        mentions = self.mentions(code)
+        if not progress.commissioned:
+            progress.flag(Flag.UNKNOWN_CODE)
+        if progress.doses_given and any(m.as_parent for m in mentions):
+            progress.flag(Flag.HIERARCHY_BROKEN)
+
+    def standing(self, code: int) -> Standing:
+        """Return where a code is and what binds it."""
+        own = self.progress(code)
+        status, place, holds, condemned = self._resolved(code, ())
+        lot = self.lot_hold(own.lot_id)
+        held = bool(holds) or lot.held
+        return Standing(
+            Status.HELD if held and status in HOLDABLE else status,
+            *place,
+            lot_id=own.lot_id,
+            held=held,
+            recalled=any(holds) or lot.recalled,
+            condemned=condemned or lot.condemned,
+        )
+
     def state(self, code: int) -> State:
-        """Return the present state of a code; inside a pack, place and holds are the pack's."""
+        """Return the present state of a code."""
         own, stay = self.progress(code), self.inside(code)
-        status, place, holds = self._resolved(code, ())
-        lot_held, lot_recalled = self.lot_hold(own.lot_id)
-        held = bool(holds) or lot_held
+        stands = self.standing(code)
+        opened = own.status is Status.OPENED
         return State(
-            status=Status.HELD if held and status in HOLDABLE else status,
-            site_id=place[0],
-            unit_id=place[1],
+            status=stands.status,
+            site_id=stands.site_id,
+            unit_id=stands.unit_id,
             parent=stay.parent if stay else None,
             lot_id=own.lot_id,
             doses_given=own.doses_given,
             doses_wasted=own.doses_wasted,
-            held=held,
-            recalled=any(holds) or lot_recalled,
+            doses_left=self._doses_left(code, stands.status),
+            opened_ms=own.opened_ms,
+            use_by_ms=own.use_by_ms if opened else None,
+            held=stands.held,
+            recalled=stands.recalled,
+            condemned=stands.condemned,
             since_ms=own.since_ms,
-            flags=tuple(sorted(own.flags.union(*self.uses(code).values()))),
+            flags=tuple(sorted(set().union(*self.judged(code).values()))),
         )
 
-    def uses(self, code: int) -> dict[str, set[Flag]]:
-        """Return what was wrong with the doses given of a code, by fact id."""
+    def _doses_left(self, code: int, status: Status) -> int | None:
         own = self.progress(code)
-        if not own.doses_given:
-            return {}
-        return flags_of_uses(
-            self.chain(code),
-            opened_limit_min=self._product(code).opened_limit_min,
-            expires_on=self._expires_on.get(own.lot_id),
-        )
+        pack = (own.level or 1) > 1 or any(m.as_parent for m in self.mentions(code))
+        if own.doses_per_vial is None or pack:
+            return None
+        left = own.doses_per_vial - own.doses_given - own.doses_wasted
+        return 0 if status in ENDED else max(left, 0)
 
     def emptied(self, code: int) -> bool:
         """Tell whether a code is a pack all of whose contents have left it."""
@@ -197,14 +263,12 @@ class Book:
         inner = [c for c in ever if (stay := self.inside(c)) and stay.parent == code]
         return all(self._emptied_pack(c, (*above, code)) for c in inner)
 
-    def lot_hold(self, lot_id: str) -> tuple[bool, bool]:
-        """Return whether a whole lot is held, and whether that is a recall."""
-        held = recalled = False
-        for fact in self._lot_facts:
-            if fact.lot_id == lot_id:
-                held = fact.step is Step.HOLDING
-                recalled = held and (fact.recall or recalled)
-        return held, recalled
+    def lot_hold(self, lot_id: str) -> LotHold:
+        """Return what binds a whole lot."""
+        hold = FREE
+        for fact in self._lot_facts.get(lot_id, ()):
+            hold = hold.after(fact)
+        return hold
 
     @cached_property
     def contents(self) -> dict[int, set[int]]:
@@ -297,18 +361,20 @@ class Book:
 
     def _resolved(
         self, code: int, below: tuple[int, ...]
-    ) -> tuple[Status, tuple[str, str], tuple[bool, ...]]:
+    ) -> tuple[Status, tuple[str, str], tuple[bool, ...], bool]:
+        """Return status, place, holds and whether it is condemned, by its packs where inside."""
         if code in below:
-            return Status.UNKNOWN, ("", ""), ()
+            return Status.UNKNOWN, ("", ""), (), False
         own, stay = self.progress(code), self.inside(code)
         holds = tuple(own.holds.values())
         if stay is None:
-            return own.status, (own.site_id, own.unit_id), holds
-        outer, place, outer_holds = self._resolved(stay.parent, (*below, code))
+            return own.status, (own.site_id, own.unit_id), holds, own.condemned
+        outer, place, outer_holds, condemned = self._resolved(stay.parent, (*below, code))
         if outer is Status.USED:
             outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
-        kept = own.status in ENDED or (own.status in OWN and outer not in ENDED)
-        return own.status if kept else outer, place, holds + outer_holds
+        kept = own.status in ENDED or (own.status in OWN and outer not in _OVERRIDES)
+        status = own.status if kept else outer
+        return status, place, holds + outer_holds, own.condemned or condemned
 
 
 def passes_down(named: Entry | Mention) -> bool:

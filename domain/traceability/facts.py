@@ -6,27 +6,38 @@ shuffled captures give the same chain. A position is only ever used to answer "a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from domain.traceability.codes import code_key
 from domain.traceability.events import (
     CodesCommissioned,
+    CodesFound,
+    CodesMissing,
     DoseAdministered,
     DosesWasted,
     GoodsDestroyed,
     GoodsDispatched,
     GoodsReceived,
     GoodsReturned,
+    GoodsSampled,
+    HoldCondemned,
     HoldPlaced,
     HoldReleased,
     PacksAggregated,
     PacksDisaggregated,
     PutAway,
+    Quantity,
+    RecallAcknowledged,
+    StockAdjusted,
+    StockCounted,
     VialOpened,
 )
+from domain.traceability.particulars import two_persons
 
 FactEvent = (
     CodesCommissioned
@@ -40,13 +51,23 @@ FactEvent = (
     | DosesWasted
     | HoldPlaced
     | HoldReleased
+    | HoldCondemned
+    | RecallAcknowledged
     | GoodsReturned
+    | GoodsSampled
     | GoodsDestroyed
+    | StockCounted
+    | StockAdjusted
+    | CodesMissing
+    | CodesFound
 )
 
 
 class Step(IntEnum):
-    """What was done. The number is stored, and orders facts of one moment: it is permanent."""
+    """What was done. The number is stored, and orders facts of one moment: it is permanent.
+
+    From HOLDING on, a step may be about a whole lot: it then happens to every code of it.
+    """
 
     COMMISSIONING = 10
     PACKING = 20
@@ -54,12 +75,19 @@ class Step(IntEnum):
     RETURNING = 35
     RECEIVING = 40
     STORING = 50
+    CYCLE_COUNTING = 55
+    ADJUSTING = 57
     UNPACKING = 60
+    SAMPLING = 65
     OPENING = 70
     DISPENSING = 80
     WASTING = 90
+    LOSING = 92
+    FINDING = 94
     DESTROYING = 100
+    ACKNOWLEDGING = 105
     HOLDING = 110
+    CONDEMNING = 115
     RELEASING = 120
 
 
@@ -77,6 +105,13 @@ STEP_OF: dict[type[FactEvent], Step] = {
     GoodsDestroyed: Step.DESTROYING,
     HoldPlaced: Step.HOLDING,
     HoldReleased: Step.RELEASING,
+    HoldCondemned: Step.CONDEMNING,
+    RecallAcknowledged: Step.ACKNOWLEDGING,
+    GoodsSampled: Step.SAMPLING,
+    StockCounted: Step.CYCLE_COUNTING,
+    StockAdjusted: Step.ADJUSTING,
+    CodesMissing: Step.LOSING,
+    CodesFound: Step.FINDING,
 }
 
 # Deeper than small, middle and large pack on a pallet in a container, the facts go in circles.
@@ -106,6 +141,7 @@ class Fact:
     vehicle_id: str = ""
     device_id: str = ""
     bill_no: str = ""
+    bill_type: str = ""
     lot_id: str = ""
     level: int | None = None
     temperature_c: float | None = None
@@ -113,6 +149,7 @@ class Fact:
     transport_c_max: float | None = None
     accepted: bool = True
     recall: bool = False
+    units: int | None = None  # smallest packs, where no code tells
     doses: int | None = None
     dose_number: int | None = None
     recipient: str = ""
@@ -121,12 +158,18 @@ class Fact:
     supervised_by: str = ""
     reason: str = ""
     all_contents: bool = False  # an unpacking that names no child empties the pack
+    details: str = ""  # JSON object of all that was said beyond this, by attribute of the event
 
     # Where the fact stands among all facts.
     order: Order = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", (self.t_ms, self.step, self.fact_id))
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """Return what was said beyond the particulars above: JSON values, times as ISO texts."""
+        return json.loads(self.details) if self.details else {}
 
     def counts(self, as_of: int | None) -> bool:
         """Tell whether the fact was known and not withdrawn at a position (None = now)."""
@@ -148,6 +191,11 @@ class Mention(NamedTuple):
 # The particulars of a fact, by name.
 FIELDS = tuple(f.name for f in fields(Fact) if f.init)
 _COPIED = {cls: tuple(f.name for f in fields(cls) if f.name in FIELDS) for cls in STEP_OF}
+# What of an event is said of it in other ways: its codes are mentions.
+_APART = {*FIELDS, "codes", "parent"}
+_DETAILS = {
+    cls: tuple((f.name, f.default) for f in fields(cls) if f.name not in _APART) for cls in STEP_OF
+}
 
 
 def fact_of(
@@ -167,8 +215,22 @@ def fact_of(
         position=position,
         withdrawn_position=withdrawn_position,
         all_contents=cls is PacksDisaggregated and not event.codes,
+        details=_details(event),
         **{name: getattr(event, name) for name in _COPIED[cls]},
     )
+
+
+def _details(event: FactEvent) -> str:
+    said = {
+        name: value
+        for name, default in _DETAILS[type(event)]
+        if (value := getattr(event, name)) != default
+    }
+    return json.dumps(said, ensure_ascii=False, default=_plain) if said else ""
+
+
+def _plain(value: date | Quantity) -> object:
+    return asdict(value) if isinstance(value, Quantity) else value.isoformat()
 
 
 def mentions_of(event: FactEvent, fact: Fact) -> list[Mention]:
@@ -183,11 +245,24 @@ def mentions_of(event: FactEvent, fact: Fact) -> list[Mention]:
 
 
 def binds_lot(event: FactEvent) -> bool:
-    """Tell whether a fact holds or releases a whole lot, or orders or lifts a recall.
+    """Tell whether a fact holds, condemns or releases a whole lot, or orders or lifts a recall.
 
     Whoever states that must have authority over the lot; a scanner never has.
     """
-    return isinstance(event, HoldPlaced | HoldReleased) and bool(event.lot_id or event.recall)
+    match event:
+        case HoldPlaced() | HoldReleased():
+            return bool(event.lot_id) or event.recall
+        case HoldCondemned():
+            return bool(event.lot_id)
+        case _:
+            return False
+
+
+def signed_by_two(event: FactEvent) -> bool:
+    """Tell whether a fact that two persons must answer for names two different ones."""
+    if not isinstance(event, HoldReleased | HoldCondemned | GoodsDestroyed):
+        return True
+    return two_persons(event.executed_by, event.supervised_by)
 
 
 def texts_of(event: FactEvent) -> Sequence[str]:

@@ -11,8 +11,9 @@ from domain.traceability.facts import Fact, Step
 from domain.traceability.progress import Entry
 
 # Steps that make a hop; packing, unpacking and opening change no custody and no place.
-_HOPS = (MOVING | {Step.COMMISSIONING, Step.HOLDING, Step.RELEASING}) - {Step.OPENING}
-_LAST = frozenset({Step.DISPENSING, Step.WASTING, Step.DESTROYING})
+_BINDING = frozenset({Step.HOLDING, Step.CONDEMNING, Step.RELEASING})
+_HOPS = (MOVING | _BINDING | {Step.COMMISSIONING}) - {Step.OPENING}
+_LAST = frozenset({Step.DISPENSING, Step.WASTING, Step.SAMPLING, Step.LOSING, Step.DESTROYING})
 
 _Key = tuple[Step, str, str, str, str, str]
 
@@ -142,7 +143,7 @@ def stock_of(book: Book, codes: Iterable[int]) -> list[StockLine]:
     """
     lines: dict[tuple[str, str, str], StockLine] = {}
     for code in codes:
-        state = book.state(code)
+        state = book.standing(code)
         if state.site_id and not book.emptied(code):
             key = (state.site_id, state.lot_id, str(state.status))
             lines.setdefault(key, StockLine(*key)).add(book.levels[code])

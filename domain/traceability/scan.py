@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from domain.shared.errors import Invalid
@@ -12,27 +12,46 @@ from domain.shared.text import checked_text
 from domain.traceability.codes import canonical, product_of
 from domain.traceability.events import (
     CodesCommissioned,
+    CodesFound,
+    CodesMissing,
     DoseAdministered,
     DosesWasted,
     GoodsDestroyed,
     GoodsDispatched,
     GoodsReceived,
     GoodsReturned,
+    GoodsSampled,
+    HoldCondemned,
     HoldPlaced,
     HoldReleased,
     PacksAggregated,
     PacksDisaggregated,
     PutAway,
+    Quantity,
+    RecallAcknowledged,
+    StockAdjusted,
+    StockCounted,
     VialOpened,
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
 from domain.traceability.lots import completed
+from domain.traceability.particulars import (
+    BILL_TYPES,
+    CAUSES,
+    FUNDINGS,
+    RECALL_CLASSES,
+    fits_vial,
+)
 from domain.traceability.pseudonyms import checked_pseudonym
+
+_Reader = Callable[[str, object], object]
 
 # Codes in one scan; a scanner sends a pallet as several.
 SCAN_CODES_MAX = 10_000
 # °C; no probe reads beyond it (and NaN is not within it).
 CELSIUS_ABS_MAX = 200.0
+# Millilitres; the largest dose in use is 1 ml, beyond it is a typo.
+DOSE_ML_MAX = 10.0
 
 
 def fact_from_scan(
@@ -49,9 +68,8 @@ def fact_from_scan(
     if cls is None:
         raise Invalid("unknown_step", field="step", value=step)
     given = {name: value for name, value in fields.items() if value is not None}
-    # A hold may bind a whole lot instead of codes.
-    scope = given.get("lot") if cls in {HoldPlaced, HoldReleased} else None
-    counted = {"codes": len(codes) or scope, **given}
+    scoped = any(given.get(name) for name in _INSTEAD_OF_CODES.get(step, ()))
+    counted = {"codes": len(codes) or scoped or None, **given}
     for name in required:
         if counted.get(name) is None:
             raise Invalid("missing_field", field=name, step=step)
@@ -64,6 +82,8 @@ def fact_from_scan(
         raise Invalid("parent_in_codes", field="parent", value=attributes["parent"])
     if attributes.get("lot_id"):
         attributes["lot_id"] = completed(attributes["lot_id"], found)
+    if not fits_vial(attributes.get("cause", ""), opened=attributes.get("opened", False)):
+        raise Invalid("bad_field", field="cause")
     return cls(fact_id=fact_id, site_id=site_id, codes=found, **attributes)
 
 
@@ -120,6 +140,53 @@ def _level(name: str, value: object) -> int | None:
     return level if level is not None and 1 <= level <= LEVEL_MAX else None
 
 
+def _millilitres(_name: str, value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value <= DOSE_ML_MAX else None
+
+
+def _change(_name: str, value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -(2**31) <= value < 2**31 else None
+
+
+def _one_of(words: Collection[str]) -> _Reader:
+    def read(_name: str, value: object) -> str | None:
+        return value if isinstance(value, str) and value in words else None
+
+    return read
+
+
+def _moment(_name: str, value: object) -> datetime | None:
+    """Read a time: a datetime or a text with its offset, or ms since 1970; None for others."""
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000, UTC)
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return found.astimezone(UTC) if isinstance(found, datetime) and found.tzinfo else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _quantities(name: str, value: object) -> tuple[Quantity, ...] | None:
+    if not isinstance(value, list) or len(value) > LEVEL_MAX:
+        return None
+    found = tuple(quantity for item in value if (quantity := _quantity(name, item)))
+    return found if len(found) == len(value) else None
+
+
+def _quantity(name: str, value: object) -> Quantity | None:
+    if not isinstance(value, Mapping) or not value.keys() <= Quantity.__dataclass_fields__.keys():
+        return None
+    level, reason = _level(name, value.get("level")), _text(name, value.get("reason", ""))
+    due, actual = _count(name, value.get("due")), _count(name, value.get("actual"))
+    if level is None or reason is None or due is None or actual is None:
+        return None
+    return Quantity(level=level, due=due, actual=actual, reason=reason)
+
+
 def _flag(_name: str, value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -133,7 +200,6 @@ def _date(_name: str, value: object) -> date | None:
         return None
 
 
-_Reader = Callable[[str, object], object]
 # Field of a scan as it stands on the wire -> attribute of the event, and how to read it.
 _WIRE: dict[str, tuple[str, _Reader]] = {
     "lot": ("lot_id", _text),
@@ -159,8 +225,35 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
     "executer": ("executed_by", _person),
     "supervisor": ("supervised_by", _person),
     "recall": ("recall", _flag),
+    "bill_type": ("bill_type", _one_of(BILL_TYPES)),
+    "departed": ("departed_at", _moment),
+    "departed_temp": ("departed_c", _number),
+    "arrived": ("arrived_at", _moment),
+    "ambient": ("ambient_c", _number),
+    "carrier": ("carrier", _text),
+    "distributor": ("distributor", _text),
+    "handed_by": ("handed_over_by", _person),
+    "taken_by": ("taken_over_by", _person),
+    "quantities": ("quantities", _quantities),
+    "complete": ("complete", _flag),
+    "units": ("units", _change),
+    "shelf": ("shelf", _text),
+    "body_site": ("body_site", _text),
+    "route": ("route", _text),
+    "series_dose": ("series_dose", _count),
+    "series_doses": ("series_doses", _count),
+    "dose_ml": ("dose_ml", _millilitres),
+    "funding": ("funding", _one_of(FUNDINGS)),
+    "manual": ("manual", _flag),
+    "cause": ("cause", _one_of(CAUSES)),
+    "stolen": ("stolen", _flag),
+    "recall_id": ("recall_id", _text),
+    "recall_class": ("recall_class", _one_of(RECALL_CLASSES)),
+    "issuer": ("issued_by", _name),
+    "notice": ("notice_no", _text),
+    "decision": ("decision_no", _text),
 }
-# Step (CBV word) -> event, fields that must be given.
+# Step (a CBV word where there is one) -> event, fields that must be given.
 _STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
     "commissioning": (CodesCommissioned, ("codes", "lot")),
     "packing": (PacksAggregated, ("codes", "parent")),
@@ -175,6 +268,18 @@ _STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
     "releasing": (HoldReleased, ("codes", "reason")),
     "returning": (GoodsReturned, ("codes",)),
     "destroying": (GoodsDestroyed, ("codes",)),
+    "sampling": (GoodsSampled, ("codes",)),
+    "cycle_counting": (StockCounted, ("codes",)),
+    "adjusting": (StockAdjusted, ("lot", "units", "reason")),
+    "losing": (CodesMissing, ("codes", "reason")),
+    "finding": (CodesFound, ("codes",)),
+    "condemning": (HoldCondemned, ("codes", "reason")),
+    "acknowledging": (RecallAcknowledged, ("recall_id",)),
+}
+# A hold may bind a whole lot instead of codes; a count may tell numbers, or that nothing is there.
+_INSTEAD_OF_CODES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("holding", "condemning", "releasing"), ("lot",)),
+    "cycle_counting": ("quantities", "complete"),
 }
 STEPS = tuple(_STEPS)
 

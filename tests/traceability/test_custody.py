@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from domain.traceability.custody import Book, Product, Stay
 from domain.traceability.facts import BEGINNING, Fact, Mention, Step
 from domain.traceability.hops import StockLine, hops_of, stock_of
-from domain.traceability.progress import Flag, Status
+from domain.traceability.states import Flag, Status
 
 VIAL, VIAL_2, BOX, BOX_2, CASE = 1, 2, 10, 11, 100
 LOT = "8474354.A1"
@@ -69,6 +69,10 @@ OPENED_CASE = scan(Step.UNPACKING, 30, CITY, BOX, parent=CASE)
 SENT_BOX = scan(Step.SHIPPING, 40, CITY, BOX, to_site_id=CLINIC, bill_no="B2")
 ARRIVED_BOX = scan(Step.RECEIVING, 50, CLINIC, BOX, bill_no="B2", unit_id="F1")
 GIVEN = scan(Step.DISPENSING, 60, CLINIC, VIAL, recipient="R1")
+# The vial alone, sent to the clinic and received there before anything else happens to it.
+HERE = scan(Step.SHIPPING, 2, MAKER, VIAL, to_site_id=CLINIC) + scan(
+    Step.RECEIVING, 3, CLINIC, VIAL
+)
 LIFE = [MADE, BOXED, CASED, SENT, ARRIVED, OPENED_CASE, SENT_BOX, ARRIVED_BOX, GIVEN]
 
 
@@ -251,14 +255,15 @@ def test_given_facts_when_state_asked_then_status_and_place(
 def test_given_a_used_vial_when_anything_follows_then_it_stays_used_and_is_flagged(
     late: list[Mention],
 ) -> None:
-    state = book(MADE, GIVEN, late).state(VIAL)
+    state = book(MADE, HERE, GIVEN, late).state(VIAL)
     assert (state.status, state.site_id) == (Status.USED, CLINIC)
     assert state.flags == (Flag.ILLEGAL_STATE,)
 
 
 def test_given_a_destroyed_vial_when_destroyed_or_given_again_then_flagged() -> None:
-    gone = scan(Step.DESTROYING, 5, MAKER, VIAL)
-    twice = book(MADE, gone, scan(Step.DESTROYING, 6, CITY, VIAL)).state(VIAL)
+    signed: dict[str, Any] = {"executed_by": "N1", "supervised_by": "N2"}
+    gone = scan(Step.DESTROYING, 5, MAKER, VIAL, **signed)
+    twice = book(MADE, gone, scan(Step.DESTROYING, 6, CITY, VIAL, **signed)).state(VIAL)
     assert (twice.site_id, twice.flags) == (MAKER, (Flag.ILLEGAL_STATE,))
     given_later = book(MADE, gone, GIVEN).state(VIAL)
     assert (given_later.status, given_later.site_id) == (Status.DESTROYED, MAKER)
@@ -268,7 +273,7 @@ def test_given_a_destroyed_vial_when_destroyed_or_given_again_then_flagged() -> 
 
 def test_given_a_single_dose_vial_when_given_twice_then_flagged_and_counted_once() -> None:
     again = scan(Step.DISPENSING, 61, CLINIC, VIAL)
-    state = book(MADE, GIVEN, again).state(VIAL)
+    state = book(MADE, HERE, GIVEN, again).state(VIAL)
     assert (state.doses_given, state.flags) == (1, (Flag.ALREADY_USED,))
 
 
@@ -278,7 +283,7 @@ def dose(n: int) -> list[Mention]:
 
 def test_given_a_multi_dose_vial_when_doses_are_given_then_opened_until_the_last() -> None:
     def state(*facts: list[Mention]) -> Any:
-        return book(MADE, *facts, product=lambda _: Product(3)).state(VIAL)
+        return book(MADE, HERE, *facts, product=lambda _: Product(3)).state(VIAL)
 
     assert state(dose(1), dose(2)).status is Status.OPENED
     assert state(dose(1), dose(2), dose(3)).status is Status.USED
@@ -309,7 +314,7 @@ def test_given_a_pack_scanned_as_injection_when_asked_then_flagged_and_nothing_u
     box = scan(Step.COMMISSIONING, 1, MAKER, BOX, level=2, fact_id="box")
     vials = scan(Step.COMMISSIONING, 1, MAKER, VIAL, VIAL_2, level=1)
     found = book(vials, box, BOXED, scan(Step.DISPENSING, 5, CLINIC, BOX))
-    assert found.state(BOX).flags == (Flag.ILLEGAL_STATE,)
+    assert Flag.ILLEGAL_STATE in found.state(BOX).flags
     assert found.state(VIAL).status is Status.COMMISSIONED
 
 

@@ -10,6 +10,7 @@ import pytest
 from domain.shared.errors import Conflict, Invalid
 from domain.traceability import events as facts
 from domain.traceability import model
+from domain.traceability.facts import STEP_OF
 from domain.traceability.scan import STEPS, fact_from_scan, products_of
 from tests.spec import spec
 
@@ -154,8 +155,16 @@ def test_given_a_scan_of_every_step_when_read_then_its_fact() -> None:
         "releasing": {"reason": "合格"},
         "destroying": {"executer": "N1", "supervisor": "N2"},
         "dispensing": {"recipient": "R1", "dose": 1, "vaccinator": "N1", "parent": BOX},
+        "cycle_counting": {"unit": "F1", "quantities": [{"level": 1, "due": 10, "actual": 9}]},
+        "adjusting": {"lot": "8474354.A1", "units": -1, "reason": "盘亏", "bill_type": "214"},
+        "losing": {"reason": "盘点未见", "stolen": True},
+        "condemning": {"reason": "冻结", "executer": "N1", "supervisor": "N2"},
+        "acknowledging": {"recall_id": "r1", "lot": "8474354.A1", "units": 3},
     }
     found = {step: stated(step, **needed.get(step, {})) for step in STEPS}
+    assert [STEP_OF[type(fact)].name.lower() for fact in found.values()] == list(STEPS)
+    assert found["cycle_counting"].quantities == (facts.Quantity(level=1, due=10, actual=9),)
+    assert found["adjusting"].units == -1
     assert found["opening"] == FACT
     assert found["commissioning"].expires_on == date(2028, 2, 28)
     assert found["shipping"].temperature_c == 4.0
@@ -167,10 +176,62 @@ def test_given_a_scan_of_every_step_when_read_then_its_fact() -> None:
     assert stated("opening", [CODE, f" {CODE}"], unit=None) == FACT
 
 
+def test_given_the_particulars_of_a_bill_when_read_then_kept() -> None:
+    bill: dict[str, Any] = {
+        "bill": "CK1",
+        "bill_type": "107",
+        "carrier": "示例冷链物流",
+        "handed_by": "N1",
+        "quantities": [{"level": 3, "due": 2, "actual": 1, "reason": "破损"}],
+        "departed": "2026-03-07T09:00:00+08:00",
+        "arrived": 1772848800000,
+        "departed_temp": 4,
+    }
+    found = stated("receiving", **bill)
+    assert found.departed_at == datetime(2026, 3, 7, 1, tzinfo=UTC)
+    assert found.arrived_at == datetime(2026, 3, 7, 2, tzinfo=UTC)
+    same = bill | {"departed": found.departed_at, "arrived": "2026-03-07T02:00:00Z"}
+    assert stated("receiving", **same) == found
+    assert found.quantities[0].reason == "破损"
+    assert stated("wasting", reason="x", cause="broken").cause == "broken"
+    assert stated("dispensing", dose_ml=0.5, funding="private", manual=True).dose_ml == 0.5
+
+
+@pytest.mark.parametrize(
+    "step", ["cycle_counting", "holding", "condemning", "releasing", "acknowledging"]
+)
+def test_given_no_codes_when_something_stands_for_them_then_a_fact(step: str) -> None:
+    instead: dict[str, dict[str, Any]] = {
+        "cycle_counting": {"complete": True},
+        "acknowledging": {"recall_id": "r1"},
+    }
+    fields = instead.get(step, {"lot": "8474354.A1", "reason": "x"})
+    assert stated(step, [], **fields).codes == ()
+
+
 @pytest.mark.parametrize(
     ("step", "fields", "code"),
     [
         ("flying", {}, "unknown_step"),
+        ("receiving", {"bill": "B", "bill_type": "999"}, "bad_field"),
+        ("receiving", {"bill": "B", "bill_type": 102}, "bad_field"),
+        ("receiving", {"bill": "B", "departed": "2026-03-07T09:00:00"}, "bad_field"),
+        ("receiving", {"bill": "B", "departed": "soon"}, "bad_field"),
+        ("receiving", {"bill": "B", "departed": True}, "bad_field"),
+        ("receiving", {"bill": "B", "departed": 10**30}, "bad_field"),
+        ("receiving", {"bill": "B", "handed_by": "张三"}, "not_a_pseudonym"),
+        ("receiving", {"bill": "B", "quantities": {}}, "bad_field"),
+        ("receiving", {"bill": "B", "quantities": [1]}, "bad_field"),
+        ("receiving", {"bill": "B", "quantities": [{"level": 1, "due": 1}]}, "bad_field"),
+        ("receiving", {"bill": "B", "quantities": [{"level": 1, "x": 1}]}, "bad_field"),
+        ("wasting", {"reason": "x", "cause": "eaten"}, "bad_field"),
+        ("wasting", {"reason": "x", "cause": "broken", "opened": True}, "bad_field"),
+        ("wasting", {"reason": "x", "cause": "session_end"}, "bad_field"),
+        ("dispensing", {"dose_ml": 0}, "bad_field"),
+        ("dispensing", {"dose_ml": True}, "bad_field"),
+        ("adjusting", {"lot": "8474354.A1", "units": 1.5, "reason": "x"}, "bad_field"),
+        ("adjusting", {"lot": "8474354.A1", "units": 2**31, "reason": "x"}, "bad_field"),
+        ("holding", {"reason": "x", "recall_class": "4"}, "bad_field"),
         ("opening", {"bill": "CK1"}, "unknown_field"),
         ("opening", {"colour": "red"}, "unknown_field"),
         ("shipping", {"to": "POV2"}, "missing_field"),
@@ -205,6 +266,10 @@ def test_given_a_scan_that_is_no_fact_when_read_then_refused(
 
 
 def test_given_no_codes_or_too_many_when_read_then_refused() -> None:
+    for step in ("cycle_counting", "holding", "condemning"):
+        with pytest.raises(Invalid) as refused:
+            stated(step, [], reason="x")
+        assert refused.value.facts["field"] == "codes"
     for codes, code in (([], "missing_field"), ([CODE] * 10_001, "too_many_codes")):
         with pytest.raises(Invalid) as refused:
             stated("opening", codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ from domain.shared.errors import Invalid
 from domain.traceability.custody import Product
 from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.hops import stock_of
-from domain.traceability.progress import ENDED, Flag, Status
 from domain.traceability.pseudonyms import checked_pseudonym
+from domain.traceability.states import ENDED, Flag, Status
 from tests.traceability.test_custody import (
     BOX,
     BOXED,
@@ -21,6 +22,7 @@ from tests.traceability.test_custody import (
     CASED,
     CLINIC,
     GIVEN,
+    HERE,
     LOT,
     MADE,
     MAKER,
@@ -31,10 +33,11 @@ from tests.traceability.test_custody import (
 )
 
 MIN = 60_000
+SIGNED: dict[str, Any] = {"executed_by": "N1", "supervised_by": "N2"}
 
 
 def flags(*facts: list[Mention], lot: tuple[Fact, ...] = ()) -> tuple[Flag, ...]:
-    return book(MADE, *facts, GIVEN, facts=lot).state(VIAL).flags
+    return book(MADE, HERE, *facts, GIVEN, facts=lot).state(VIAL).flags
 
 
 def test_given_a_held_or_recalled_code_when_given_then_the_dose_is_flagged() -> None:
@@ -43,10 +46,11 @@ def test_given_a_held_or_recalled_code_when_given_then_the_dose_is_flagged() -> 
     assert flags() == ()
     assert flags(held) == (Flag.ILLEGAL_STATE,)
     assert flags(recalled, scan(Step.HOLDING, 7, MAKER, VIAL)) == (Flag.RECALLED,)
-    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL)) == (Flag.RECALLED,)
-    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL, recall=True)) == ()
+    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL, **SIGNED)) == (Flag.RECALLED,)
+    assert flags(recalled, scan(Step.RELEASING, 7, MAKER, VIAL, recall=True, **SIGNED)) == ()
     assert flags(scan(Step.HOLDING, 70, MAKER, VIAL, recall=True)) == ()
-    assert flags(scan(Step.RECEIVING, 5, MAKER, VIAL, accepted=False)) == (Flag.ILLEGAL_STATE,)
+    refused = scan(Step.RECEIVING, 5, CLINIC, VIAL, accepted=False)
+    assert flags(scan(Step.SHIPPING, 4, MAKER, VIAL), refused) == (Flag.ILLEGAL_STATE,)
 
 
 def test_given_a_recalled_lot_when_given_then_flagged_until_released() -> None:
@@ -67,15 +71,17 @@ def test_given_an_expiry_when_given_the_day_after_in_china_then_flagged() -> Non
         at = datetime(2026, 3, 31, hour, 30, tzinfo=UTC)
         dose = scan(Step.DISPENSING, round(at.timestamp() * 1000), CLINIC, VIAL)
         expires_on = {LOT: date(2026, 3, 31)}
-        assert book(MADE, dose, expires_on=expires_on).state(VIAL).flags == found
+        assert book(MADE, HERE, dose, expires_on=expires_on).state(VIAL).flags == found
 
 
 def test_given_an_opened_vial_when_given_after_its_limit_then_the_dose_is_flagged() -> None:
     opened = scan(Step.OPENING, 10, CLINIC, VIAL)
     first = scan(Step.DISPENSING, 30 * MIN + 10, CLINIC, VIAL, fact_id="first")
     late = scan(Step.DISPENSING, 30 * MIN + 11, CLINIC, VIAL, fact_id="late")
-    found = book(MADE, opened, first, late, product=lambda _: Product(5, 30))
-    assert found.uses(VIAL) == {"late": {Flag.OPEN_VIAL_OVERRUN}}
+    found = book(MADE, HERE, opened, first, late, product=lambda _: Product(5, 30))
+    assert found.judged(VIAL) == {"late": {Flag.OPEN_VIAL_OVERRUN}}
+    state = found.state(VIAL)
+    assert (state.doses_left, state.opened_ms, state.use_by_ms) == (3, 10, 30 * MIN + 10)
 
 
 def test_given_a_used_vial_when_named_as_a_pack_then_its_doses_stay() -> None:
