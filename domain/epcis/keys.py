@@ -194,8 +194,9 @@ def to_urn(uri: str, company_prefixes: Collection[str]) -> str:
     ai, digits, serial_ai, serial = _taken_apart(path)
     if ai in _NAMES_FREE:
         company = _company(digits, company_prefixes)
-        name = _NAMES_FREE[ai]
-        return f"urn:epc:id:{name}:{company}.{digits[len(company) :]}" if company else uri
+        if company is None:
+            return uri
+        return f"urn:epc:id:{_NAMES_FREE[ai]}:{company}.{digits[len(company) :]}"
     name = _NAMES.get((ai, serial_ai)) or _NAMES.get((ai, _SERIAL_OF.get(ai, "")))
     if name is None:
         return uri
@@ -251,8 +252,9 @@ def _company(digits: str, known: Collection[str]) -> str | None:
     return digits[:9] if digits.startswith("697") else None
 
 
-def company_prefix_of(uri: str) -> str | None:
-    """Return the company prefix that a URN tells; None when it tells none."""
-    found = _URN.fullmatch(uri)
-    prefix = found[3].partition(".")[0] if found else ""
-    return prefix if 6 <= len(prefix) <= 12 and prefix.isascii() and prefix.isdigit() else None
+_COMPANY = re.compile(r"urn:epc:(?:id|idpat|class):[a-z]+:([0-9]{6,12})\.")
+
+
+def company_prefixes_in(text: str) -> set[str]:
+    """Return the company prefixes that the URNs in a text tell."""
+    return set(_COMPANY.findall(text))

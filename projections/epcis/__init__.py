@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain.epcis.events import CaptureEnded, QueryDefined, QueryRemoved
+from domain.traceability.events import CaptureStored
 from projections.epcis.follow import apply, queries
 from projections.epcis.jobs import Job, jobs
 from projections.epcis.named import NamedQuery, named_queries, named_query
@@ -13,7 +14,7 @@ __all__ = ["PROJECTION", "Job", "NamedQuery", "jobs", "named_queries", "named_qu
 PROJECTION = Projection(
     name="epcis",
     version=1,
-    topics=(CaptureEnded.TOPIC, QueryDefined.TOPIC, QueryRemoved.TOPIC),
+    topics=(CaptureStored.TOPIC, CaptureEnded.TOPIC, QueryDefined.TOPIC, QueryRemoved.TOPIC),
     apply=apply,
     ddl=queries.ddl,
 )

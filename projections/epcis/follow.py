@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from domain.epcis.events import CaptureEnded, QueryDefined, QueryRemoved
+from projections.epcis.events import keep_events
 from store.envelope import Envelope, Recorded
 from store.sql import load_queries
 
@@ -17,7 +18,8 @@ queries = load_queries(Path(__file__).parents[1] / "sql" / "epcis.sql")
 
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
-    """Take capture jobs, definitions and removals of queries into the tables."""
+    """Take events, capture jobs, definitions and removals of queries into the tables."""
+    keep_events(cur, batch, queries)
     for position, envelope in batch:
         match envelope.event:
             case CaptureEnded():
