@@ -1,0 +1,89 @@
+"""Mass balance and recall of the synthetic chain, whatever order it was captured in."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+
+import pytest
+
+from domain.traceability.balance import balance_of
+from domain.traceability.codes import code_key
+from domain.traceability.custody import Book
+from domain.traceability.facts import Fact, Step
+from domain.traceability.recalls import orders_in_force, recall_of
+from domain.traceability.states import ENDED, Status
+from tests.traceability.chain import expected
+from tests.traceability.ground import book_of, cases, log_of, lot_facts, ms
+
+COUNT = 150
+LOST = {c for case in cases() if case.kind == "DATA_WITHOUT_PRODUCT" for c in case.codes}
+
+
+def orders() -> list[list[int]]:
+    shuffled = list(range(COUNT)) * 2
+    random.Random(3).shuffle(shuffled)
+    return [list(range(COUNT)), list(reversed(range(COUNT))), shuffled]
+
+
+def codes_of(book: Book, lot: str) -> list[int]:
+    return [k for k in book.codes if book.progress(k).lot_id.endswith(f".{lot}")]
+
+
+@pytest.mark.parametrize("order", orders())
+def test_given_the_chain_when_balanced_then_the_ledger_of_the_answer_key(order: list[int]) -> None:
+    book = book_of(log_of(order))
+    for ledger in expected()["ledger"]:
+        found = balance_of(book, codes_of(book, ledger["lot"]), LOST)
+        stock = {line.site_id: line.stock for line in found.lines if line.stock}
+        total = found.total
+        assert stock == ledger["inStock"]
+        assert (total.commissioned, total.used) == (ledger["vials"], ledger["used"])
+        assert (total.wasted, total.missing) == (ledger["partlyWasted"], ledger["missing"])
+        assert (total.doses_given, total.difference) == (ledger["dosesGiven"], 0)
+        on_the_way = balance_of(book, codes_of(book, ledger["lot"])).total
+        assert (on_the_way.in_transit, on_the_way.missing) == (ledger["missing"], 0)
+
+
+def test_given_the_chain_when_balanced_then_every_difference_is_a_case() -> None:
+    book = book_of(log_of())
+    named = {code for case in cases() for code in case.codes}
+    for ledger in expected()["ledger"]:
+        for line in balance_of(book, codes_of(book, ledger["lot"]), LOST).lines:
+            assert set(line.unexplained) <= named
+            assert line.difference == 0 or line.unexplained
+
+
+@pytest.mark.parametrize("order", orders())
+def test_given_the_recall_when_asked_at_its_moment_then_the_answer_key(order: list[int]) -> None:
+    key = expected()["recall"]
+    log = log_of(order)
+    at = ms(datetime.fromisoformat(key["at"]))
+    book = book_of(log, until_ms=at)
+    found = recall_of(book, codes_of(book, key["lot"]), lot_facts(log), LOST)
+    on_hand: dict[str, list[int]] = {}
+    for unit in found.units:
+        if unit.status not in ENDED and not unit.lost:
+            on_hand.setdefault(unit.site_id, []).append(unit.code)
+    wanted = {site: sorted(map(code_key, codes)) for site, codes in key["onHandCodes"].items()}
+    assert on_hand == wanted
+    assert [unit.code for unit in found.units if unit.lost] == list(map(code_key, key["missing"]))
+    given = [(dose.code, dose.site_id, dose.recipient) for dose in found.doses]
+    assert given == [
+        (code_key(each["code"]), site, recipient)
+        for each in key["alreadyGiven"]
+        for site, _, recipient in each["given"]
+    ]
+    assert [fact.fact_id for fact in found.orders] == [key["event"]]
+    assert found.holders == sorted(wanted)
+
+
+def test_given_a_recall_lifted_when_asked_then_none_in_force() -> None:
+    def of_lot(step: Step, t: int, *, recall: bool = False) -> Fact:
+        more = {"site_id": "MAH1", "lot_id": "8474354.A1", "recall": recall}
+        return Fact(fact_id=str(t), step=step, t_ms=t, recorded_ms=t, position=t, **more)  # type: ignore[arg-type]  # as named
+
+    recall, hold = of_lot(Step.HOLDING, 1, recall=True), of_lot(Step.HOLDING, 2)
+    assert orders_in_force([hold, recall]) == [recall]
+    assert orders_in_force([recall, of_lot(Step.RELEASING, 3)]) == []
+    assert Status.USED in ENDED
