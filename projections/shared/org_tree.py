@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -47,11 +47,13 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
                 cur.execute(queries.put_node, NOWHERE | asdict(event) | ids)
             case SiteChanged() as event:
                 cur.execute(queries.change_site, asdict(event))
+    if batch:
+        cur.execute(queries.note_change, (batch[-1].position,))
 
 
 PROJECTION = Projection(
     name="shared_org_tree",
-    version=1,
+    version=2,
     topics=(
         OrganisationRegistered.TOPIC,
         SiteRegistered.TOPIC,
@@ -66,6 +68,39 @@ PROJECTION = Projection(
 def names(
     conn: psycopg.Connection[Any], ids: Collection[str], kind: str = "site"
 ) -> dict[str, Name]:
-    """Return the names of those of these ids that are known; `kind`: organisation, site, unit."""
+    """Return the names of those of these ids that are known, in order of id.
+
+    `kind`: organisation, site, unit.
+    """
     found = conn.execute(queries.names, (kind, list(ids))).fetchall()
-    return {row[0]: Name(*row[1:]) for row in found}
+    return {row[0]: Name(*row[1:]) for row in sorted(found)}
+
+
+class _Known(NamedTuple):
+    """Names that were looked up since the tree changed last, by kind and id; None = no such."""
+
+    version: int
+    by_kind: dict[str, dict[str, Name | None]]
+
+
+_known: list[_Known] = [_Known(0, {})]
+KNOWN_MAX = 100_000
+
+
+def names_at(
+    conn: psycopg.Connection[Any], version: int, ids: Collection[str], kind: str = "site"
+) -> dict[str, Name]:
+    """Return `names`, out of memory where nothing changed since they were asked for last.
+
+    `version`: the position in `changed`, as the caller has just read it.
+    """
+    if _known[0].version != version:
+        _known[0] = _Known(version, {})
+    found = _known[0].by_kind.setdefault(kind, {})
+    missing = [each for each in ids if each not in found]
+    if missing:
+        if len(found) > KNOWN_MAX:  # ids that nobody registered could go on for ever
+            return names(conn, ids, kind)
+        asked = names(conn, missing, kind)
+        found.update((each, asked.get(each)) for each in missing)
+    return {each: name for each in sorted(ids) if (name := found.get(each)) is not None}

@@ -1,5 +1,6 @@
 -- name: ddl
--- What has a name that others show: organisations, sites and cold units, each under its parent.
+-- What has a name that others show: organisations, sites and cold units, each under its parent;
+-- `changed`: the position at which any of it changed last.
 CREATE TABLE node (
     kind text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
@@ -10,7 +11,8 @@ CREATE TABLE node (
     latitude double precision,
     longitude double precision,
     PRIMARY KEY (id, kind)
-)
+);
+CREATE TABLE changed (one bool PRIMARY KEY DEFAULT true, position int8 NOT NULL)
 
 -- name: put_node
 INSERT INTO node (kind, id, parent_id, name, name_en, region_code, latitude, longitude)
@@ -21,6 +23,9 @@ VALUES (%(kind)s, %(id)s, %(parent_id)s, %(name)s, %(name_en)s, %(region_code)s,
 UPDATE node SET name = %(name)s, name_en = %(name_en)s, latitude = %(latitude)s,
                 longitude = %(longitude)s
 WHERE kind = 'site' AND id = %(site_id)s
+
+-- name: note_change
+INSERT INTO changed (position) VALUES (%s) ON CONFLICT (one) DO UPDATE SET position = excluded.position
 
 -- name: names
 SELECT id, name AS zh, name_en AS en, region_code AS region, latitude, longitude

@@ -1,5 +1,5 @@
 -- name: ddl
--- `scan`: what was said once; `fact`: the codes it named (k = key of a code, see domain/traceability/
+-- `scan`: what was said once (`said`: particulars by name, JSON); `fact`: the codes it named (k = key of a code, see domain/traceability/
 -- codes.py); `contain`: stays in packs, ms, ±2^63 where open; `node`: the present of each code, with
 -- no place of its own inside a pack; `code_text`: codes whose key is a hash; `withdrawal`: what was
 -- declared about a fact of this id at this site, known already or not.
@@ -37,26 +37,8 @@ CREATE TABLE scan (
     withdrawn_position int8,
     site_id text NOT NULL,
     to_site_id text NOT NULL,
-    from_site_id text NOT NULL,
-    unit_id text NOT NULL,
-    vehicle_id text NOT NULL,
-    device_id text NOT NULL,
-    bill_no text NOT NULL,
     lot_id text NOT NULL,
-    level int2,
-    temperature_c float8,
-    transport_c_min float8,
-    transport_c_max float8,
-    accepted bool NOT NULL,
-    recall bool NOT NULL,
-    doses int4,
-    dose_number int4,
-    recipient text NOT NULL,
-    vaccinator text NOT NULL,
-    executed_by text NOT NULL,
-    supervised_by text NOT NULL,
-    reason text NOT NULL,
-    all_contents bool NOT NULL
+    said text NOT NULL
 );
 CREATE INDEX ON scan (lot_id) WHERE step >= 110 AND lot_id <> '';
 CREATE TABLE fact (
@@ -108,7 +90,29 @@ CREATE TABLE node (
 CREATE INDEX ON node (lot_id) INCLUDE (k, level, parent, site_id, status);
 CREATE INDEX ON node (parent) WHERE parent IS NOT NULL;
 CREATE INDEX ON node (site_id) WHERE parent IS NULL;
-CREATE TABLE code_text (k int8 PRIMARY KEY, code text NOT NULL)
+CREATE TABLE code_text (k int8 PRIMARY KEY, code text NOT NULL);
+CREATE TABLE hop (
+    lot_id text COLLATE "C" NOT NULL,
+    step int2 NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    packs int8 NOT NULL,
+    first_ms int8 NOT NULL,
+    last_ms int8 NOT NULL,
+    PRIMARY KEY (lot_id, step, site_id)
+) WITH (fillfactor = 80);
+CREATE TABLE dose (
+    k int8 NOT NULL,
+    lot_id text COLLATE "C" NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    t_ms int8 NOT NULL,
+    position int8 NOT NULL,
+    dose_number int4,
+    recipient text NOT NULL
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 10000);
+CREATE INDEX ON dose (lot_id, site_id) INCLUDE (k, t_ms, position, dose_number, recipient);
+CREATE INDEX ON dose (k);
+CREATE TABLE mixed (lot_id text COLLATE "C" NOT NULL, k int8 NOT NULL, PRIMARY KEY (lot_id, k));
+CREATE INDEX ON mixed (k)
 
 -- name: keep_product
 INSERT INTO product VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
@@ -125,10 +129,8 @@ INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id, sit
 SELECT fact_id FROM scan WHERE fact_id = ANY(%s)
 
 -- name: copy_scan
-COPY scan (fact_id, step, t_ms, recorded_ms, position, withdrawn_position, site_id, to_site_id,
-    from_site_id, unit_id, vehicle_id, device_id, bill_no, lot_id, level, temperature_c,
-    transport_c_min, transport_c_max, accepted, recall, doses, dose_number, recipient, vaccinator,
-    executed_by, supervised_by, reason, all_contents) FROM STDIN
+COPY scan (position, fact_id, step, t_ms, recorded_ms, withdrawn_position, site_id, to_site_id,
+    lot_id, said) FROM STDIN
 
 -- name: copy_fact
 COPY fact (k, t_ms, position, parent, as_parent, step, site_id, lot_id) FROM STDIN
@@ -153,7 +155,7 @@ WHERE w.fact_id = s.fact_id AND w.site_id = s.site_id AND s.withdrawn_position I
 RETURNING s.position
 
 -- name: codes_at
-SELECT f.k, f.t_ms FROM fact f WHERE f.position = ANY(%s)
+SELECT f.k, f.t_ms, f.position FROM fact f WHERE f.position = ANY(%s)
 
 -- name: dosed_nodes
 -- Codes whose doses were counted before their product was known.
@@ -191,11 +193,70 @@ FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
 -- name: vials
 SELECT product_id, doses_per_vial, opened_limit_min FROM product
 
--- name: relot
+-- name: strange_facts
 -- Facts that came before the commissioning of their code, or a commissioning that was withdrawn.
 -- A commissioning itself keeps the lot it named: so that lot's past can still be told.
+SELECT DISTINCT f.lot_id, f.step, f.site_id, v.lot_id
+FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id) JOIN fact f ON f.k = v.k
+WHERE f.lot_id <> v.lot_id AND f.step <> 10
+
+-- name: relot
 UPDATE fact f SET lot_id = v.lot_id FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id)
 WHERE f.k = v.k AND f.lot_id <> v.lot_id AND f.step <> 10
+
+-- name: hops_at
+SELECT DISTINCT lot_id, step, site_id FROM fact WHERE position = ANY(%s)
+
+-- name: seen_at
+-- Where codes were scanned before, and for which lot.
+SELECT DISTINCT f.k, f.lot_id, f.step::int4, f.site_id FROM fact f
+WHERE f.k = ANY(%(codes)s) AND f.position < %(first)s AND NOT EXISTS (
+    SELECT FROM scan s WHERE s.position = f.position AND s.withdrawn_position IS NOT NULL
+)
+
+-- name: add_hops
+INSERT INTO hop SELECT *
+FROM unnest(%s::text[], %s::int2[], %s::text[], %s::int8[], %s::int8[], %s::int8[])
+ON CONFLICT (lot_id, step, site_id) DO UPDATE SET packs = hop.packs + excluded.packs,
+    first_ms = least(hop.first_ms, excluded.first_ms),
+    last_ms = greatest(hop.last_ms, excluded.last_ms)
+
+-- name: forget_hops
+DELETE FROM hop h USING unnest(%s::text[], %s::int2[], %s::text[]) AS v (lot_id, step, site_id)
+WHERE h.lot_id = v.lot_id AND h.step = v.step AND h.site_id = v.site_id
+
+-- name: count_hops
+INSERT INTO hop
+SELECT f.lot_id, f.step, f.site_id, count(DISTINCT f.k), min(f.t_ms), max(f.t_ms)
+FROM unnest(%s::text[], %s::int2[], %s::text[]) AS v (lot_id, step, site_id)
+JOIN fact f USING (lot_id, step, site_id)
+JOIN scan s ON s.position = f.position AND s.withdrawn_position IS NULL
+WHERE f.lot_id <> '' GROUP BY f.lot_id, f.step, f.site_id
+
+-- name: copy_dose
+COPY dose (k, lot_id, site_id, t_ms, position, dose_number, recipient) FROM STDIN
+
+-- name: forget_doses
+DELETE FROM dose WHERE k = ANY(%s)
+
+-- name: read_doses
+INSERT INTO dose
+SELECT f.k, f.lot_id, f.site_id, f.t_ms, f.position, (s.said::json ->> 'dose_number')::int4,
+    coalesce(s.said::json ->> 'recipient', '')
+FROM fact f JOIN scan s ON s.position = f.position AND s.withdrawn_position IS NULL
+WHERE f.k = ANY(%s) AND f.step = 80
+
+-- name: forget_mixed
+DELETE FROM mixed WHERE k = ANY(%s)
+
+-- name: find_mixed
+INSERT INTO mixed
+SELECT DISTINCT n.lot_id, n.k
+FROM node n JOIN contain c ON c.child = n.k LEFT JOIN node p ON p.k = c.parent
+WHERE n.k = ANY(%s) AND n.lot_id <> '' AND p.lot_id IS DISTINCT FROM n.lot_id
+
+-- name: contents_of
+SELECT child FROM contain WHERE parent = ANY(%s)
 
 -- name: stays
 SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%s)
@@ -230,6 +291,51 @@ SELECT f.k, f.parent, f.as_parent, s.*
 FROM up
 JOIN rm_traceability.fact f ON f.k = up.k
 JOIN rm_traceability.scan s ON s.position = f.position
+
+-- name: chain_now
+-- The same, with all else an answer of now needs. Only a commissioning names a lot for its code.
+WITH RECURSIVE up (k) AS (
+    SELECT %(k)s::int8
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent,
+    (SELECT c.code FROM rm_traceability.code_text c WHERE c.k = f.k AND f.k >= 776627963145224192),
+    s.position, s.fact_id, s.step, s.t_ms, s.recorded_ms, s.withdrawn_position, s.site_id,
+    s.to_site_id, s.lot_id, s.said, p.doses_per_vial, p.opened_limit_min,
+    CASE WHEN f.step = 10 AND f.k = %(k)s THEN (
+        SELECT l.expires_on FROM rm_traceability.lot l WHERE l.lot_id = s.lot_id
+    ) END,
+    f.step = 10 AND f.k = %(k)s AND EXISTS (
+        SELECT FROM rm_traceability.scan h
+        WHERE h.lot_id = s.lot_id AND h.step >= 110 AND h.lot_id <> ''
+    ),
+    n.ledger, n.telemetry, n.names_version
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
+LEFT JOIN rm_traceability.product p ON p.product_id = %(product)s
+CROSS JOIN (
+    SELECT
+        (SELECT coalesce(min(coalesce(t.notification_id, 0)), 0) FROM follower w
+         LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || w.name) AS ledger,
+        (SELECT coalesce(max(e.notification_id), 0) FROM telemetry_events e) AS telemetry,
+        (SELECT coalesce(max(c.position), 0) FROM rm_shared_org_tree.changed c) AS names_version
+) n
+
+-- name: steps_now
+-- The hops of a lot behind one row that tells the positions and whether hops tell it all.
+SELECT * FROM (
+    SELECT -1 AS step, CASE WHEN EXISTS (SELECT FROM rm_traceability.mixed m WHERE m.lot_id = %(lot)s)
+            THEN 'mixed' ELSE '' END AS site_id,
+        (SELECT coalesce(max(c.position), 0) FROM rm_shared_org_tree.changed c) AS packs,
+        (SELECT coalesce(min(coalesce(t.notification_id, 0)), 0) FROM follower w
+         LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || w.name) AS first_ms,
+        (SELECT coalesce(max(e.notification_id), 0) FROM telemetry_events e) AS last_ms
+    UNION ALL
+    SELECT h.step, h.site_id, h.packs, h.first_ms, h.last_ms
+    FROM rm_traceability.hop h WHERE h.lot_id = %(lot)s
+) h ORDER BY step <> -1, first_ms, step, site_id
 
 -- name: facts_of_lot
 -- The facts of a lot's codes, of codes that were once taken for the lot's, and of packs of other
@@ -307,7 +413,7 @@ WITH RECURSIVE inside (k, parent, lot_id, level, site_id, status, held) AS (
     UNION ALL
     SELECT n.k, n.parent, n.lot_id, n.level, i.site_id,
         CASE
-            WHEN n.status = 'opened' AND i.status IN ('wasted', 'destroyed') THEN i.status
+            WHEN n.status = 'opened' AND i.status IN ('wasted', 'sampled', 'destroyed', 'missing') THEN i.status
             WHEN n.status IS NULL AND i.status = 'used' THEN 'in_stock'
             ELSE coalesce(n.status, i.status)
         END,

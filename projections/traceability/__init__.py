@@ -11,15 +11,22 @@ from projections.traceability.answers import (
     lot_named,
     lots,
     products,
+    steps_of_lot,
     stock,
 )
 from projections.traceability.follow import PROJECTION, apply
+from projections.traceability.fresh import book_of, codes_at
+from projections.traceability.quick import custody_now, steps_now
+from projections.traceability.views import step_name, time_of
 
 __all__ = [
     "PROJECTION",
     "CodeCustody",
     "LotCustody",
     "apply",
+    "book_of",
+    "codes_at",
+    "custody_now",
     "custody_of_code",
     "custody_of_lot",
     "lot",
@@ -28,5 +35,9 @@ __all__ = [
     "lot_named",
     "lots",
     "products",
+    "step_name",
+    "steps_now",
+    "steps_of_lot",
     "stock",
+    "time_of",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from psycopg.rows import dict_row, tuple_row
@@ -15,9 +15,10 @@ from psycopg.rows import dict_row, tuple_row
 from domain.shared.errors import NotFound
 from domain.traceability.codes import code_key, key_code, product_of
 from domain.traceability.custody import Book, State
-from domain.traceability.facts import FIELDS, Fact, Mention, Step
+from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.hops import Hop, StockLine, hops_of, stock_of
-from domain.traceability.progress import HOLDABLE, Status
+from domain.traceability.states import HOLDABLE, Status
+from domain.traceability.steps import LotStep, steps_of
 from projections.traceability.rows import (
     ALWAYS,
     Connection,
@@ -27,6 +28,7 @@ from projections.traceability.rows import (
     read_fact,
     read_mentions,
 )
+from projections.traceability.views import view
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +72,19 @@ def custody_of_code(conn: Connection, code: str, as_of: int | None = None) -> Co
         names = _texts(cur, named) | {key: code}
         wrong = sorted({f for f in known if not f.counts(as_of)}, key=lambda f: f.order)
         declared = _declared(cur, [f.fact_id for f in wrong])
-        uses = book.uses(key)
+        uses = book.judged(key)
     return CodeCustody(
         code=code,
         product_id=product_of(code),
         state=state,
         parent="" if state.parent is None else names[state.parent],
         chain=[
-            _view(e.fact)
+            view(e.fact)
             | {"via": names[e.via], "inherited": e.inherited}
             | {"flags": sorted(uses.get(e.fact.fact_id, ()))}
             for e in chain
         ],
-        withdrawn=[_view(fact) | declared.get(fact.fact_id, {}) for fact in wrong],
+        withdrawn=[view(fact) | declared.get(fact.fact_id, {}) for fact in wrong],
         as_of=as_of,
     )
 
@@ -97,6 +99,17 @@ def custody_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> L
     if released is None and not codes:
         raise NotFound("unknown_lot", lot_id=lot_id)
     return LotCustody(lot_id, released, hops_of(book, codes), stock_of(book, codes), as_of)
+
+
+def steps_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> list[LotStep]:
+    """Return the steps of a lot by place, folded from its facts; NotFound("unknown_lot")."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        mentions = read_mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
+        book = _book(cur, mentions, {lot_id}, as_of)
+    codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
+    if not codes and lot(conn, lot_id, as_of) is None:
+        raise NotFound("unknown_lot", lot_id=lot_id)
+    return steps_of(book, lot_id, codes)
 
 
 def stock(
@@ -136,11 +149,10 @@ def lot_holds(conn: Connection, lot_id: str) -> list[Fact]:
     """Return the holds of a whole lot that are in force."""
     with conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(queries.lot_facts, {"lots": [lot_id]})
-        names = [column.name for column in found.description or ()]
-        facts = [fact for row in found if (fact := read_fact(names, row)).counts(None)]
+        facts = [fact for row in found if (fact := read_fact(row)).counts(None)]
     placed: list[Fact] = []
     for fact in sorted(facts, key=lambda fact: fact.order):
-        placed = [*placed, fact] if fact.step is Step.HOLDING else []
+        placed = [] if fact.step is Step.RELEASING else [*placed, fact]
     return placed
 
 
@@ -182,8 +194,7 @@ def _book(
     """Return the facts as a book, with the holds of these lots (None = all lots)."""
     named = None if lot_ids is None else list(lot_ids)
     found = cur.execute(queries.lot_facts, {"lots": named})
-    names = [column.name for column in found.description or ()]
-    holds = [read_fact(names, row) for row in found]
+    holds = [read_fact(row) for row in found]
     vials = cur.execute(queries.read_vials, {"as_of": as_of}).fetchall()
     product = product_by_key(vials, _texts(cur, {m.code for m in mentions}))
     found = cur.execute(queries.expiries, {"lots": named, "as_of": as_of})
@@ -208,20 +219,3 @@ def _declared(cur: Cursor, fact_ids: list[str]) -> dict[str, dict[str, Any]]:
     rows = cur.execute(queries.withdrawals, (fact_ids,)).fetchall() if fact_ids else []
     names = ("declared_at", "withdrawal_reason", "corrective_fact_ids")
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
-
-
-# Times are given as times, the step by its name, the rest only where it says something.
-_RENAMED = {"step", "t_ms", "recorded_ms", "withdrawn_position", "all_contents", "recall"}
-
-
-def _view(fact: Fact) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "step": fact.step.name.lower(),
-        "occurred_at": datetime.fromtimestamp(fact.t_ms / 1000, UTC),
-        "recorded_at": datetime.fromtimestamp(fact.recorded_ms / 1000, UTC),
-    }
-    for name in FIELDS:
-        value = getattr(fact, name)
-        if name not in _RENAMED and value is not None and value != "":
-            found[name] = value
-    return found

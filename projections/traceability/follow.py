@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from domain.shared.errors import Conflict
 from domain.traceability.codes import code_key, key_code
@@ -17,19 +17,26 @@ from domain.traceability.custody import Book, passes_down
 from domain.traceability.events import FactWithdrawn, LotReleased, ProductRegistered
 from domain.traceability.facts import (
     BEGINNING,
-    FIELDS,
     STEP_OF,
     Fact,
     FactEvent,
-    Mention,
     Step,
     fact_of,
     mentions_of,
     texts_of,
 )
-from domain.traceability.progress import OWN
+from domain.traceability.states import OWN
 from projections.projection import Projection
-from projections.traceability.rows import ALWAYS, Cursor, product_by_key, queries, read_mentions
+from projections.traceability import sums
+from projections.traceability.rows import (
+    ALWAYS,
+    Cursor,
+    product_by_key,
+    queries,
+    read_mentions,
+    scan_row,
+)
+from projections.traceability.sums import Kept
 from store.envelope import Meta, Recorded
 
 
@@ -43,15 +50,16 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
     facts = _keep_facts(cur, batch)
     withdrawn = _keep_withdrawals(cur, batch, [fact.fact_id for fact, _ in facts])
     touched = {mention.code for _, mentions in facts for mention in mentions}
-    touched.update(late, (k for k, _ in withdrawn))
+    touched.update(late, (k for k, _, _ in withdrawn))
     if touched:
         touched |= _left_packs(cur, facts, withdrawn)
-        _refresh(cur, touched)
+        book = _refresh(cur, touched)
+        _keep_sums(cur, facts, batch[0].position, book, withdrawn)
 
 
 PROJECTION = Projection(
     "traceability",
-    2,
+    3,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,
@@ -61,8 +69,6 @@ PROJECTION = Projection(
     apply,
     queries.ddl,
 )
-
-_Kept = tuple[Fact, list[Mention]]
 
 
 def _keep_master(cur: Cursor, recorded: Recorded) -> list[int]:
@@ -84,7 +90,7 @@ def _values(event: ProductRegistered | LotReleased) -> list[Any]:
     return [getattr(event, f.name) for f in fields(event)]
 
 
-def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[_Kept]:
+def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[Kept]:
     """Store facts not yet known by their id (the first holds); return them with their codes."""
     found: dict[str, tuple[Fact, FactEvent]] = {}
     for recorded in batch:
@@ -99,7 +105,7 @@ def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[_Kept]:
     lots = _known_lots(cur, kept)
     with cur.copy(queries.copy_scan) as copy:
         for fact, _ in kept:
-            copy.write_row([getattr(fact, name) for name in FIELDS])
+            copy.write_row(scan_row(fact))
     with cur.copy(queries.copy_fact) as copy:
         for fact, mentions in kept:
             for m in mentions:
@@ -133,7 +139,7 @@ def _keep_code_texts(cur: Cursor, codes: Iterable[str]) -> None:
             raise Conflict("code_key_collision", codes=[code, texts[key]])
 
 
-def _known_lots(cur: Cursor, kept: Sequence[_Kept]) -> dict[int, str]:
+def _known_lots(cur: Cursor, kept: Sequence[Kept]) -> dict[int, str]:
     codes = list({m.code for _, mentions in kept for m in mentions})
     lots = {
         m.code: fact.lot_id
@@ -147,8 +153,8 @@ def _known_lots(cur: Cursor, kept: Sequence[_Kept]) -> dict[int, str]:
 
 def _keep_withdrawals(
     cur: Cursor, batch: Sequence[Recorded], new_facts: Sequence[str]
-) -> list[tuple[int, int]]:
-    """Mark facts declared wrong; return (code, time) of what they named."""
+) -> list[tuple[int, int, int]]:
+    """Mark facts declared wrong; return (code, time, position) of what they named."""
     declared = []
     for recorded in batch:
         event = recorded.envelope.event
@@ -164,9 +170,9 @@ def _keep_withdrawals(
 
 
 def _left_packs(
-    cur: Cursor, facts: Sequence[_Kept], withdrawn: Sequence[tuple[int, int]]
+    cur: Cursor, facts: Sequence[Kept], withdrawn: Sequence[tuple[int, int, int]]
 ) -> set[int]:
-    seeds = [(k, t_ms, True) for k, t_ms in withdrawn]
+    seeds = [(k, t_ms, True) for k, t_ms, _ in withdrawn]
     for fact, mentions in facts:
         named = (m for m in mentions if passes_down(m) or fact.all_contents)
         seeds += [(m.code, fact.t_ms, fact.all_contents) for m in named]
@@ -174,19 +180,50 @@ def _left_packs(
     return {row[0] for row in cur.execute(queries.left_packs, columns)}
 
 
-def _refresh(cur: Cursor, touched: set[int]) -> None:
+class _Refreshed(NamedTuple):
+    """What came out anew: the lot of each code touched, and what the sums have to count again."""
+
+    lots: dict[int, str]
+    new: set[int]
+    moved: set[int]  # to another lot
+    resettled: set[int]  # in other packs, or at other times
+    hops: set[sums.Hop]
+
+
+def _refresh(cur: Cursor, touched: set[int]) -> _Refreshed:
     codes = sorted(touched)
     mentions = read_mentions(cur.execute(queries.mentions_upwards, (codes,)))
     texts = dict(cur.execute(queries.code_texts, (codes,)).fetchall())
     product = product_by_key(cur.execute(queries.vials).fetchall(), texts)
     book = Book(mentions, product=product)
-    parents = _keep_stays(cur, book, codes)
-    new = _keep_nodes(cur, book, codes)
-    _keep_levels(cur, parents | new)
+    resettled, packs = _keep_stays(cur, book, codes)
+    new, moved = _keep_nodes(cur, book, codes)
+    hops = sums.relot(cur, [*new, *moved], [book.progress(k).lot_id for k in (*new, *moved)])
+    _keep_levels(cur, packs | new)
+    return _Refreshed({k: book.progress(k).lot_id for k in codes}, new, moved, resettled, hops)
 
 
-def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
-    """Replace the stays that differ; return the packs whose contents changed."""
+def _keep_sums(
+    cur: Cursor,
+    facts: Sequence[Kept],
+    first: int,
+    found: _Refreshed,
+    withdrawn: Sequence[tuple[int, int, int]],
+) -> None:
+    stale = found.hops
+    if withdrawn:
+        positions = list({position for *_, position in withdrawn})
+        stale.update(cur.execute(queries.hops_at, (positions,)).fetchall())
+    sums.keep_hops(cur, facts, found.lots, first, stale)
+    gone = {k for k, *_ in withdrawn}
+    sums.keep_doses(cur, facts, found.lots, found.moved | gone)
+    other = found.new | found.moved
+    inside = cur.execute(queries.contents_of, (list(other),)).fetchall() if other else ()
+    sums.keep_mixed(cur, other.union(found.resettled, (row[0] for row in inside)))
+
+
+def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int], set[int]]:
+    """Replace the stays that differ; return whose, and the packs whose contents changed."""
     old: dict[int, list[tuple[int, ...]]] = {}
     for row in cur.execute(queries.stays, (codes,)):
         old.setdefault(row[0], []).append(row)
@@ -199,21 +236,22 @@ def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
     }
     changed = [k for k in codes if sorted(old.get(k, [])) != sorted(new[k])]
     if not changed:
-        return set()
+        return set(), set()
     cur.execute(queries.forget_stays, (changed,))
     with cur.copy(queries.copy_contain) as copy:
         for k in changed:
             for stay in new[k]:
                 copy.write_row(stay)
-    return {stay[1] for k in changed for stay in [*old.get(k, []), *new[k]]}
+    packs = {stay[1] for k in changed for stay in [*old.get(k, []), *new[k]]}
+    return set(changed), packs
 
 
 def _end(end: tuple[int, int, str] | None) -> int:
     return ALWAYS if end is None else end[0]
 
 
-def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
-    """Replace the nodes that differ; return those that were not there."""
+def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int], set[int]]:
+    """Replace the nodes that differ; return those that are new, and those of another lot now."""
     old = {row[0]: row for row in cur.execute(queries.nodes, (codes,))}
     changed = []
     for k in codes:
@@ -222,12 +260,11 @@ def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> set[int]:
         if row != old.get(k):
             changed.append(row)
     cur.execute(queries.forget_nodes, ([row[0] for row in changed],))
-    moved = [row for row in changed if row[0] not in old or row[1] != old[row[0]][1]]
-    cur.execute(queries.relot, ([row[0] for row in moved], [row[1] for row in moved]))
     with cur.copy(queries.copy_node) as copy:
         for row in changed:
             copy.write_row(row)
-    return set(codes) - old.keys()
+    moved = {row[0] for row in changed if row[0] in old and row[1] != old[row[0]][1]}
+    return set(codes) - old.keys(), moved
 
 
 def _node(book: Book, k: int, level: int) -> tuple[Any, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 
 from domain.traceability.codes import key_code, product_of
@@ -15,30 +17,63 @@ from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability.sql")
 
+STEPS = {step.value: step for step in Step}
 ALWAYS = 2**63 - 1  # t1 of a stay that has not ended
 
 Cursor = psycopg.Cursor[Any]
 Connection = psycopg.Connection[Any]
 
 
-def read_mentions(cur: Cursor) -> list[Mention]:
-    """Read rows of (k, parent, as_parent, scan.*); one Fact for all codes of a scan."""
-    names = [column.name for column in cur.description or ()][3:]
+# What of a fact has a column of its own; the rest is said in one text, where it says something.
+_COLUMNS = (
+    "position",
+    "fact_id",
+    "step",
+    "t_ms",
+    "recorded_ms",
+    "withdrawn_position",
+    "site_id",
+    "to_site_id",
+    "lot_id",
+)
+_SAID = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _COLUMNS)
+_encode = msgspec.json.Encoder().encode
+decode_said = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def scan_row(fact: Fact) -> tuple[Any, ...]:
+    """Return a fact as a row of `scan`."""
+    said = {name: value for name, none in _SAID if (value := getattr(fact, name)) != none}
+    return (*(getattr(fact, name) for name in _COLUMNS), _encode(said).decode())
+
+
+def read_fact(row: Sequence[Any]) -> Fact:
+    """Return the fact in a row of `scan`."""
+    position, fact_id, step, t_ms, recorded_ms, withdrawn, site_id, to_site_id, lot_id, said = row
+    return Fact(
+        position=position,
+        fact_id=fact_id,
+        step=STEPS[step],
+        t_ms=t_ms,
+        recorded_ms=recorded_ms,
+        withdrawn_position=withdrawn,
+        site_id=site_id,
+        to_site_id=to_site_id,
+        lot_id=lot_id,
+        **decode_said(said),
+    )
+
+
+def read_mentions(rows: Iterable[Sequence[Any]]) -> list[Mention]:
+    """Return rows of (k, parent, as_parent, scan.*) as mentions; one Fact for a scan's codes."""
     facts: dict[int, Fact] = {}
-    place = 3 + names.index("position")
     mentions = []
-    for row in cur:
-        fact = facts.get(row[place])
+    for row in rows:
+        fact = facts.get(row[3])
         if fact is None:
-            fact = facts[row[place]] = read_fact(names, row[3:])
+            fact = facts[row[3]] = read_fact(row[3:])
         mentions.append(Mention(row[0], row[1], row[2], fact))
     return mentions
-
-
-def read_fact(names: Sequence[str], values: Sequence[Any]) -> Fact:
-    """Return the fact in a row of `scan`."""
-    particulars = dict(zip(names, values, strict=True))
-    return Fact(**particulars | {"step": Step(particulars["step"])})
 
 
 def product_by_key(

@@ -122,6 +122,9 @@ _TABLES = {
     "fact": "SELECT k, t_ms, parent, as_parent, step, site_id, lot_id FROM {}",
     "contain": "SELECT * FROM {}",
     "node": "SELECT * FROM {}",
+    "hop": "SELECT * FROM {}",
+    "dose": "SELECT k, lot_id, site_id, t_ms, dose_number, recipient FROM {}",
+    "mixed": "SELECT * FROM {}",
     "scan": "SELECT fact_id, step, t_ms, site_id, withdrawn_position IS NULL FROM {}",
 }
 
