@@ -6,6 +6,7 @@ Invalid("not_acceptable"), which is 406.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from fastapi import Request
@@ -85,7 +86,7 @@ def require_json(request: Request) -> None:
         raise Invalid("unsupported_media_type", expected=" / ".join(MEDIA_TYPES))
 
 
-_FITS = {
+_FITS: dict[str, Callable[[tuple[int, ...]], bool]] = {
     "Version": lambda asked: asked[:2] == _VERSION[:2],
     "Min": lambda asked: asked <= _VERSION,
     "Max": lambda asked: asked >= _VERSION,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from api.auth import STAFF, Principal, permission
+from api.auth import OVERSIGHT, STAFF, Principal, permission
 from api.epcis import headers
 from api.epcis.problems import PATH
 from api.routing import Handler, ModuleRoute, limited
@@ -35,6 +35,10 @@ class May(StrEnum):
 
 
 Anybody = Annotated[Principal, permission(May.DISCOVER, *STAFF, Role.GATEWAY)]
+
+
+# Who reads the whole of what was captured in its region.
+Reader = Annotated[Principal, permission(May.READ, *OVERSIGHT, Role.SUPPLIER)]
 
 
 class EpcisRoute(ModuleRoute):
@@ -74,7 +78,7 @@ def add_options(router: APIRouter, more: dict[str, dict[str, str]]) -> None:
     methods: dict[str, set[str]] = {}
     for route in router.routes:
         if isinstance(route, APIRoute):
-            methods.setdefault(route.path, set()).update(route.methods)
+            methods.setdefault(route.path, set()).update(route.methods or ())
     for path, found in methods.items():
         allow = {"Allow": ", ".join(sorted({*found, "OPTIONS"}))}
         _add(router, path, {**headers.DISCOVERY, **allow, **more.get(path, {})})

@@ -33,4 +33,57 @@ TEXTS = {
         "eventCountLimit 与 maxEventCount 不能同时使用",
         "eventCountLimit and maxEventCount exclude each other",
     ),
+    "epcis_required": ("缺少字段 {field}", "Field {field} is missing"),
+    "epcis_unknown_name": (
+        "标准中没有字段 {field}；扩展字段须写成“前缀:名称”",
+        "The standard has no field {field}; an extension is written prefix:name",
+    ),
+    "epcis_bad_moment": (
+        "{field} 的“{value}”不是带时区的时间（RFC 3339）",
+        "{field}: {value} is no time with its offset (RFC 3339)",
+    ),
+    "epcis_no_uri": ("{field} 的“{value}”不是 URI", "{field}: {value} is no URI"),
+    "epcis_no_word": (
+        "{field} 的“{value}”既不是标准词汇，也不是其他 URI",
+        "{field}: {value} is neither a word of the vocabulary nor a URI of another",
+    ),
+    "epcis_bad_value": (
+        "{field} 的值“{value}”不符合标准（{rule}）",
+        "{field}: {value} is not as the standard has it ({rule})",
+    ),
+    "epcis_about_nothing": (
+        "事件没有说明涉及何物，须给出：{expected}",
+        "The event is about nothing; it needs: {expected}",
+    ),
+    "epcis_interval_reversed": (
+        "测量区间的开始 {value} 晚于结束 {end}",
+        "The measuring began at {value}, after its end {end}",
+    ),
+    "epcis_said_twice": (
+        "{field} 在 sensorMetadata 与 sensorReport 中不一致，只能写在一处",
+        "{field} differs between sensorMetadata and sensorReport; it stands in one of them",
+    ),
+    "epcis_sensed_later": (
+        "测量时间 {value} 晚于事件时间",
+        "It was measured at {value}, after the time of the event",
+    ),
+    "epcis_event_differs": (
+        "事件编号 {event_id} 已用于不同内容的事件",
+        "Another event was captured under id {event_id}",
+    ),
+    "epcis_too_many_events": (
+        "一个文档最多 {max} 个事件，请分成几个",
+        "A document holds at most {max} events; cut it in parts",
+    ),
+    "epcis_too_deep": ("事件嵌套过深", "The event is nested too deeply"),
+    "epcis_not_one_event": (
+        "此处只接受单个事件；整个文档请提交到 /epcis/capture",
+        "This takes a single event; a whole document goes to /epcis/capture",
+    ),
+    "unknown_capture_job": ("没有采集任务 {capture_id}", "There is no capture job {capture_id}"),
+    "unknown_event": ("没有事件 {event_id}", "There is no event {event_id}"),
+    "bad_behaviour": (
+        "请求头 {field} 只能是 {expected}",
+        "Header {field} is one of {expected}",
+    ),
 }

@@ -58,7 +58,12 @@ def hash_uri(digest: str) -> str:
 
 def prefixes_of(*contexts: object) -> dict[str, str]:
     """Return what prefixes stand for in these contexts, later ones over earlier ones."""
-    found = dict(PREFIXES)
+    return {**PREFIXES, **declared_in(*contexts)}
+
+
+def declared_in(*contexts: object) -> dict[str, str]:
+    """Return the prefixes that contexts declare themselves, later ones over earlier ones."""
+    found: dict[str, str] = {}
     for context in contexts:
         for part in context if isinstance(context, list) else [context]:
             if isinstance(part, Mapping):
