@@ -49,5 +49,5 @@ def register(state: E | None, wanted: E) -> list[Event]:
     if state == wanted:
         return []
     names = type(wanted).__annotations__
-    differing = [name for name in names if getattr(state, name) != getattr(wanted, name)]
+    differing = [name for name in names if getattr(state, name, None) != getattr(wanted, name)]
     raise Conflict("already_registered", differs=differing)

@@ -127,7 +127,7 @@ def _flag(step: Step, column: Column) -> Flag | None:
             return None
         case Mark.NEVER:
             return Flag.ILLEGAL_STATE
-        case Mark.BILL | Mark.CASE:
+        case _:
             return _CASES.get(column, Flag.ILLEGAL_STATE)
 
 

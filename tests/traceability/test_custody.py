@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from domain.traceability.custody import Book, Product, Stay
 from domain.traceability.facts import BEGINNING, Fact, Mention, Step
@@ -410,65 +406,3 @@ def test_given_stock_when_asked_then_by_place_lot_and_status() -> None:
         StockLine(CLINIC, LOT, "in_stock", 1, {1: 1, 2: 1}),
         StockLine(CLINIC, LOT, "used", 1, {1: 1}),
     ]
-
-
-_STEPS = st.sampled_from([s for s in Step if s is not Step.COMMISSIONING])
-_CODES = st.lists(st.sampled_from([VIAL, VIAL_2, BOX, BOX_2]), min_size=1, max_size=2, unique=True)
-
-
-@st.composite
-def lives(draw: st.DrawFn) -> list[list[Mention]]:
-    """Draw up to ten facts, several at one moment, about a few codes and packs."""
-    found = []
-    for n in range(draw(st.integers(1, 10))):
-        step, codes = draw(_STEPS), draw(_CODES)
-        packing = step in {Step.PACKING, Step.UNPACKING}
-        parents = [BOX, BOX_2, CASE] if packing else [None, BOX]
-        parent = draw(st.sampled_from(parents)) if packing or step is Step.DISPENSING else None
-        codes = [code for code in codes if code != parent]
-        gone = draw(st.sampled_from([None, None, 50 + n]))
-        found.append(
-            scan(
-                step,
-                draw(st.integers(1, 5)),
-                draw(st.sampled_from([MAKER, CITY, CLINIC])),
-                *codes,
-                parent=parent,
-                all_contents=step is Step.UNPACKING and not codes,
-                to_site_id=CLINIC,
-                fact_id=f"f{n}",
-                position=n + 1,
-                withdrawn_position=gone,
-            )
-        )
-    return found
-
-
-def told(found: Book) -> list[object]:
-    return [
-        (k, found.chain(k), found.stays(k), found.state(k), found.levels[k]) for k in found.codes
-    ]
-
-
-@given(lives(), st.integers(0, 2**32), st.sampled_from([None, 5, 55]))
-def test_given_any_facts_when_shuffled_and_doubled_then_the_same(
-    facts: list[list[Mention]], seed: int, as_of: int | None
-) -> None:
-    mixed = [m for fact in facts for m in fact] * 2
-    random.Random(seed).shuffle(mixed)
-    assert told(Book(mixed, as_of=as_of)) == told(book(*facts, as_of=as_of))
-
-
-@given(lives())
-def test_given_any_facts_when_asked_then_one_parent_at_a_time_and_no_end_reopens(
-    facts: list[list[Mention]],
-) -> None:
-    found = book(MADE, *facts, product=lambda _: Product(2))
-    for k in found.codes:
-        stays = found.stays(k)
-        for a, b in itertools.pairwise(stays):
-            assert a.end is not None
-            assert a.start <= a.end <= b.start
-        state = found.state(k)
-        spent = state.doses_given + state.doses_wasted
-        assert spent <= 2 or Flag.DOSES_EXCEED_VIAL in state.flags

@@ -124,7 +124,9 @@ def test_given_a_code_given_already_when_recalled_then_no_fault() -> None:
 
 def test_given_a_code_commissioned_twice_when_judged_then_the_second_is_an_error() -> None:
     again = scan(Step.COMMISSIONING, 5, CITY, VIAL, fact_id="again")
-    assert book(MADE, again).judged(VIAL) == {"again": {Flag.DATA_ERROR}}
+    found = book(MADE, again)
+    assert found.judged(VIAL) == {"again": {Flag.DATA_ERROR}}
+    assert found.progress(VIAL).flags == {Flag.DATA_ERROR}
 
 
 @pytest.mark.parametrize("step", [Step.RELEASING, Step.CONDEMNING, Step.DESTROYING])

@@ -6,15 +6,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from domain.shared.errors import Invalid
 from domain.traceability.custody import Product
 from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.hops import stock_of
 from domain.traceability.pseudonyms import checked_pseudonym
-from domain.traceability.states import ENDED, Flag, Status
+from domain.traceability.states import Flag, Status
 from tests.traceability.test_custody import (
     BOX,
     BOXED,
@@ -91,27 +89,6 @@ def test_given_a_used_vial_when_named_as_a_pack_then_its_doses_stay() -> None:
         assert (state.status, state.doses_given) == (Status.USED, 1)
         assert Flag.HIERARCHY_BROKEN in state.flags
         assert book(MADE, packed, GIVEN).state(VIAL_2).status is not Status.USED
-
-
-_steps = st.sampled_from([s for s in Step if s is not Step.COMMISSIONING])
-_later = st.lists(
-    st.tuples(_steps, st.sampled_from([VIAL, VIAL_2, BOX]), st.booleans()), max_size=8
-)
-
-
-@given(end=st.sampled_from([Step.DISPENSING, Step.WASTING, Step.DESTROYING]), later=_later)
-def test_given_an_ended_code_when_anything_follows_then_it_never_reopens(
-    end: Step, later: list[tuple[Step, int, bool]]
-) -> None:
-    facts = [MADE, scan(end, 10, CLINIC, VIAL)]
-    ended = book(*facts).state(VIAL).status
-    for t, (step, code, pack) in enumerate(later, start=20):
-        inside = {VIAL: BOX, BOX: VIAL, VIAL_2: VIAL}[code]
-        packing = step in {Step.PACKING, Step.UNPACKING} or (pack and step is Step.DISPENSING)
-        facts.append(scan(step, t, CLINIC, code, parent=inside if packing else None))
-        state = book(*facts).state(VIAL)
-        assert state.status in ENDED
-        assert state.status in {ended, Status.DESTROYED}
 
 
 @pytest.mark.parametrize("value", ["", "R-1", "V-dwk-c1-2", "R-0a1b2c3d4e5f", "a" * 64, "12345678"])
