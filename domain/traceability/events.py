@@ -441,3 +441,47 @@ class CaptureStored(Event):
     indexes: tuple[int, ...] = ()
     hashes: tuple[str, ...] = ()
     region_codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExceptionClosed(Event):
+    """A person settled an exception as the facts stood; who it was stands in the envelope.
+
+    It opens again by itself when later facts add to it.
+    """
+
+    TOPIC: ClassVar[str] = "traceability.ExceptionClosed"
+    case_id: str
+    kind: str
+    codes: tuple[str, ...]
+    fact_ids: tuple[str, ...]
+    resolution: str  # one of the set in cases.py
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExceptionAssigned(Event):
+    """An exception was given to another organisation to settle."""
+
+    TOPIC: ClassVar[str] = "traceability.ExceptionAssigned"
+    case_id: str
+    kind: str
+    org_code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExcursionConfirmed(Event):
+    """A device read outside the limits of its unit, from the first bad reading to the last.
+
+    Stream = device and start; told again when the end moved on. `site_id` empty: a vehicle.
+    """
+
+    TOPIC: ClassVar[str] = "traceability.ExcursionConfirmed"
+    device_id: str
+    unit_id: str
+    site_id: str = ""
+    started_at: datetime
+    ended_at: datetime
+    limit_c: float
+    peak_c: float
