@@ -7,6 +7,7 @@ now, nor keep the database busy for long at a time.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Condition
@@ -39,6 +40,8 @@ class Size:
 # What may wait, the broker keeps the rest; and what is taken at once.
 LIVE_MAX, LIVE_TAKEN = Size(10_000, 16 * 1024 * 1024), Size(1_000, 2 * 1024 * 1024)
 BACKFILL_MAX, BACKFILL_TAKEN = Size(2_000, 4 * 1024 * 1024), Size(500, 256 * 1024)
+# Messages of a lane that wait for no more to come.
+ENOUGH = 128
 
 
 class _Lane:
@@ -98,9 +101,14 @@ class _Lane:
 
 
 class Inbox:
-    """Blocks by lane; each lane is filled by one thread, and one thread takes."""
+    """Blocks by lane; each lane is filled by one thread, and one thread takes.
+
+    `apart_s`: so long after the last ones were taken a few more wait; set by the one who takes.
+    """
 
     def __init__(self) -> None:
+        self.apart_s = 0.0
+        self._taken = 0.0  # when the last ones were (time.monotonic)
         self._live = _Lane(LIVE_MAX, LIVE_TAKEN)
         self._backfill = _Lane(BACKFILL_MAX, BACKFILL_TAKEN)
         self._woken = False
@@ -116,25 +124,38 @@ class Inbox:
         return not (self._live.waiting or self._backfill.waiting)
 
     @property
+    def ready(self) -> bool:
+        """Tell whether something waits that is to be taken now."""
+        if any(lane.messages >= ENOUGH for lane in (self._live, self._backfill)):
+            return True
+        return not self.empty and self._left_s() <= 0
+
+    @property
     def backlog(self) -> bool:
         """Tell whether anything waits that devices sent again from their memory."""
         return bool(self._backfill.waiting)
 
     def put(self, block: Block, *, backfill: bool = False) -> None:
         """Add messages; what was read must be kept even when that makes the lane overfull."""
+        lane = self._lane(backfill)
         with self._changed:
-            self._lane(backfill).put(block)
-            self._changed.notify()
+            first = self.empty
+            lane.put(block)
+            if first or lane.messages >= ENOUGH:
+                self._changed.notify()
         self._measure()
 
     def take(self, timeout_s: float) -> Block | None:
-        """Return messages of one connection that wait, after waiting for the first; else None."""
+        """Return messages of one connection, after waiting for them; None when none are ready."""
         with self._changed:
             if self.empty and not self._woken:
                 self._changed.wait(timeout_s)
+            while not (self._woken or self.empty or self.ready):
+                self._changed.wait(self._left_s())
             self._woken = False
-            if self.empty:
+            if not self.ready:
                 return None
+            self._taken = time.monotonic()
             taken = self._lane(not self._live.waiting).take()
         self._measure()
         return taken
@@ -144,6 +165,10 @@ class Inbox:
         with self._changed:
             self._woken = True
             self._changed.notify()
+
+    def _left_s(self) -> float:
+        """Return for how long a few messages have to wait yet."""
+        return self._taken + self.apart_s - time.monotonic()
 
     def _lane(self, backfill: bool) -> _Lane:
         return self._backfill if backfill else self._live

@@ -1,9 +1,10 @@
 """Two stages: the next messages are prepared while the last ones are being committed.
 
-While a sheet is being committed, the next one gathers all that comes: nothing lingers when nothing
-is being committed, and the busier the database, the more messages share a transaction. A commit
-runs in a thread of its own, unless it is small and nothing else waits: then a change of threads
-would only cost time. Whatever needs the database waits until nothing is being committed.
+While a sheet is being committed, the next one gathers all that comes: the busier the database, the
+more messages share a transaction. While messages flow, few of them wait a moment for more; one that
+comes alone never waits. A commit runs in a thread of its own, unless it is small and little else
+waits: then a change of threads would only cost time. Whatever needs the database waits until
+nothing is being committed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ REFRESH_S = 0.1
 OWING_S = 1.0
 # Messages that are committed at once, in the same thread, when nothing else waits.
 INLINE_MAX = 64
+# Messages flow when so many come during a commit. Then few are taken only so many times as long
+# after the last ones as a commit takes, at most so many seconds. Each transaction has the disk
+# write once, and a broker that puts every message there waits for that.
+FLOWING = 2
+APART, APART_S_MAX = 8.0, 0.016
 
 log = structlog.get_logger()
 
@@ -42,7 +48,9 @@ class Pipeline:
         self._gathered: Block | None = None  # the messages of the worker's sheet
         self._committing: tuple[Future[None], Block] | None = None
         self._executor = ThreadPoolExecutor(1, "commit")
-        self._paid = self._refreshed = time.monotonic()
+        self._paid = self._refreshed = self._handed_over = time.monotonic()
+        self._took_s = 0.0  # by the last commit
+        self._flowed = False  # before the last commit
 
     def close(self) -> None:
         """Finish what has been taken. Stopped when the database is away."""
@@ -121,7 +129,8 @@ class Pipeline:
         self._gathered = None
         mids = [mid for _, _, mid in block.packets if mid]
         entry = self._worker.finished(block.connection, mids)
-        if len(block.packets) > INLINE_MAX or not self._inbox.empty:
+        self._pace(len(block.packets))
+        if len(block.packets) > INLINE_MAX or self._inbox.ready:
             committing = self._executor.submit(self._commit, entry)
             committing.add_done_callback(lambda _: self._inbox.wake())
             self._committing = committing, block
@@ -132,10 +141,21 @@ class Pipeline:
             log.warning("commit_failed", error=str(error).strip())
             self._store_again(block)
 
+    def _pace(self, messages: int) -> None:
+        """Let the next messages gather when they flow, as these have and those before them."""
+        now = time.monotonic()
+        seconds, self._handed_over = now - self._handed_over, now
+        flowed, self._flowed = self._flowed, messages * self._took_s >= FLOWING * seconds
+        apart_s = min(APART * self._took_s, APART_S_MAX)
+        self._inbox.apart_s = apart_s if flowed and self._flowed else 0.0
+
     def _commit(self, entry: Entry) -> None:
+        began = time.monotonic()
         self._worker.commit(entry)
         now = time.monotonic()
-        owing = not self._inbox.empty and now - self._paid < OWING_S
+        self._took_s = now - began
+        more = self._inbox.apart_s > 0 or not self._inbox.empty
+        owing = more and now - self._paid < OWING_S
         self._paid = self._paid if owing else now
         self._answer([self._worker.answer(entry, owing=owing)])
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.client import Packet
-from ingest.inbox import BACKFILL_MAX, BACKFILL_TAKEN, LIVE_MAX, LIVE_TAKEN, Block, Inbox
+from ingest.inbox import (
+    BACKFILL_MAX,
+    BACKFILL_TAKEN,
+    ENOUGH,
+    LIVE_MAX,
+    LIVE_TAKEN,
+    Block,
+    Inbox,
+)
 
 LIVE, BACKFILL = False, True
 # What happens: None, something is taken; else messages come in a lane: how many, how large in KiB,
@@ -83,3 +93,34 @@ def test_given_nothing_when_woken_then_it_waits_no_longer() -> None:
     inbox = Inbox()
     inbox.wake()
     assert inbox.take(30.0) is None
+
+
+def test_given_messages_apart_when_few_come_soon_then_they_wait_and_others_do_not() -> None:
+    inbox, one = Inbox(), messages(LIVE, 0, 1, 0)
+
+    def taken_after_s(number: int) -> float:
+        began = time.monotonic()
+        inbox.put(Block(1, messages(LIVE, 0, number, 0)))
+        inbox.put(Block(1, one))
+        block = inbox.take(5)
+        assert block is not None
+        assert len(block.packets) == number + 1
+        return time.monotonic() - began
+
+    assert taken_after_s(1) < 0.1
+    inbox.apart_s = 0.3
+    assert taken_after_s(1) > 0.2
+    assert taken_after_s(ENOUGH) < 0.1
+    time.sleep(0.3)
+    assert taken_after_s(1) < 0.1
+
+
+def test_given_few_that_wait_when_woken_then_nothing_is_taken_yet() -> None:
+    inbox = Inbox()
+    inbox.put(Block(1, messages(LIVE, 0, 1, 0)))
+    assert inbox.take(0)
+    inbox.apart_s = 0.3
+    inbox.put(Block(1, messages(LIVE, 0, 1, 0)))
+    inbox.wake()
+    assert inbox.take(5) is None
+    assert inbox.take(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from threading import Event as StopEvent
@@ -144,6 +145,24 @@ def test_given_a_commit_that_fails_after_it_was_done_when_taken_again_then_they_
     assert not failures
     assert stored(database, 100, 110) == each_once(100, 110)
     assert len(rig.answered) == rig.sent
+
+
+def test_given_messages_that_flow_when_committed_then_the_next_gather_until_they_stop(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Worker.commit
+
+    def commits_slowly(worker: Worker, entry: Entry) -> None:
+        commit(worker, entry)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(Worker, "commit", commits_slowly)
+    for n in range(110, 114):
+        rig.pipeline.take(rig.block(range(n, n + 1)))
+    assert 0 < rig.inbox.apart_s <= 0.016
+    time.sleep(1)
+    rig.pipeline.take(rig.block(range(114, 115)))
+    assert rig.inbox.apart_s == 0
 
 
 def test_given_an_alert_in_the_middle_when_messages_flow_then_it_fires_and_all_are_stored(
