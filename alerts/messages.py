@@ -29,6 +29,7 @@ WHAT = {
     "withdrawn": ("告警撤销", "Alert withdrawn"),
     "closed": ("未核实关闭", "Closed unverified"),
     "acknowledged": ("已有人处理", "Alert taken on"),
+    "aefi_cluster": ("疑似预防接种异常反应聚集", "Cluster of adverse events"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -55,6 +56,10 @@ TO_DO = {
     "closed": (
         "探头已移走或规则已停用，未见恢复：请现场核对疫苗。",
         "The probe or the rule is gone and no recovery was seen: check the vaccine on site.",
+    ),
+    "aefi_cluster": (
+        "请立即调查，必要时先暂停使用该批次。",
+        "Investigate now; stop using the lot for the time being where needed.",
     ),
     "acknowledged": (
         "无需重复处理，请留意后续通知。",
@@ -115,6 +120,9 @@ def degrees(value: object) -> str:
 
 def short(facts: Facts) -> str:
     """Return one line of at most 70 characters (one part of a Chinese short message)."""
+    if "cases" in facts.alert:
+        what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
+        return f"{what} 批次{facts.alert['lot_id']} {facts.alert['cases']}例 {facts.number}"
     started = facts.moment("started_at")
     since = started.astimezone(SHANGHAI).strftime("%m-%d %H:%M起") if started else ""
     side = SIDE.get(str(facts.alert.get("side")), ("", ""))[0]
@@ -144,8 +152,29 @@ def _to_do(facts: Facts, language: int) -> str:
     return known[language]
 
 
+def _cluster(facts: Facts, language: int) -> list[str]:
+    """Return what a cluster of adverse events is: a lot, how many cases, in which time."""
+    alert, since = facts.alert, shown(facts.moment("started_at"))
+    cases, serious, lot = alert["cases"], alert["serious"], alert["lot_id"]
+    if language == 0:
+        return [
+            f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}",
+            f"批次：{lot}",
+            f"病例：{cases} 例（严重 {serious} 例），自 {since}（北京时间）起 {alert['days']} 天内",
+            f"规则：{alert['window_days']} 天内 {alert['limit']} 例",
+        ]
+    return [
+        f"[{SEVERITY[facts.severity][1]}] {_what(facts, 1)}",
+        f"Lot: {lot}",
+        f"Cases: {cases}, {serious} serious, within {alert['days']} days since {since} (Beijing)",
+        f"Rule: {alert['limit']} cases in {alert['window_days']} days",
+    ]
+
+
 def _lines(facts: Facts, language: int) -> list[str]:
     alert = facts.alert
+    if "cases" in alert:
+        return _cluster(facts, language) + _ending(facts, language)
     severity = SEVERITY[facts.severity][language]
     side = SIDE.get(str(alert.get("side")), ("", ""))[language]
     peak, limit = degrees(alert.get("peak_c")), degrees(alert.get("limit_c"))

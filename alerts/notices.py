@@ -29,6 +29,9 @@ from store.sql import load_queries
 
 queries = load_queries(Path(__file__).with_name("sql") / "notices.sql")
 
+# Reports of adverse events that gather on a lot: told at once, as an alert that fires.
+AEFI_CLUSTER = "aefi_cluster"
+
 KINDS: dict[type[Event], str] = {
     AlertFired: "fired",
     AlertEscalated: "escalated",

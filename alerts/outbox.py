@@ -27,6 +27,7 @@ from psycopg_pool import ConnectionPool
 
 from alerts import messages
 from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
+from alerts.notices import AEFI_CLUSTER
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from projections.shared import org_tree
 from store.sql import load_queries
@@ -164,7 +165,10 @@ class Sender:
         alert: dict[str, Any] = {}
         for (payload,) in conn.execute(queries.payloads, (held.alert_id, held.outbox_id)):
             alert |= payload
-        link = f"{self._public_url}/api/v1/alerts/{held.alert_id}" if self._public_url else ""
+        thing = (
+            "vaccination/aefi-clusters" if held.kind == AEFI_CLUSTER else f"alerts/{held.alert_id}"
+        )
+        link = f"{self._public_url}/api/v1/{thing}" if self._public_url else ""
         facts = messages.Facts(
             alert_id=held.alert_id,
             kind=held.kind,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 
+from domain.shared.errors import NotFound
+
 if TYPE_CHECKING:
     import psycopg
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from prometheus_client.registry import Collector
     from psycopg_pool import ConnectionPool
 
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 # Channels and times (UTC ms) of the readings in a message of a device; None: it cannot be read.
 Sample = tuple[Collection[str], Sequence[int]]
 ReadSample = Callable[[str, bytes, int], Sample | None]
+
+
+def _no_key() -> Ed25519PrivateKey:
+    raise NotFound("no_signing_key")
 
 
 def _unread(_device_id: str, _payload: bytes, _now_ms: int) -> Sample | None:
@@ -33,7 +40,7 @@ class Deps:
     `pool` serves reads (autocommit, 4 to 8 connections, application role). `readiness` names the
     parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
     instance's figures on `/metrics`. `read_sample` opens a message of readings, given its device
-    and the time now (UTC ms).
+    and the time now (UTC ms). `signing_key` gives the key for files that leave the instance.
     """
 
     ledger: Ledger
@@ -43,6 +50,7 @@ class Deps:
     readiness: Callable[[], Mapping[str, str]]
     collectors: Sequence[Collector] = ()
     read_sample: ReadSample = _unread
+    signing_key: Callable[[], Ed25519PrivateKey] = _no_key
 
 
 async def deps_of(request: Request) -> Deps:

@@ -223,7 +223,7 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=1,
+    version=2,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,
@@ -275,6 +275,13 @@ def _with_peaks(conn: psycopg.Connection[Any], rows: list[AlertRow]) -> list[Ale
         return rows
     peaks = dict(conn.execute(queries.peaks_so_far, (open_ids,)).fetchall())
     return [replace(row, peak_c=peaks.get(row.alert_id, row.peak_c)) for row in rows]
+
+
+def excursions(
+    conn: psycopg.Connection[Any], unit_ids: Sequence[str]
+) -> list[tuple[str, str, datetime, datetime | None]]:
+    """Return unit, severity, begin and end (None = it lasts) of every excursion of these units."""
+    return conn.execute(queries.excursions, (list(unit_ids),)).fetchall()
 
 
 def due(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
-from psycopg_pool import ConnectionPool
 
 from runtime import folder
 from runtime.account import secret
@@ -176,11 +175,13 @@ def ingest_session(data: Path, worker: int = 0) -> str:
 def run_api(settings: Settings) -> None:
     """Serve the HTTP interface."""
     import uvicorn
+    from psycopg_pool import ConnectionPool
 
     from api.app import create_app
     from api.deps import Deps
     from ingest.samples import read_sample
     from runtime.metrics import DatabaseCollector, GatewayFaults
+    from runtime.signing import signing_key
     from store.logs import Ledger, Telemetry
 
     app_dsn, mqtt_url = urls(settings)
@@ -205,6 +206,7 @@ def run_api(settings: Settings) -> None:
             readiness=health(settings, app_dsn, mqtt_url).problems,
             collectors=(DatabaseCollector(pool, disk), GatewayFaults(settings.data)),
             read_sample=read_sample,
+            signing_key=partial(signing_key, settings.data),
         )
         uvicorn.run(
             create_app(deps),

@@ -21,6 +21,8 @@ from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from store.recorder import Also, queries
 
+Decide = Callable[[list[Event]], Sequence[Event]]
+
 # Contention of people on one stream; beyond it the caller is told to try again.
 ATTEMPTS_MAX = 8
 
@@ -59,16 +61,17 @@ class Idempotency:
 class Command:
     """What to do on one stream.
 
-    `decide` gets the stream's events and returns new ones (none: nothing to do). `claims` are
-    events of other streams at version 1, stored only with new events. `before` is SQL of the same
-    transaction.
+    `decide` gets the stream's events and returns new ones (none: nothing to do). Only with new
+    events are stored: `claims`, events of other streams at version 1; what `guards` decide, each on
+    a stream of its own (a count, a calendar); `before`, SQL of the same transaction.
     """
 
     stream: UUID
-    decide: Callable[[list[Event]], Sequence[Event]]
+    decide: Decide
     meta: Meta
     expected_version: int | None = None
     claims: Sequence[tuple[UUID, Event]] = ()
+    guards: Sequence[tuple[UUID, Decide]] = ()
     before: Also | None = None
     idempotency: Idempotency | None = field(default=None)
 
@@ -108,11 +111,10 @@ def answered(ledger: Ledger, idempotency: Idempotency) -> Outcome | None:
 
 
 def _attempt(ledger: Ledger, command: Command) -> Outcome:
-    history = ledger.stream(command.stream)
-    version = history[-1].originator_version if history else 0
+    history, version = _loaded(ledger, command.stream)
     if command.expected_version is not None and command.expected_version != version:
         raise StaleVersion("stale_version", expected=command.expected_version, actual=version)
-    events = list(command.decide([envelope.event for envelope in history]))
+    events = list(command.decide(history))
     claims = command.claims if events else ()
     for stream, claim in claims:
         if ledger.stream(stream):
@@ -122,6 +124,12 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
         for n, event in enumerate(events, start=1)
     ]
     envelopes += [Envelope(stream, 1, claim, command.meta) for stream, claim in claims]
+    for guard, deciding in command.guards if events else ():
+        counted, at = _loaded(ledger, guard)
+        envelopes += [
+            Envelope(guard, at + n, event, command.meta)
+            for n, event in enumerate(deciding(counted), start=1)
+        ]
     outcome = Outcome(0, version + len(events), events)
     kept: list[Outcome] = []
 
@@ -138,6 +146,13 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
         with ledger.datastore.transaction(commit=True) as cur:
             after(cur, 0)
     return kept[0]
+
+
+def _loaded(ledger: Ledger, stream: UUID) -> tuple[list[Event], int]:
+    """Return a stream's events and its version."""
+    history = ledger.stream(stream)
+    version = history[-1].originator_version if history else 0
+    return [envelope.event for envelope in history], version
 
 
 def remember(

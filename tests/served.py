@@ -11,6 +11,7 @@ from datetime import datetime
 import httpx
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg_pool import ConnectionPool
 
 from api.app import create_app
@@ -28,6 +29,7 @@ from store.logs import Ledger, Telemetry
 from tests.conftest import START, Database, ManualClock
 
 COUNTRY = "000000"
+SIGNING_KEY = Ed25519PrivateKey.generate()
 
 
 class TickingClock(ManualClock):
@@ -94,7 +96,15 @@ def api(database: Database, ledger: Ledger, telemetry: Telemetry) -> Iterator[Ap
     with ConnectionPool(
         database.app_dsn, min_size=4, max_size=8, kwargs={"autocommit": True}
     ) as pool:
-        deps = Deps(ledger, telemetry, pool, clock, dict, read_sample=read_sample)
+        deps = Deps(
+            ledger,
+            telemetry,
+            pool,
+            clock,
+            dict,
+            read_sample=read_sample,
+            signing_key=lambda: SIGNING_KEY,
+        )
         app = create_app(deps)
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
         server = uvicorn.Server(config)

@@ -32,6 +32,7 @@ CREATE TABLE alert (
     pos bigint NOT NULL
 );
 CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
+CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
 CREATE INDEX alert_escalate_at_idx ON alert (escalate_at) WHERE escalate_at IS NOT NULL;
 CREATE TABLE rule_set (
     profile_id text COLLATE "C" NOT NULL,
@@ -65,6 +66,11 @@ ON CONFLICT (alert_id) DO UPDATE SET
 
 -- name: put_rule_set
 INSERT INTO rule_set VALUES (%s, %s, %s, %s)
+
+-- name: excursions
+-- Of units, not withdrawn; an open one has no end.
+SELECT unit_id, severity, started_at, coalesce(recovered_at, resolved_at)
+FROM rm_alerting.alert WHERE unit_id = ANY(%s) AND state <> 'withdrawn'
 
 -- name: alerts
 -- A page of the inbox of a region, newest first.

@@ -1,0 +1,161 @@
+"""What is known of codes before an injection, gathered from custody, products, lots and alerts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+
+from api.commands import state_of
+from api.deps import Deps
+from domain.traceability import model as goods
+from domain.traceability.codes import code_key, product_of
+from domain.traceability.custody import MOVING, Book, Product
+from domain.traceability.facts import Step
+from domain.traceability.progress import Entry
+from domain.vaccination.checks import Vial
+from projections import alerting
+from projections import traceability as read
+
+GRAVE = frozenset({"major", "critical"})
+# A stay in a unit or vehicle: which, from when, until when.
+_Stay = tuple[str, datetime, datetime]
+
+
+def vials(
+    deps: Deps, conn: psycopg.Connection[Any], codes: Sequence[str], at: datetime
+) -> list[Vial]:
+    """Return what is known of canonical codes at a moment, in their order."""
+    by_product: dict[str, list[str]] = defaultdict(list)
+    for code in codes:
+        by_product[product_of(code)].append(code)
+    found: dict[str, Vial] = {}
+    for product_id, named in by_product.items():
+        looking = _Looking(deps, conn, product_id, at)
+        book = read.book_of(conn, named, looking.limits)
+        found |= {code: looking.vial(book, code) for code in named}
+    return [found[code] for code in codes]
+
+
+class _Looking:
+    """A look at codes of one product."""
+
+    def __init__(
+        self, deps: Deps, conn: psycopg.Connection[Any], product_id: str, at: datetime
+    ) -> None:
+        self._deps, self._conn, self._at = deps, conn, at
+        stream = goods.product_stream(product_id)
+        self._product = state_of(deps.ledger, stream, goods.evolve_product)
+        self._expiries: dict[str, date | None] = {}
+
+    @property
+    def limits(self) -> Product:
+        """What the fold needs of the product."""
+        known = self._product
+        if known is None:
+            return Product()
+        return Product(doses_per_vial=known.doses_per_vial, opened_limit_min=known.opened_limit_min)
+
+    def vial(self, book: Book, code: str) -> Vial:
+        """Return what is known of one code."""
+        key, product = code_key(code), self._product
+        if not book.mentions(key):
+            return Vial(code=code, product_id=product_of(code))
+        state, chain = book.state(key), book.chain(key)
+        return Vial(
+            code=code,
+            known=True,
+            product_id=product_of(code),
+            product_known=product is not None,
+            level=book.progress(key).level or 1,
+            lot_id=state.lot_id,
+            expires_on=self._expiry(state.lot_id) or _printed(chain),
+            status=state.status.value,
+            site_id=state.site_id,
+            doses_per_vial=product.doses_per_vial if product else 1,
+            doses_given=state.doses_given,
+            doses_wasted=state.doses_wasted,
+            opened_at=_first_opening(chain),
+            opened_limit_min=product.opened_limit_min if product else None,
+            held=state.held,
+            recalled=state.recalled,
+            condemned=state.condemned,
+            excursion=_excursion(self._conn, chain, product, self._at),
+        )
+
+    def _expiry(self, lot_id: str) -> date | None:
+        if lot_id not in self._expiries:
+            lot = state_of(self._deps.ledger, goods.lot_stream(lot_id), goods.evolve_lot)
+            self._expiries[lot_id] = lot.expires_on if lot else None
+        return self._expiries[lot_id]
+
+
+def _printed(chain: Iterable[Entry]) -> date | None:
+    """Return the expiry printed on the packs, for a lot that nobody released."""
+    for entry in chain:
+        if entry.fact.step is Step.COMMISSIONING and entry.fact.more.get("expires_on"):
+            return date.fromisoformat(entry.fact.more["expires_on"])
+    return None
+
+
+def _first_opening(chain: Iterable[Entry]) -> datetime | None:
+    opened = (e.fact.t_ms for e in chain if e.fact.step in {Step.OPENING, Step.DISPENSING})
+    first = next(opened, None)
+    return None if first is None else _time(first)
+
+
+def _excursion(
+    conn: psycopg.Connection[Any],
+    chain: Sequence[Entry],
+    product: goods.Product | None,
+    at: datetime,
+) -> str:
+    """Return the gravest excursion of the stays: none, minor or grave.
+
+    What had ended when a quality decision released the code (or its lot) is settled by it.
+    """
+    settled = max(
+        (_time(e.fact.t_ms) for e in chain if e.fact.step is Step.RELEASING), default=None
+    )
+    if product is not None and any(_hurt(e, product, settled) for e in chain):
+        return "grave"
+    stays = _stays(chain, at)
+    found = "none"
+    for unit_id, severity, began, ended in alerting.excursions(conn, sorted({s[0] for s in stays})):
+        if settled is not None and ended is not None and ended <= settled:
+            continue
+        last = ended or at
+        if any(unit_id == unit and began < t1 and last > t0 for unit, t0, t1 in stays):
+            found = "grave" if severity in GRAVE or found == "grave" else "minor"
+    return found
+
+
+def _hurt(entry: Entry, product: goods.Product, settled: datetime | None) -> bool:
+    """Tell whether the transport that a receipt tells of left the product's limits."""
+    fact = entry.fact
+    if settled is not None and _time(fact.t_ms) <= settled:
+        return False
+    cold, warm = fact.transport_c_min, fact.transport_c_max
+    too_cold = cold is not None and cold < product.temperature_c_min
+    return too_cold or (warm is not None and warm > product.temperature_c_max)
+
+
+def _stays(chain: Sequence[Entry], at: datetime) -> list[_Stay]:
+    stays: list[_Stay] = []
+    until = at
+    for entry in reversed(chain):
+        fact = entry.fact
+        unit_id = fact.vehicle_id or fact.unit_id
+        began = _time(fact.t_ms)
+        if unit_id and began < until:
+            stays.append((unit_id, began, until))
+        if fact.step in MOVING:
+            until = began
+    return stays
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

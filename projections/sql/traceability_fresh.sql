@@ -1,0 +1,41 @@
+-- name: followed
+-- How far the read model of custody has come; asked before its tables are read.
+SELECT coalesce(max(notification_id), 0) FROM follower_tracking WHERE application_name = %s
+
+-- name: tail
+-- Events of the ledger after that which name one of these texts (codes, lots), and everything that
+-- was declared wrong.
+SELECT notification_id, originator_id, originator_version, topic, state FROM ledger_events
+WHERE notification_id > %(after)s AND topic = ANY(%(topics)s)
+    AND (topic = %(withdrawn)s OR EXISTS (
+        SELECT FROM unnest(%(named)s::bytea[]) AS n (name) WHERE position(n.name IN state) > 0))
+ORDER BY notification_id
+
+-- name: facts_of_codes
+-- The facts of codes and of every pack that ever held them.
+WITH RECURSIVE up (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
+
+-- name: lot_facts
+SELECT * FROM rm_traceability.scan WHERE step >= 110 AND lot_id = ANY(%s) AND lot_id <> ''
+
+-- name: code_texts
+SELECT code FROM rm_traceability.code_text WHERE k = ANY(%s)
+
+-- name: at_site
+-- Smallest packs whose own facts or whose packs' facts place them at a site now.
+WITH RECURSIVE inside (k) AS (
+    SELECT k FROM rm_traceability.node WHERE parent IS NULL AND site_id = %s
+    UNION
+    SELECT n.k FROM inside i JOIN rm_traceability.node n ON n.parent = i.k
+)
+SELECT k FROM inside JOIN rm_traceability.node USING (k)
+WHERE NOT EXISTS (SELECT FROM rm_traceability.contain c WHERE c.parent = k) AND level = 1
+ORDER BY k

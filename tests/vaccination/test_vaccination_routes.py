@@ -1,0 +1,328 @@
+"""A clinic's day over HTTP: the check, the dose, what follows it, supply, charges, transfers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from api.snapshot_file import opened
+from domain.alerting import model as alerting
+from domain.alerting.events import AlertFired
+from domain.shared.ids import stream_id
+from domain.shared.roles import Role
+from domain.vaccination.model import SHIPPED_LIST
+from domain.vaccination.snapshot import judge_offline
+from projections import runner
+from projections.follower import queries as following
+from projections.traceability import PROJECTION
+from store.envelope import Envelope, Meta
+from tests.api.world import LOT, build
+from tests.conftest import Database
+from tests.served import SIGNING_KEY, Api
+
+V1 = "/api/v1/vaccination"
+CODES = [f"8474354018136001{n:04}" for n in range(12)]
+PRODUCT = "8474354"
+NO = {question.question_id: False for question in SHIPPED_LIST.questions}
+
+
+@pytest.fixture(scope="module")
+def clinic(api: Api) -> Iterator[httpx.Client]:
+    """Give a vaccinator's client of a clinic that has received twelve vials."""
+    with api.client() as admin, api.client(Role.VACCINATOR, "640202") as client:
+        build(admin)
+        for body in (
+            {"site": "szs", "step": "commissioning", "lot": LOT, "level": 1},
+            {"site": "szs", "step": "shipping", "to": "dwk-cdc", "bill": "B1"},
+            {"site": "dwk-cdc", "step": "receiving", "bill": "B1", "unit": "dwk-room-1"},
+        ):
+            at = api.clock.advance(minutes=10).isoformat()
+            answer = admin.post("/api/v1/scans", json={"at": at, "codes": CODES, **body})
+            assert answer.status_code == 201, answer.text
+        yield client
+
+
+def ok(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
+    assert answer.status_code in (statuses or (200, 201)), answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def ready(clinic: httpx.Client, recipient: str) -> str:
+    """Open a visit with consent and answers, and return its id."""
+    body = {"site": "dwk-cdc", "recipient": recipient, "product_id": PRODUCT, "dose_number": 1}
+    visit_id = ok(clinic.post(f"{V1}/visits", json=body))["visit_id"]
+    consent = {"given": True, "by": "guardian", "form_version": "2026-1"}
+    ok(clinic.post(f"{V1}/visits/{visit_id}/consent", json=consent))
+    answers = {"list_id": "general", "version": 1, "answers": NO}
+    ok(clinic.post(f"{V1}/visits/{visit_id}/answers", json=answers))
+    return str(visit_id)
+
+
+def due(site: str = "dwk-cdc") -> dict[str, Any]:
+    item = {"product_ids": [PRODUCT], "dose_number": 1, "not_before": "2026-03-01"}
+    return {"site": site, "items": [item], "source": "省平台"}
+
+
+def check(client: httpx.Client, code: str, **body: Any) -> dict[str, Any]:
+    fields = {"code": code, "site": "dwk-cdc", "recipient": "R-0", **body}
+    return ok(client.post(f"{V1}/checks", json=fields))
+
+
+def codes_of(told: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in told["reasons"]]
+
+
+def give(api: Api, clinic: httpx.Client, code: str, recipient: str) -> str:
+    """Check a code, give its dose under the check's id, and return that."""
+    told = check(clinic, code, recipient=recipient, visit_id=ready(clinic, recipient))
+    assert told["may"], told["reasons"]
+    scan = {
+        "site": "dwk-cdc",
+        "fact_id": told["check_id"],
+        "at": api.clock.now().isoformat(),
+        "step": "dispensing",
+        "codes": [code],
+        "recipient": recipient,
+    }
+    ok(clinic.post("/api/v1/scans", json=scan))
+    return str(told["check_id"])
+
+
+def test_given_a_visit_in_order_when_checked_then_may_and_the_dose_is_observed(
+    api: Api, clinic: httpx.Client
+) -> None:
+    ok(clinic.post(f"{V1}/people/R-1/due-list", json=due()))
+    fact_id = give(api, clinic, CODES[0], "R-1")
+    early = clinic.post(f"{V1}/doses/{fact_id}/observation-end", json={"reaction": False})
+    refused(early, 422, "release_reason_required")
+    waiting = ok(clinic.get(f"{V1}/doses", params={"observed": "true", "site_id": "dwk-cdc"}))
+    (dose,) = [d for d in waiting["items"] if d["fact_id"] == fact_id]
+    assert (dose["may"], dose["overdue"], dose["recipient"]) == (True, False, "R-1")
+    api.clock.advance(minutes=30)
+    ok(clinic.post(f"{V1}/doses/{fact_id}/observation-end", json={"reaction": False}), 201)
+    told = check(clinic, CODES[0], recipient="R-1", visit_id=ready(clinic, "R-1"))
+    assert codes_of(told) == ["used", "already_given"]
+    assert told["reasons"][0]["todo_zh"]
+    with api.client(Role.ADMIN) as other:
+        assert "recipient" not in ok(other.get(f"{V1}/checks/{fact_id}"))
+
+
+def test_given_nothing_arranged_when_checked_then_every_reason_in_both_languages(
+    clinic: httpx.Client,
+) -> None:
+    told = check(clinic, CODES[1])
+    assert codes_of(told) == ["consent_missing", "screening_missing"]
+    assert told["reasons"][0]["title_zh"] != told["reasons"][0]["title_en"]
+    assert [c["code"] for c in told["cautions"]] == ["due_unknown"]
+    told = check(clinic, "84743540181360019999", due=[])
+    assert codes_of(told)[:1] == ["unknown_code"]
+    again = {"check_id": told["check_id"], "code": CODES[2], "site": "dwk-cdc", "recipient": "R-0"}
+    refused(clinic.post(f"{V1}/checks", json=again), 409, "already_registered")
+    same = again | {"code": "84743540181360019999"}
+    assert ok(clinic.post(f"{V1}/checks", json=same), 200)["may"] is False
+
+
+@pytest.mark.parametrize("lot", [None, LOT])
+def test_given_a_hold_that_the_follower_has_not_seen_when_checked_then_refused_at_once(
+    api: Api, database: Database, clinic: httpx.Client, lot: str | None
+) -> None:
+    code = CODES[3]
+    ask = {"code": code, "site": "dwk-cdc", "recipient": "R-3", "visit_id": ready(clinic, "R-3")}
+    hold = {"site": "dwk-cdc", "step": "holding", "reason": "冰箱断电", "fact_id": f"hold-{lot}"}
+    about = {"at": api.clock.now().isoformat(), "codes": [] if lot else [code], "lot": lot}
+    wrong = {"site": "dwk-cdc", "reason": "误报"}
+    now = {"Prefer": "wait=0"}
+    with api.client(Role.CDC, "640202") as cdc, psycopg.connect(database.app_dsn) as conn:
+        conn.execute(following.lock, (PROJECTION.follower,))  # nothing is followed meanwhile
+        ok(cdc.post("/api/v1/scans", json=hold | about, headers=now))
+        assert codes_of(ok(clinic.post(f"{V1}/checks", json=ask, headers=now))) == ["held"]
+        ok(cdc.post(f"/api/v1/scans/hold-{lot}/withdrawal", json=wrong, headers=now))
+        assert ok(clinic.post(f"{V1}/checks", json=ask, headers=now))["may"]
+
+
+def test_given_an_excursion_of_the_unit_when_checked_then_refused(
+    api: Api, clinic: httpx.Client
+) -> None:
+    visit_id, now = ready(clinic, "R-4"), api.clock.now()
+    alert_id = str(stream_id("alerting.episode", "dwk-log-1", "t1", "freeze", 1))
+    fired = AlertFired(
+        alert_id=alert_id,
+        device_id="dwk-log-1",
+        channel="t1",
+        unit_id="dwk-room-1",
+        site_id="dwk-cdc",
+        region_code="640202",
+        rule_id="freeze_60min",
+        rule_version=1,
+        severity="critical",
+        side="low",
+        limit_c=-0.5,
+        started_at=now - timedelta(minutes=5),
+        fired_at=now,
+        value_c=-2.0,
+        peak_c=-2.0,
+    )
+    meta = Meta(occurred_at=now, recorded_at=now, region_code="640202")
+    stream = alerting.episode_stream(alert_id)
+    api.followed(api.deps.ledger.append([Envelope(stream, 1, fired, meta)]))
+    assert codes_of(check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)) == ["excursion"]
+    withdrawn = alerting.AlertWithdrawn(alert_id=alert_id, cause="late_data")
+    api.followed(api.deps.ledger.append([Envelope(stream, 2, withdrawn, meta)]))
+    assert check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)["may"]
+
+
+def test_given_three_reports_on_a_lot_when_told_then_the_cdc_is_noticed(
+    api: Api, database: Database, clinic: httpx.Client
+) -> None:
+    for n, code in enumerate(CODES[5:8]):
+        fact_id = give(api, clinic, code, f"R-5{n}")
+        body = {
+            "aefi_id": f"AE-{n}",
+            "fact_id": fact_id,
+            "onset_at": api.clock.now().isoformat(),
+            "serious": False,
+            "signs": ["fever"],
+        }
+        ok(clinic.post(f"{V1}/aefi", json=body), 201)
+        ok(clinic.post(f"{V1}/aefi", json=body), 200)
+    (cluster,) = ok(clinic.get(f"{V1}/aefi-clusters"))["items"]
+    assert (cluster["lot_id"], cluster["aefi_ids"]) == (LOT, ["AE-0", "AE-1", "AE-2"])
+    told = database.query("SELECT kind, region_code, payload ->> 'cases' FROM outbox")
+    assert told == [("aefi_cluster", "640202", "3")]
+    follow = {"followed_at": api.clock.now().isoformat(), "serious": True, "outcome": "recovering"}
+    ok(clinic.post(f"{V1}/aefi/AE-0/follow-ups", json=follow))
+    with api.client(Role.CDC, "640200") as cdc:
+        ok(cdc.post(f"{V1}/aefi/AE-0/classification", json={"cause": "coincidence"}))
+        whole = ok(cdc.get(f"{V1}/aefi/AE-0"))
+        assert (whole["cause"], whole["serious"], len(whole["followed"])) == (
+            "coincidence",
+            True,
+            1,
+        )
+        listed = ok(cdc.get(f"{V1}/aefi", params={"state": "closed"}))["items"]
+        assert [row["aefi_id"] for row in listed] == ["AE-0"]
+    with api.client(Role.CDC, "640205") as other:
+        refused(other.get(f"{V1}/aefi/AE-0"), 404, "unknown_aefi")
+        assert ok(other.get(f"{V1}/aefi"))["items"] == []
+
+
+def test_given_a_requisition_when_approved_then_lots_and_a_bill(
+    api: Api, clinic: httpx.Client
+) -> None:
+    body = {"requisition_id": "Q-1", "site_id": "szs", "supplier_id": "dwk-cdc"}
+    lines = {"lines": [{"product_id": PRODUCT, "units": 2}]}
+    limit = {"site_id": "szs", "product_id": PRODUCT, "units_min": 5, "units_max": 9}
+    with api.client(Role.CDC, "640200") as cdc:
+        ok(cdc.post(f"{V1}/stock-limits", json=limit))
+        (wanted,) = ok(cdc.get(f"{V1}/stock-limits", params={"site_id": "szs"}))["items"]
+        assert (wanted["units_now"], wanted["units_to_ask"]) == (0, 9)
+        ok(cdc.post(f"{V1}/requisitions", json=body | lines))
+    with api.client(Role.STORE_KEEPER, "640202") as keeper:
+        shown = ok(keeper.get(f"{V1}/requisitions/Q-1"))
+        allotted = [{"product_id": PRODUCT, "units": 2, "lot_id": LOT}]
+        assert shown["proposal"] == allotted
+        approved = ok(keeper.post(f"{V1}/requisitions/Q-1/approval", json={}))
+        assert (approved["bill_no"], approved["allotted"]) == ("PS20260302-Q-1", allotted)
+        ok(keeper.post(f"{V1}/requisitions/Q-1/approval", json={}), 200)
+        again = keeper.post(f"{V1}/requisitions/Q-1/refusal", json={"reason": "缺货"})
+        refused(again, 409, "requisition_closed")
+        (row,) = ok(keeper.get(f"{V1}/requisitions", params={"state": "approved"}))["items"]
+        assert (row["site_id"], row["bill_no"]) == ("szs", "PS20260302-Q-1")
+        refused(keeper.post(f"{V1}/requisitions/Q-9/approval", json={}), 404, "unknown_requisition")
+        ok(keeper.get(f"{V1}/requisitions/Q-1"))
+
+
+def test_given_a_price_when_charged_paid_and_cancelled_then_refunded(
+    api: Api, clinic: httpx.Client
+) -> None:
+    charge = {"charge_id": "F-1", "site_id": "dwk-cdc", "recipient": "R-6", "product_id": PRODUCT}
+    refused(clinic.post(f"{V1}/charges", json=charge), 422, "no_price")
+    price = {"product_id": PRODUCT, "region_code": "640000", "price_fen": 19_800}
+    about = {"service_fen": 2_000, "valid_from": "2026-01-01", "basis": "中标价"}
+    with api.client() as admin:
+        ok(admin.post(f"{V1}/prices", json=price | about))
+    ok(clinic.post(f"{V1}/charges", json=charge))
+    with api.client(Role.PAYMENT, "640200") as payment:
+        (waiting,) = ok(payment.get(f"{V1}/charges", params={"state": "due"}))["items"]
+        assert waiting["amount_fen"] == 21_800
+        assert "recipient" not in waiting
+        money = {"amount_fen": 21_800, "reference": "P1"}
+        ok(payment.post(f"{V1}/charges/F-1/payment", json=money))
+        ok(clinic.post(f"{V1}/charges/F-1/cancellation", json={"reason": "发热"}))
+        ok(payment.post(f"{V1}/charges/F-1/refund", json=money | {"reference": "P2"}))
+        ok(payment.post(f"{V1}/charges/F-1/refund", json=money | {"reference": "P2"}), 200)
+    (row,) = ok(clinic.get(f"{V1}/charges"))["items"]
+    assert (row["state"], row["reference"], row["refund_reference"]) == ("refunded", "P1", "P2")
+
+
+def test_given_a_child_when_transferred_then_the_other_clinic_sets_the_due_list(
+    api: Api, clinic: httpx.Client
+) -> None:
+    ok(clinic.post(f"{V1}/people/R-7/due-list", json=due()))
+    asked = {"transfer_id": "T-1", "recipient": "R-7", "from_site": "dwk-cdc", "to_site": "szs"}
+    with api.client(Role.CDC, "640200") as city:
+        refused(city.post(f"{V1}/people/R-7/due-list", json=due("szs")), 409, "not_their_clinic")
+        ok(city.post(f"{V1}/transfers", json=asked))
+        ok(clinic.post(f"{V1}/transfers/T-1/answer", json={"recipient": "R-7", "accepted": True}))
+        ok(city.post(f"{V1}/people/R-7/due-list", json=due("szs") | {"items": []}))
+    refused(clinic.get(f"{V1}/people/R-7/due-list"), 404, "unknown_person")
+    (row,) = ok(clinic.get(f"{V1}/transfers", params={"state": "accepted"}))["items"]
+    assert (row["from_site_id"], row["to_site_id"]) == ("dwk-cdc", "szs")
+
+
+def test_given_a_question_list_when_published_then_answers_name_its_version(
+    api: Api, clinic: httpx.Client
+) -> None:
+    question = {"question_id": "fever", "zh": "发热？", "en": "Fever?", "yes": "stop"}
+    body = {"list_id": "short", "questions": [question], "source": "规范"}
+    with api.client() as admin:
+        ok(admin.post(f"{V1}/question-lists", json=body), 201)
+    assert ok(clinic.get(f"{V1}/question-lists/short"))["version"] == 1
+    visit_id = ready(clinic, "R-8")
+    answers = {"list_id": "short", "version": 1, "answers": {"fever": True}}
+    ok(clinic.post(f"{V1}/visits/{visit_id}/answers", json=answers))
+    shown = ok(clinic.get(f"{V1}/visits/{visit_id}"))
+    assert (shown["consent"]["given"], shown["screening"]["stops"]) == (True, ["fever"])
+    told = check(clinic, CODES[8], recipient="R-8", visit_id=visit_id)
+    assert codes_of(told) == ["contraindicated"]
+
+
+def test_given_a_snapshot_when_opened_with_the_public_key_then_judged_as_the_server_does(
+    api: Api, clinic: httpx.Client
+) -> None:
+    file = clinic.get(f"{V1}/snapshots/dwk-cdc")
+    assert file.status_code == 200, file.text
+    snapshot = opened(file.content, SIGNING_KEY.public_key())
+    now = api.clock.now()
+    assert judge_offline(snapshot, CODES[9], at=now).may
+    assert {vial.code for vial in snapshot.vials} >= set(CODES[8:])
+    assert ok(clinic.get(f"{V1}/snapshot-key"))["pem"].startswith("-----BEGIN PUBLIC KEY")
+
+
+def test_given_checks_when_timed_then_within_50_ms_at_the_server(clinic: httpx.Client) -> None:
+    visit_id = ready(clinic, "R-9")
+    body = {"code": CODES[10], "site": "dwk-cdc", "recipient": "R-9", "visit_id": visit_id}
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        ok(clinic.post(f"{V1}/checks", json=body, headers={"Prefer": "wait=0"}))
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[18] < 0.05
+
+
+def test_given_a_day_when_rebuilt_then_the_same_rows(
+    database: Database, clinic: httpx.Client
+) -> None:
+    assert clinic is not None
+    assert runner.check(database.app_dsn, "vaccination").same
