@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -23,9 +24,9 @@ from domain.shared.decide import decide
 from domain.shared.roles import Role
 from runtime import broker_access
 from runtime.folder import write_private
-from store.commands import Command, execute
-from store.envelope import Meta
-from store.logs import Ledger
+
+if TYPE_CHECKING:
+    from store.logs import Ledger
 
 ACTOR = "cli"  # who alone revokes
 CONNECT_SECONDS = 5
@@ -57,6 +58,8 @@ def record(data: Path, app_dsn: str, now: datetime) -> None:
 
     An account that is still there was not revoked after all.
     """
+    from store.logs import Ledger  # `vaxtrail up`, which only asks what waits, needs no store
+
     found, accounts = waiting(data), broker_access.load(data)
     if not found:
         return
@@ -71,6 +74,9 @@ def record(data: Path, app_dsn: str, now: datetime) -> None:
 
 
 def _record(ledger: Ledger, revoked: Revoked, now: datetime) -> None:
+    from store.commands import Command, execute
+    from store.envelope import Meta
+
     meta = Meta(
         occurred_at=datetime.fromisoformat(revoked.at),
         recorded_at=now,

@@ -7,30 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runtime import (
-    cli_backup,
-    cli_database,
-    cli_gateway,
-    cli_import,
-    cli_keys,
-    cli_profile,
-    cli_quarantine,
-    cli_simulators,
-    cli_storage,
-    doctor,
-    folder,
-    services,
-    status,
-)
-from runtime import (
-    main as tree,
-)
+from runtime import folder, services
 from runtime.settings import Settings, shown, template
 from runtime.terminal import clock_of, end, run_told, say, settings_of, show
 
@@ -41,20 +25,44 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+# The tree and its services: those that were killed shall be back soon, and load no other command.
+LEAN = {"up", "migrate", *services.Service}
 config = typer.Typer(no_args_is_help=True, help="设置 | settings")
 app.add_typer(config, name="config")
-for module in (
-    cli_backup,
-    cli_database,
-    cli_gateway,
-    cli_import,
-    cli_keys,
-    cli_profile,
-    cli_quarantine,
-    cli_simulators,
-    cli_storage,
-):
-    module.add_to(app)
+
+
+@cache
+def whole() -> typer.Typer:
+    """Return the command with all that it can do."""
+    from runtime import (
+        cli_backup,
+        cli_clinic,
+        cli_database,
+        cli_epcis,
+        cli_gateway,
+        cli_import,
+        cli_keys,
+        cli_profile,
+        cli_quarantine,
+        cli_simulators,
+        cli_storage,
+    )
+
+    for module in (
+        cli_backup,
+        cli_clinic,
+        cli_database,
+        cli_epcis,
+        cli_gateway,
+        cli_import,
+        cli_keys,
+        cli_profile,
+        cli_quarantine,
+        cli_simulators,
+        cli_storage,
+    ):
+        module.add_to(app)
+    return app
 
 
 @app.callback()
@@ -69,6 +77,8 @@ def options(
 @app.command()
 def up(ctx: typer.Context) -> None:
     """运行整个系统，直至 Ctrl-C | run the whole instance until Ctrl-C."""
+    from runtime import main as tree
+
     tree.up(settings_of(ctx, "up"))
 
 
@@ -118,6 +128,8 @@ def show_status(
     as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
 ) -> None:
     """显示实例状态 | show the state of the instance; status 3 when none runs."""
+    from runtime import status
+
     found = status.gather(settings_of(ctx))
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2, default=str))
@@ -145,6 +157,8 @@ def examine_health(
 @app.command("doctor")
 def examine(ctx: typer.Context) -> None:
     """检查本机环境并给出修复办法 | examine this machine and name the mends."""
+    from runtime import doctor
+
     bad = 0
     for finding in doctor.examine(settings_of(ctx)):
         bad += not finding.ok
@@ -168,7 +182,20 @@ def show_template() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line (this process's own when None) and return its exit status."""
-    return run_told(lambda: app(arguments, standalone_mode=False))
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = app if _asked(given) in LEAN else whole()
+    return run_told(lambda: wanted(arguments, standalone_mode=False))
+
+
+def _asked(arguments: Sequence[str]) -> str:
+    """Return the name of the command; empty when there is none."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--data":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def main() -> None:

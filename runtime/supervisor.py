@@ -85,7 +85,7 @@ class Service:
 
 
 class Once(Service):
-    """One of our own commands that runs to its end, before the next part starts where it must."""
+    """One of our own commands that runs to its end: first where it is waited for, else last."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Once(Service):
     ) -> None:
         """`waited_for` is asked at the start: whether those that follow need what it does."""
         super().__init__(argv, env)
-        self._waited_for = waited_for
+        self.waited_for = waited_for
 
     @property
     def running(self) -> bool:
@@ -109,7 +109,7 @@ class Once(Service):
 
     def start(self) -> None:
         """Run it. StartFailed when it is waited for and does not succeed."""
-        waited_for = self._waited_for()
+        waited_for = self.waited_for()
         super().start()
         while waited_for and self.pid is not None:
             pause(TICK_SECONDS)
@@ -160,11 +160,17 @@ class Supervisor:
     def start(self) -> None:
         """Start every part in order. StartFailed when one does not come up."""
         running = 0
+        last: list[_Watched] = []
         for watched in self._watched:
+            if self._comes_last(watched):
+                last.append(watched)
+                continue
             if running and not watched.needed:
                 pause(HEAD_START_SECONDS)
             self._start(watched)
             running += not watched.needed
+        for watched in last:
+            self._start(watched)
 
     def watch(self, each: Callable[[], None] = lambda: None) -> NoReturn:
         """Restart what ends, for ever; `each` runs at every look."""
@@ -190,6 +196,13 @@ class Supervisor:
                 watched.part.stop()
                 log.info("part_stopped", name=watched.name)
             watched.up = False
+
+    def _comes_last(self, watched: _Watched) -> bool:
+        """Tell whether a part is a step that nobody waits for, and so takes no core from others."""
+        try:
+            return isinstance(watched.part, Once) and not watched.part.waited_for()
+        except (OSError, psycopg.Error) as error:
+            raise StartFailed(f"{watched.name}: {error}") from error
 
     def _start(self, watched: _Watched) -> None:
         try:

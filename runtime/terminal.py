@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psycopg
 import typer
-from eventsourcing import persistence
 
 from domain.shared.clock import Clock
 from domain.shared.errors import DomainError
@@ -94,6 +93,8 @@ def run_told(command: Callable[[], object]) -> int:
 
 def _told(error: Exception) -> tuple[int, tuple[str, str]] | None:
     """Return the exit status and the texts of an error; None for one that nobody foresaw."""
+    from eventsourcing import persistence  # loaded when there is something to tell
+
     match error:
         case Refusal():
             return 1, (error.zh, error.en)

@@ -24,7 +24,7 @@ from domain.alerting.rules import SHIPPED
 from domain.shared.events import event_class, topics
 from domain.shared.roles import Role
 from ingest.refusals import REASONS
-from runtime.cli import app
+from runtime.cli import whole
 from runtime.settings import Settings
 from store.mapper import load_event_classes
 
@@ -139,7 +139,7 @@ def commands() -> str:
         zh, _, en = (command.help or "").partition(" | ")
         yield f"`{words} {arguments.replace('[OPTIONS]', '').strip()}`".replace(" `", "`"), zh, en
 
-    shown = walk(typer.main.get_command(app), "vaxtrail")
+    shown = walk(typer.main.get_command(whole()), "vaxtrail")
     return "# 命令 · Commands\n\n" + _table("command | 作用 | what it does", shown) + "\n"
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from runtime import broker_nats
 from runtime.account import broker_program
-from runtime.cli import app
+from runtime.cli import whole
 from runtime.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def test_given_passwords_when_read_then_none_has_a_default() -> None:
 
 
 def test_given_our_commands_and_health_checks_when_parsed_then_the_program_knows_them() -> None:
-    program = typer.main.get_command(app)
+    program = typer.main.get_command(whole())
     ours = [name for name, service in SERVICES.items() if "vaxtrail" in service["image"]]
     asked = [SERVICES[name]["command"] for name in ours]
     for name in ours:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from runtime import terminal
 from runtime.terminal import say_where
-from tests.runtime.instance import ROOT, Done, run
+from tests.runtime.instance import ROOT, Done, environment, run
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Words of everyday speech that the glossary replaces by a term of its own.
@@ -90,6 +92,18 @@ def test_given_data_elsewhere_when_started_then_said_where(
     zh, en = capsys.readouterr().out.splitlines()
     assert str(tmp_path / "open" / "pgdata") in zh
     assert str(tmp_path / "open" / "pgdata") in en
+
+
+def test_given_the_tree_when_loaded_then_nothing_that_would_keep_a_killed_one_away() -> None:
+    program = "import sys, runtime.cli, runtime.main; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        check=True,
+    )
+    assert not {"numpy", "store.logs", "runtime.cli_keys"} & set(done.stdout.decode().split())
 
 
 def test_given_texts_for_people_when_read_then_they_use_the_words_of_the_glossary() -> None:

@@ -159,6 +159,24 @@ def test_given_step_that_fails_when_started_then_start_failed() -> None:
         Supervisor([("migrate", Once(["false"], lambda: os.environ))]).start()
 
 
+def test_given_step_that_nobody_waits_for_when_started_then_it_comes_last() -> None:
+    told: list[list[str]] = []
+    step = Once(["sleep", "60"], lambda: os.environ, waited_for=lambda: False)
+    service = ("service", _service("sleep", "60"))
+    supervisor = Supervisor([("step", step)], [service], lambda: told.append([*supervisor.pids]))
+    supervisor.start()
+    supervisor.stop()
+    assert told == [["service"], ["step", "service"]]
+
+
+def test_given_step_that_cannot_be_asked_about_when_started_then_start_failed() -> None:
+    def unknown() -> bool:
+        raise psycopg.OperationalError("no database")
+
+    with pytest.raises(StartFailed, match="no database"):
+        Supervisor([("step", Once(["true"], lambda: os.environ, waited_for=unknown))]).start()
+
+
 def test_given_step_that_succeeds_when_watched_then_never_run_again() -> None:
     supervisor = Supervisor([("migrate", Once(["true"], lambda: os.environ))])
     supervisor.start()
