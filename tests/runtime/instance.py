@@ -83,15 +83,21 @@ def open_folder() -> Iterator[Path]:
 
 
 class Up:
-    """A `vaxtrail up` in a process of its own."""
+    """A `vaxtrail up` in a process of its own.
 
-    def __init__(self, data: Path, **extra: str) -> None:
+    `traced`: its lines count for coverage. That makes a tree slow to start, and one shows most.
+    """
+
+    def __init__(self, data: Path, *, traced: bool = False, **extra: str) -> None:
         self.data = data
         self.log = data.with_suffix(".log")
+        env = environment(VAXTRAIL_LOG="json", **extra)
+        if not traced:
+            env = {name: value for name, value in env.items() if not name.startswith("COV")}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "runtime.cli", "--data", str(data), "up"],
-                env=environment(VAXTRAIL_LOG="json", **extra),
+                env=env,
                 stdout=output,
                 stderr=output,
                 cwd=data.parent,
@@ -124,9 +130,9 @@ class Up:
 
 
 @contextmanager
-def running(data: Path, **extra: str) -> Iterator[Up]:
+def running(data: Path, *, traced: bool = False, **extra: str) -> Iterator[Up]:
     """Run an instance until the end of the block."""
-    up = Up(data, **extra)
+    up = Up(data, traced=traced, **extra)
     try:
         up.wait_ready()
         yield up

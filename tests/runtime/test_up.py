@@ -34,7 +34,7 @@ LOGS = (
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     """Run one instance for the tests that leave it running."""
-    with open_folder() as folder, running(folder / "data") as started:
+    with open_folder() as folder, running(folder / "data", traced=True) as started:
         yield started
 
 

@@ -34,7 +34,7 @@ def up() -> Iterator[Up]:
         assert run(data, "tls", "init", **SETTINGS).returncode == 0
         secret(data, "mqtt_gateway")  # as a folder of before has, where all gateways shared it
         note(data, Revoked("gone-1", field.REGION, "2026-01-01T00:00:00+00:00"))
-        with running(data, **SETTINGS) as started:
+        with running(data, traced=True, **SETTINGS) as started:
             with Ledger(started.instance["app_dsn"]) as ledger:
                 gateway = GatewayRegistered(
                     site_id=field.SITE, region_code=field.REGION, gateway_id=field.GATEWAY
