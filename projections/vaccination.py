@@ -158,6 +158,7 @@ def _dose(event: DoseAdministered, envelope: Envelope) -> dict[str, Any]:
         "given_at": meta.occurred_at,
         "recorded_at": meta.recorded_at,
         "due_at": observed_until(meta.occurred_at),
+        "series_dose": event.series_dose,
     }
 
 

@@ -131,8 +131,11 @@ _TO_DO = {
     "not_a_vial": ("扫描单支疫苗上的码", "Scan the code on the vial"),
     "used": ("核对后另取一支；空瓶按规定处理", "Take another; dispose of the empty one"),
     "destroyed": _ASIDE,
-    "not_received": ("先办理收货验收", "Receive it first"),
-    "wrong_place": ("核对来源；属于本单位的先收货", "Find out where it is from; receive it first"),
+    "not_received": ("先办理入库验收", "Receive it first"),
+    "wrong_place": (
+        "核对来源；属于本单位的先入库验收",
+        "Find out whose it is; receive it first",
+    ),
     "recalled": ("不要使用，隔离并确认召回", "Do not use it: set it aside, acknowledge the recall"),
     "condemned": _ASIDE,
     "held": ("不要使用，等待质量放行", "Do not use it: wait for the quality decision"),

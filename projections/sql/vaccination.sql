@@ -22,6 +22,7 @@ CREATE TABLE dose (
     given_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL,
     due_at timestamptz NOT NULL,
+    series_dose integer,
     ended_at timestamptz,
     reaction boolean,
     reason text NOT NULL DEFAULT ''
@@ -47,9 +48,10 @@ ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, changed_at = exclud
 
 -- name: put_dose
 -- Two facts of one id are one fact: the first holds.
-INSERT INTO dose (fact_id, site_id, region_code, codes, recipient, given_at, recorded_at, due_at)
+INSERT INTO dose (fact_id, site_id, region_code, codes, recipient, given_at, recorded_at, due_at,
+    series_dose)
 VALUES (%(fact_id)s, %(site_id)s, %(region_code)s, %(codes)s, %(recipient)s, %(given_at)s,
-    %(recorded_at)s, %(due_at)s)
+    %(recorded_at)s, %(due_at)s, %(series_dose)s)
 ON CONFLICT (fact_id) DO NOTHING
 
 -- name: put_withdrawn
@@ -71,7 +73,7 @@ ORDER BY id LIMIT %(limit)s
 -- A page of doses by time, with what the check before each said.
 SELECT d.fact_id, d.site_id, d.region_code, d.codes, d.recipient, d.given_at, d.recorded_at,
     d.due_at, d.ended_at, d.reaction, d.reason, (c.body ->> 'may')::boolean AS may,
-    (c.body ->> 'dose_number')::integer AS dose_number
+    coalesce(d.series_dose, (c.body ->> 'dose_number')::integer) AS dose_number
 FROM rm_vaccination.dose d
 LEFT JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
 WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(after_at)s, %(after_id)s)
@@ -82,7 +84,8 @@ WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(aft
 ORDER BY d.given_at, d.fact_id LIMIT %(limit)s
 
 -- name: given
-SELECT d.codes, (c.body ->> 'dose_number')::integer, d.given_at FROM rm_vaccination.dose d
+SELECT d.codes, coalesce(d.series_dose, (c.body ->> 'dose_number')::integer), d.given_at
+FROM rm_vaccination.dose d
 LEFT JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
 WHERE d.recipient = %s AND d.recipient <> ''
     AND NOT EXISTS (SELECT FROM rm_vaccination.withdrawn w

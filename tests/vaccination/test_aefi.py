@@ -51,11 +51,12 @@ def test_given_a_dose_when_reported_followed_and_classified_then_closed() -> Non
     a_report.when(aefi.report, **report()).then(REPORTED)
     known = a_report.given(REPORTED)
     known.when(aefi.report, **report()).then()
-    follow = {"followed_at": NOW, "serious": True, "outcome": "recovering"}
+    follow: dict[str, Any] = {"followed_at": NOW, "serious": True, "outcome": "recovering"}
     known.when(aefi.follow_up, **follow).then(FOLLOWED)
     followed = known.given(FOLLOWED)
     followed.when(aefi.follow_up, **follow).then()
-    assert (known.state.serious, followed.state.serious) == (False, True)
+    states: list[Any] = [known.state, followed.state]
+    assert [state.serious for state in states] == [False, True]
     followed.when(aefi.classify, cause="common_reaction").then(CLASSIFIED)
     closed = followed.given(CLASSIFIED)
     closed.when(aefi.classify, cause="common_reaction").then()
@@ -78,7 +79,7 @@ def test_given_a_bad_report_when_told_then_refused(changes: dict[str, Any], code
 
 
 def test_given_no_report_when_followed_or_classified_then_refused() -> None:
-    follow = {"followed_at": NOW, "serious": True, "outcome": "unknown"}
+    follow: dict[str, Any] = {"followed_at": NOW, "serious": True, "outcome": "unknown"}
     a_report.when(aefi.follow_up, **follow).refused(NotFound, "unknown_aefi")
     a_report.when(aefi.classify, cause="coincidence").refused(NotFound, "unknown_aefi")
     known = a_report.given(REPORTED)

@@ -63,17 +63,19 @@ def question(question_id: str = "q", yes: str = "stop", *products: str) -> Quest
 
 
 def publish(*questions: Question) -> Any:
-    fields = {"list_id": "general", "questions": questions, "source": "规范"}
+    fields: dict[str, Any] = {"list_id": "general", "questions": questions, "source": "规范"}
     return a_list.when(model.publish_questions, **fields)
 
 
 def test_given_the_shipped_list_when_published_anew_then_the_next_version() -> None:
+    event: Any
     (event,) = publish(question()).events
     assert (event.version, model.evolve_question_list(None, event)) == (2, event)
     again = spec(model.evolve_question_list, event)
-    fields = {"list_id": "general", "questions": [question()], "source": "规范"}
+    fields: dict[str, Any] = {"list_id": "general", "questions": [question()], "source": "规范"}
     again.when(model.publish_questions, **fields).then()
     fresh = spec(model.evolve_question_list, model.first_list("child"))
+    first: Any
     (first,) = fresh.when(model.publish_questions, **fields | {"list_id": "child"}).events
     assert first.version == 1
 
@@ -91,7 +93,12 @@ def test_given_a_bad_list_when_published_then_refused(questions: list[Question],
 
 
 def due(**changes: Any) -> dict[str, Any]:
-    fields = {"recipient": "R-1", "site_id": "dwk", "items": [ITEM], "source": "省平台"}
+    fields: dict[str, Any] = {
+        "recipient": "R-1",
+        "site_id": "dwk",
+        "items": [ITEM],
+        "source": "省平台",
+    }
     return fields | changes
 
 
@@ -123,7 +130,7 @@ def transfer(**changes: Any) -> dict[str, Any]:
 
 
 def answer(accepted: bool, transfer_id: str = "T-1", reason: str = "") -> dict[str, Any]:
-    fields = {"transfer_id": transfer_id, "recipient": "R-1", "accepted": accepted}
+    fields: dict[str, Any] = {"transfer_id": transfer_id, "recipient": "R-1", "accepted": accepted}
     return fields | {"reason": reason}
 
 
@@ -180,7 +187,12 @@ def test_given_a_visit_when_opened_twice_then_once() -> None:
 
 
 def consent(**changes: Any) -> dict[str, Any]:
-    fields = {"given": True, "by": "guardian", "form_version": "2026-1", "decided_at": NOW}
+    fields: dict[str, Any] = {
+        "given": True,
+        "by": "guardian",
+        "form_version": "2026-1",
+        "decided_at": NOW,
+    }
     return fields | changes
 
 
@@ -191,23 +203,25 @@ def test_given_a_visit_when_consent_decided_then_the_last_word_counts() -> None:
     given = opened.given(CONSENT)
     given.when(model.decide_consent, **consent(decided_at=later)).then()
     (taken,) = given.when(model.decide_consent, **consent(given=False, reason="改日")).events
-    assert given.given(taken).state.consent.given is False
+    state: Any = given.given(taken).state
+    assert state.consent.given is False
     opened.when(model.decide_consent, **consent(by="nurse")).refused(Invalid, "bad_field")
     a_visit.when(model.decide_consent, **consent()).refused(NotFound, "unknown_visit")
 
 
 def answers(**changes: Any) -> dict[str, Any]:
-    fields = {"questions": GENERAL, "version": 1, "answers": NO, "answered_at": NOW}
+    fields: dict[str, Any] = {"questions": GENERAL, "version": 1, "answers": NO, "answered_at": NOW}
     return fields | changes
 
 
 def test_given_answers_when_recorded_then_what_forbids_and_what_calls_for_care() -> None:
     opened = a_visit.given(VISIT)
     yes = NO | {"fever": True, "pregnancy": True}
+    event: Any
     (event,) = opened.when(model.answer_questions, **answers(answers=yes)).events
     assert (event.stops, event.cautions) == (("fever",), ("pregnancy",))
     answered = opened.given(event)
-    assert answered.state.screening == event
+    assert answered.state == model.Visit(VISIT, None, event)
     again = answers(answers=yes, answered_at=NOW + timedelta(hours=1))
     answered.when(model.answer_questions, **again).then()
     next_day = answers(answers=yes, answered_at=NOW + timedelta(hours=24))

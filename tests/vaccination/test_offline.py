@@ -1,0 +1,166 @@
+"""A clinic without the server: signed snapshots, a journal on disk, and sending it later."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.snapshot_file import opened, sealed
+from domain.shared.errors import Invalid
+from domain.vaccination.checks import Vial
+from domain.vaccination.snapshot import Snapshot, snapshot
+from runtime import cli, log
+from runtime.journal import LATE_REASON, Journal, scan_id
+from runtime.signing import public_pem, signing_key
+
+NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
+CODES = [f"8474354018136001{n:04}" for n in range(4)]
+
+
+def stock(made_at: datetime = NOW) -> Snapshot:
+    vials = [
+        Vial(
+            code=code,
+            known=True,
+            product_id="8474354",
+            product_known=True,
+            expires_on=(made_at + timedelta(days=99)).date(),
+            status="in_stock",
+            site_id="dwk",
+        )
+        for code in CODES
+    ]
+    return snapshot(site_id="dwk", made_at=made_at, position=7, vials=vials)
+
+
+def scan(code: str = CODES[0], hours: float = 0, **more: Any) -> dict[str, Any]:
+    at = (NOW - timedelta(hours=hours)).isoformat()
+    found = {"site": "dwk", "step": "dispensing", "codes": [code], "at": at, **more}
+    return {**found, "fact_id": scan_id(found)}
+
+
+class Server:
+    """A server that keeps facts by their id, and fails as told: a list of faults, oldest first."""
+
+    def __init__(self, *faults: object) -> None:
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.faults = list(faults)
+
+    def take(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Answer as the API does; a fault "lost" comes after the scan is stored."""
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, int):
+            return fault, {"code": "told"}
+        if fault == "away":
+            raise httpx.ConnectError("away")
+        known = sent["fact_id"] in self.facts
+        self.facts.setdefault(sent["fact_id"], sent)
+        if fault == "lost":
+            raise httpx.ReadTimeout("lost")
+        return (200 if known else 201), {}
+
+
+def test_given_a_snapshot_when_sealed_then_only_its_key_and_its_bytes_open_it() -> None:
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    file = sealed(stock(), key)
+    assert opened(file, key.public_key()) == stock()
+    faults = {
+        "signature": file.replace(b'"held":false', b'"held":true ', 1),
+        "malformed": file[:100],
+    }
+    for reason, wrong in faults.items():
+        with pytest.raises(Invalid, match=reason):
+            opened(wrong, key.public_key())
+    with pytest.raises(Invalid, match="other_key"):
+        opened(file, other.public_key())
+
+
+def test_given_a_data_folder_when_a_key_is_needed_then_made_once_and_private(
+    tmp_path: Path,
+) -> None:
+    made = public_pem(signing_key(tmp_path))
+    assert public_pem(signing_key(tmp_path)) == made
+    assert (tmp_path / "secrets" / "signing.pem").stat().st_mode & 0o077 == 0
+
+
+def test_given_a_scan_when_put_down_twice_and_cut_off_then_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    assert [journal.append(scan()), journal.append(scan())] == [True, False]
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(b'{"fact_id": "torn", "co')  # as a power cut leaves it: never acknowledged
+    assert journal.append(scan(CODES[1]))
+    assert [s["codes"] for s in journal.scans()] == [[CODES[0]], [CODES[1]]]
+    with pytest.raises(Invalid, match="not_a_pseudonym"):
+        journal.append(scan(recipient="张三"))
+    assert [s.code for s in journal.since()] == CODES[:2]
+    assert Journal(tmp_path / "none").scans() == []
+
+
+def test_given_scans_of_days_ago_when_sent_then_their_own_time_and_flagged_late(
+    tmp_path: Path,
+) -> None:
+    journal, server = Journal(tmp_path / "journal"), Server()
+    wasted = scan(CODES[2], 100, step="wasting", reason="破损")
+    for each in (scan(), scan(CODES[1], 25), scan(CODES[3], 73), wasted):
+        journal.append(each)
+    found = journal.sync(server.take, NOW)
+    assert (found.sent, found.known, found.late, found.waiting) == (4, 0, 3, 0)
+    told = list(server.facts.values())
+    assert [each.get("reason") for each in told] == [None, None, LATE_REASON, "破损"]
+    assert told[1]["at"] == (NOW - timedelta(hours=25)).isoformat()
+    assert journal.sync(server.take, NOW).sent == 0
+
+
+@given(st.lists(st.sampled_from([None, "away", "lost", 503, 429, 422]), max_size=12))
+@settings(deadline=None, max_examples=25)
+def test_given_any_faults_when_sent_again_and_again_then_nothing_lost_and_nothing_double(
+    tmp_path_factory: pytest.TempPathFactory, faults: list[Any]
+) -> None:
+    journal = Journal(tmp_path_factory.mktemp("clinic") / "journal")
+    server = Server(*faults)
+    scans = [scan(code) for code in CODES]
+    for each in scans:
+        journal.append(each)
+    for _ in range(len(faults) + 1):
+        found = journal.sync(server.take, NOW)
+    assert (found.refused, found.waiting) == ([], 0)
+    assert sorted(server.facts) == sorted(each["fact_id"] for each in scans)
+
+
+def test_given_a_refused_scan_when_sent_then_kept_and_the_others_go_on(tmp_path: Path) -> None:
+    journal, server = Journal(tmp_path / "journal"), Server(409)
+    for code in CODES[:2]:
+        journal.append(scan(code))
+    found = journal.sync(server.take, NOW)
+    assert (found.sent, [each["problem"]["code"] for each in found.refused]) == (1, ["told"])
+    assert len(journal.scans()) == 2
+
+
+def test_given_files_when_checked_at_the_command_line_then_told_and_by_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "configure", lambda *_, **__: None)  # the log is the test run's own
+    now = datetime.now(UTC)
+    file, journal = tmp_path / "stock.jsonl", tmp_path / "journal"
+    file.write_bytes(sealed(stock(now), signing_key(tmp_path)))
+    data = ["--data", str(tmp_path), "clinic"]
+    assert cli.run([*data, "key", "-o", str(tmp_path / "snapshot-key.pem")]) == 0
+    assert cli.run([*data, "check", str(file), CODES[0], CODES[1]]) == 0
+    assert "may be used" in capsys.readouterr().out
+    record = ["record", str(journal), CODES[0], "--site", "dwk", "--step", "dispensing"]
+    assert cli.run([*data, *record, "--recipient", "R-1"]) == 0
+    capsys.readouterr()
+    asked = [*data, "check", str(file), *CODES[:2], "--journal", str(journal), "--json"]
+    assert cli.run(asked) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert [each["may"] for each in told["codes"]] == [False, True]
+    assert told["codes"][0]["reasons"][0]["code"] == "used"
+    assert cli.run([*data, *record, "--at", "yesterday"]) == 1
