@@ -26,6 +26,7 @@ from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
 from alerts.outbox import Sender
+from alerts.reports import SENDERS, Reporter
 from domain.shared.clock import Clock
 from store.logs import Ledger
 from store.sql import load_queries
@@ -47,32 +48,35 @@ def run(
     *, app_dsn: str, clock: Clock, smtp: Smtp | None, public_url: str, stop: threading.Event
 ) -> None:
     """Deliver and escalate until `stop`; an absent database is waited for."""
-    channels: dict[str, Channel] = {"webhook": Webhook()}
+    webhook = Webhook()
+    channels: dict[str, Channel] = {"webhook": webhook}
     if smtp is not None:
         channels["email"] = Email(smtp)
     pool = ConnectionPool[psycopg.Connection[Any]](
-        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + 2, open=True
+        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + SENDERS + 3, open=True
     )
     with pool, closing(Sender(pool, channels, now=clock.now, public_url=public_url)) as sender:
-        Alerting(app_dsn, clock, sender).run(stop)
+        Alerting(app_dsn, clock, sender, Reporter(pool, webhook, now=clock.now)).run(stop)
 
 
 class Alerting:
-    """The threads around one sender and one escalator."""
+    """The threads around one sender, one reporter and one escalator."""
 
-    def __init__(self, app_dsn: str, clock: Clock, sender: Sender) -> None:
+    def __init__(self, app_dsn: str, clock: Clock, sender: Sender, reporter: Reporter) -> None:
         self._app_dsn = app_dsn
         self._clock = clock
         self._sender = sender
+        self._reporter = reporter
         self._bells = [threading.Event() for _ in range(WORKERS)]
         self._wake = threading.Event()
         self._end = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 2, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 3, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
             parts.append(threads.submit(self._keep, self._look_for_due))
+            parts.append(threads.submit(self._keep, self._report))
             parts += [threads.submit(self._keep, partial(self._send, bell)) for bell in self._bells]
             try:
                 while not stop.is_set():
@@ -106,6 +110,12 @@ class Alerting:
         while not self._end.wait(POLL_S):
             if self._sender.due():
                 self._ring()
+
+    def _report(self) -> None:
+        """Look after subscriptions to EPCIS queries, several at a time."""
+        with ThreadPoolExecutor(SENDERS, "reports") as threads:
+            while not self._end.wait(POLL_S):
+                self._reporter.round(threads)
 
     def _send(self, bell: threading.Event) -> None:
         while not self._end.is_set():

@@ -53,22 +53,26 @@ class Webhook:
             "Idempotency-Key": message.key,
             "X-Signature": signature(message.secret, message.sent_at, body),
         }
-        if not allowed(message.address):
+        status = self.post(message.address, body, headers)
+        if 200 <= status < 300:
+            return {"status": str(status)}
+        if 400 <= status < 500 and status not in RETRIED_4XX:
+            raise Permanent(f"HTTP {status}")
+        raise Transient(f"HTTP {status}")
+
+    def post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
+        """Post a body and return the status answered; Undelivered without an answer."""
+        if not allowed(address):
             raise Permanent("only http and https addresses without a password are called")
-        posting = self._post(message.address, body, headers)
+        posting = self._post(address, body, headers)
         try:
-            status = asyncio.run_coroutine_threadsafe(posting, self._loop).result()
+            return asyncio.run_coroutine_threadsafe(posting, self._loop).result()
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Permanent(str(error)) from error
         except TimeoutError as error:
             raise Transient(f"no answer within {self._timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
-        if 200 <= status < 300:
-            return {"status": str(status)}
-        if 400 <= status < 500 and status not in RETRIED_4XX:
-            raise Permanent(f"HTTP {status}")
-        raise Transient(f"HTTP {status}")
 
     async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
         async with (

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from fastapi import Request
 
+from domain.epcis.translate import EpcFormat
 from domain.shared.errors import Invalid
 
 VERSION = "2.0.0"
@@ -35,15 +36,6 @@ DISCOVERY = {
     "GS1-CBV-Max": VERSION,
     "GS1-Vendor-Version": "1.0.0",
 }
-
-
-class EpcFormat(StrEnum):
-    """How identifiers are written in answers."""
-
-    NO_PREFERENCE = "No_Preference"
-    DIGITAL_LINK = "Always_GS1_Digital_Link"
-    URN = "Always_EPC_URN"
-    AS_CAPTURED = "Never_Translates"
 
 
 class CbvFormat(StrEnum):

@@ -24,7 +24,25 @@ _OF_STATUS = {
 }
 # Refusals of queries; what is not here follows from the status.
 _OF_CODE = {
-    "unknown_parameter": "QueryParameterException",
+    **dict.fromkeys(
+        (
+            "unknown_parameter",
+            "unknown_query_parameter",
+            "repeated_query_parameter",
+            "bad_query_value",
+            "bad_page_token",
+            "query_needs_order",
+            "query_limits_exclude",
+            "bad_as_of",
+            "as_of_ahead",
+        ),
+        "QueryParameterException",
+    ),
+    "query_too_large": "QueryTooLargeException",
+    "bad_query": "QueryValidationException",
+    "bad_query_name": "QueryValidationException",
+    "unknown_query": "NoSuchNameException",
+    "bad_subscription": "SubscriptionControlsException",
 }
 
 

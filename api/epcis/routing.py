@@ -32,6 +32,7 @@ class May(StrEnum):
     DISCOVER = "epcis.discover"
     CAPTURE = "epcis.capture"
     READ = "epcis.read"
+    KEEP_QUERIES = "epcis.keep_queries"
 
 
 Anybody = Annotated[Principal, permission(May.DISCOVER, *STAFF, Role.GATEWAY)]

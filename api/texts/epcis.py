@@ -67,10 +67,6 @@ TEXTS = {
         "测量时间 {value} 晚于事件时间",
         "It was measured at {value}, after the time of the event",
     ),
-    "epcis_event_differs": (
-        "事件编号 {event_id} 已用于不同内容的事件",
-        "Another event was captured under id {event_id}",
-    ),
     "epcis_too_many_events": (
         "一个文档最多 {max} 个事件，请分成几个",
         "A document holds at most {max} events; cut it in parts",
@@ -85,5 +81,33 @@ TEXTS = {
     "bad_behaviour": (
         "请求头 {field} 只能是 {expected}",
         "Header {field} is one of {expected}",
+    ),
+    "repeated_query_parameter": (
+        "查询参数 {field} 只能给出一次；多个值用“|”分隔",
+        "Query parameter {field} is given once; several values are separated by |",
+    ),
+    "bad_page_token": (
+        "翻页标记无效、已过期或已退回，请从第一页重新查询",
+        "The page token is not valid, expired or given back: begin at the first page",
+    ),
+    "query_too_large": (
+        "符合条件的事件多于 maxEventCount 给出的 {max} 个",
+        "More events match than the {max} that maxEventCount allows",
+    ),
+    "unknown_member": (
+        "库中没有 {collection} 为“{value}”的事件",
+        "No event here is about {value} ({collection})",
+    ),
+    "bad_query": (
+        "字段 {field} 不正确：须为 name 与 query（JSON 对象）",
+        "Field {field} is wrong: a name and a query (a JSON object) are needed",
+    ),
+    "bad_subscription": (
+        "订阅的 {field}“{value}”不正确，应为：{expected}",
+        "The subscription's {field} cannot be {value}; expected: {expected}",
+    ),
+    "unknown_subscription": (
+        "没有订阅 {subscription_id}",
+        "There is no subscription {subscription_id}",
     ),
 }

@@ -1,15 +1,19 @@
 """Named queries: a name stands for one query until it is removed, then it is free again.
 
-Stream: `epcis.query` (name). Codes of refusals: bad_query_name (Invalid), query_exists (Conflict),
-unknown_query (NotFound).
+Stream: `epcis.query` (name). Codes of refusals: bad_query_name, bad_query (Invalid),
+query_exists (Conflict), unknown_query (NotFound).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from uuid import UUID
 
+from domain.epcis.document import prefixes_of
 from domain.epcis.events import QueryDefined, QueryRemoved
+from domain.epcis.names import prefixes_in
+from domain.epcis.query import Query, parse
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
@@ -44,3 +48,18 @@ def remove(query: NamedQuery | None, *, name: str) -> list[Event]:
     if query is None:
         raise NotFound("unknown_query", name=name)
     return [QueryRemoved(name=name)]
+
+
+def query_of(text: str, extensions: str) -> Query:
+    """Return the query that a JSON text states; its `@context` and the header name prefixes.
+
+    Invalid("bad_query") for what is no JSON object; else as `query.parse`.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Invalid("bad_query", field="query") from None
+    if not isinstance(told, dict):
+        raise Invalid("bad_query", field="query")
+    prefixes = {**prefixes_of(told.pop("@context", [])), **prefixes_in(extensions)}
+    return parse(told, prefixes)

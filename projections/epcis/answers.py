@@ -76,6 +76,14 @@ def events(
         return cur.execute(asked, values, prepare=False).fetchall()
 
 
+def count(conn: Connection, query: Query, *, position: int, region: str, limit: int) -> int:
+    """Return how many events a query asks for, counted up to a limit."""
+    values = _values(query, position, region) | {"limit": limit}
+    with conn.cursor(row_factory=tuple_row) as cur:
+        counting = sql.SQL(queries.count).format(asked=sql.SQL(queries.asked))
+        return int(cur.execute(counting, values, prepare=False).fetchall()[0][0])
+
+
 def key_of(kept: Kept, given: int) -> Key:
     """Return where an answer goes on after an event, the last of so many."""
     return Key(kept.event_time.isoformat(), kept.position, kept.ordinal, given)

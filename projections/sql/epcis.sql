@@ -141,3 +141,7 @@ SELECT EXISTS (SELECT FROM rm_epcis.known
 
 -- name: companies
 SELECT prefix FROM rm_epcis.company WHERE position <= %s
+
+-- name: count
+-- How many events a query asks for, counted up to a limit.
+SELECT count(*) FROM ({asked} LIMIT %(limit)s) found

@@ -42,13 +42,7 @@ class Kept:
 
     def store(self, *documents: bytes, region: str = "640200") -> int:
         """Store documents as one capture each; return the position of the last."""
-        envelopes = []
-        for document in documents:
-            sha256 = hashlib.sha256(document).hexdigest()
-            stored = CaptureStored(sha256=sha256, document=document, event_count=1)
-            meta = Meta(occurred_at=START, recorded_at=START, region_code=region)
-            envelopes.append(Envelope(model.capture_stream(sha256), 1, stored, meta))
-        position = self.ledger.append(envelopes)
+        position = stored(self.ledger, *documents, region=region)
         self.runner.follow_once()
         return position
 
@@ -60,6 +54,17 @@ class Kept:
         asked: dict[str, Any] = {"position": 10**9, "region": "", "limit": 1000} | options
         with psycopg.connect(self.database.app_dsn, autocommit=True) as conn:
             return [json.loads(found.content) for found in answers.events(conn, query, **asked)]
+
+
+def stored(ledger: Ledger, *documents: bytes, region: str) -> int:
+    """Append documents as they are captured; return the position of the last."""
+    envelopes = []
+    for document in documents:
+        sha256 = hashlib.sha256(document).hexdigest()
+        event = CaptureStored(sha256=sha256, document=document, event_count=1)
+        meta = Meta(occurred_at=START, recorded_at=START, region_code=region)
+        envelopes.append(Envelope(model.capture_stream(sha256), 1, event, meta))
+    return ledger.append(envelopes)
 
 
 def object_event(**fields: Any) -> dict[str, Any]:
