@@ -27,10 +27,12 @@ from bench.shape import PACKET_IDS, PRODUCT_TOPIC, Shape, device_name, publish_p
 
 ABSENT_S = 30.0  # a reading not stored this long after the last publish is missed
 NOTICE_S = 0.5
-STORED = """SELECT asked.number FROM unnest(%s::int[], %s::text[], %s::timestamptz[])
-                AS asked (number, device_id, ts)
+STORED = """SELECT asked.number
+            FROM unnest(%s::int[], %s::text[], %s::timestamptz[], %s::int8[])
+                AS asked (number, device_id, ts, seq)
             JOIN device_no USING (device_id)
-            JOIN reading r ON r.device_no = device_no.device_no AND r.ts = asked.ts"""
+            JOIN reading r
+                ON r.device_no = device_no.device_no AND r.ts = asked.ts AND r.seq = asked.seq"""
 
 
 class Live:
@@ -42,7 +44,7 @@ class Live:
         self._every_s = every_s
         self._seq = first_seq
         self._shape = Shape(PRODUCT_TOPIC, 0.0)
-        self._pending: dict[int, tuple[str, datetime, float]] = {}
+        self._pending: dict[int, tuple[str, datetime, int, float]] = {}
         self._lock = threading.Lock()
         self._end = threading.Event()
         self.sent = 0
@@ -83,7 +85,8 @@ class Live:
             device = self._devices[at]
             packet = publish_packet(self._shape.topic_of(device), body, self.sent % PACKET_IDS + 1)
             with self._lock:
-                self._pending[self.sent] = (device_name(device), at_time, due_s)
+                seq = self._seq + turn
+                self._pending[self.sent] = (device_name(device), at_time, seq, due_s)
                 self.sent += 1
             sock.sendall(packet)
             due_s += self._every_s
@@ -107,11 +110,12 @@ class Live:
             asked = dict(self._pending)
         if not asked:
             return
-        columns = (list(asked), [p[0] for p in asked.values()], [p[1] for p in asked.values()])
+        names, times, seqs, _ = zip(*asked.values(), strict=True)
+        columns = (list(asked), list(names), list(times), list(seqs))
         found = conn.execute(STORED, columns).fetchall()
         now_s = time.perf_counter()
         for (number,) in found:
-            due_s = asked[number][2]
+            due_s = asked[number][3]
             self._seen.append((due_s, now_s - due_s))
         with self._lock:
             for (number,) in found:
