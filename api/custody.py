@@ -105,7 +105,7 @@ class Fact(Body):
     transport_c_min: float | None = None
     transport_c_max: float | None = None
     accepted: bool = True
-    recall: bool = False
+    recall: bool | None = None
     units: int | None = None
     doses: int | None = None
     dose_number: int | None = None
@@ -123,8 +123,8 @@ class Fact(Body):
     distributor: str = ""
     handed_over_by: str = ""
     taken_over_by: str = ""
-    quantities: list[Quantity] = Field(default_factory=list)
-    complete: bool = False
+    quantities: list[Quantity] | None = None
+    complete: bool | None = None
     shelf: str = ""
     body_site: str = ""
     route: str = ""
@@ -132,15 +132,15 @@ class Fact(Body):
     series_doses: int | None = None
     dose_ml: float | None = None
     funding: str = ""
-    opened: bool = False
+    opened: bool | None = None
     cause: str = ""
-    stolen: bool = False
+    stolen: bool | None = None
     recall_id: str = ""
     recall_class: str = ""
     issued_by: str = ""
     notice_no: str = ""
     decision_no: str = ""
-    manual: bool = False
+    manual: bool | None = None
 
 
 class Entry(Fact):

@@ -26,6 +26,7 @@ from domain.traceability.events import (
     FactWithdrawn,
     GoodsReceived,
     HoldReleased,
+    RecallAcknowledged,
 )
 from domain.traceability.facts import FactEvent, binds_lot
 from domain.traceability.scan import products_of
@@ -153,15 +154,25 @@ def cautions(
     for attribute, field in _UNITS:
         unit_id = getattr(event, attribute, "")
         found += _unit_cautions(deps, unit_id, field, products) if unit_id else []
-    if isinstance(event, GoodsReceived):
-        found += _receipt_cautions(event)
-    if isinstance(event, DosesWasted) and event.doses is not None:
-        most = max((product.doses_per_vial for product in products), default=event.doses)
-        if event.doses > most:
-            found.append(caution("more_doses_than_vial", "doses", str(event.doses), max=most))
-    if isinstance(event, CodesCommissioned) and not lot_known(deps, event.lot_id):
-        found.append(caution("unknown_lot", "lot", event.lot_id, lot_id=event.lot_id))
-    return found
+    return found + _own_cautions(deps, event, products)
+
+
+def _own_cautions(
+    deps: Deps, event: FactEvent, products: Sequence[model.Product]
+) -> list[dict[str, str]]:
+    """Return what may be a slip in what only facts of one kind say."""
+    match event:
+        case GoodsReceived():
+            return _receipt_cautions(event)
+        case DosesWasted(doses=int(doses)):
+            most = max((product.doses_per_vial for product in products), default=doses)
+            if doses > most:
+                return [caution("more_doses_than_vial", "doses", str(doses), max=most)]
+        case CodesCommissioned() if not lot_known(deps, event.lot_id):
+            return [caution("unknown_lot", "lot", event.lot_id, lot_id=event.lot_id)]
+        case RecallAcknowledged() if not _is_recall(deps, event.recall_id):
+            return [caution("unknown_recall", "recall_id", event.recall_id)]
+    return []
 
 
 def _unit_cautions(
@@ -181,6 +192,11 @@ def _unit_cautions(
         for product in products
         if low < product.temperature_c_min or high > product.temperature_c_max
     ]
+
+
+def _is_recall(deps: Deps, fact_id: str) -> bool:
+    known, withdrawn = told(deps, fact_id)
+    return known is not None and not withdrawn and getattr(known.event, "recall", False)
 
 
 def _receipt_cautions(event: GoodsReceived) -> list[dict[str, str]]:

@@ -56,6 +56,7 @@ TEXTS = {
         "解封、判定不合格和销毁须由两名不同的人员签署：executer（执行人）与 supervisor（监督人）",
         "Two different persons must sign: executer and supervisor",
     ),
+    "unknown_recall": ("没有召回 {value}", "There is no recall {value}"),
     "unit_unfit": (
         "单元 {value} 的温度范围 {low} 至 {high} ℃ 超出产品 {product_id} 的储存条件",
         "Unit {value} keeps {low} to {high} °C, which is not within the limits of {product_id}",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from domain.traceability.codes import code_key
@@ -193,9 +194,11 @@ FIELDS = tuple(f.name for f in fields(Fact) if f.init)
 _COPIED = {cls: tuple(f.name for f in fields(cls) if f.name in FIELDS) for cls in STEP_OF}
 # What of an event is said of it in other ways: its codes are mentions.
 _APART = {*FIELDS, "codes", "parent"}
-_DETAILS = {
-    cls: tuple((f.name, f.default) for f in fields(cls) if f.name not in _APART) for cls in STEP_OF
-}
+_SAID = {cls: [f for f in fields(cls) if f.name not in _APART] for cls in STEP_OF}
+# How to take all of it at once (of two attributes or more attrgetter makes a tuple), and what it is
+# where nothing was said.
+_TAKE = {cls: attrgetter("TOPIC", "VERSION", *(f.name for f in _SAID[cls])) for cls in STEP_OF}
+_NOTHING = {cls: (cls.TOPIC, cls.VERSION, *(f.default for f in _SAID[cls])) for cls in STEP_OF}
 
 
 def fact_of(
@@ -221,12 +224,13 @@ def fact_of(
 
 
 def _details(event: FactEvent) -> str:
-    said = {
-        name: value
-        for name, default in _DETAILS[type(event)]
-        if (value := getattr(event, name)) != default
-    }
-    return json.dumps(said, ensure_ascii=False, default=_plain) if said else ""
+    cls = type(event)
+    values = _TAKE[cls](event)
+    if values == _NOTHING[cls]:
+        return ""
+    given = zip(_SAID[cls], values[2:], strict=True)
+    said = {f.name: value for f, value in given if value != f.default}
+    return json.dumps(said, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: date | Quantity) -> object:

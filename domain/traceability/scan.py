@@ -99,6 +99,17 @@ def _attributes(cls: type[FactEvent], step: str, given: Mapping[str, object]) ->
     return values
 
 
+def particulars(cls: type[FactEvent], given: Mapping[str, object]) -> dict[str, Any]:
+    """Return what fields, named as on the wire, say of an event; what it has no use for is left."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        attribute, reader = _WIRE.get(name, ("", _text))
+        told = reader(name, value) if attribute in cls.__dataclass_fields__ else None
+        if told is not None:
+            found[attribute] = told
+    return found
+
+
 def products_of(fact: FactEvent) -> dict[str, str]:
     """Return the products of a fact's codes, each with one of the codes."""
     found: dict[str, str] = {}
@@ -274,11 +285,11 @@ _STEPS: dict[str, tuple[type[FactEvent], tuple[str, ...]]] = {
     "losing": (CodesMissing, ("codes", "reason")),
     "finding": (CodesFound, ("codes",)),
     "condemning": (HoldCondemned, ("codes", "reason")),
-    "acknowledging": (RecallAcknowledged, ("recall_id",)),
+    "acknowledging": (RecallAcknowledged, ("recall_id", "codes")),
 }
 # A hold may bind a whole lot instead of codes; a count may tell numbers, or that nothing is there.
 _INSTEAD_OF_CODES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("holding", "condemning", "releasing"), ("lot",)),
+    **dict.fromkeys(("holding", "condemning", "releasing", "acknowledging"), ("lot",)),
     "cycle_counting": ("quantities", "complete"),
 }
 STEPS = tuple(_STEPS)

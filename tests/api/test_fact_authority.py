@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api import custody
 from domain.shared.ids import org_check_character
 from domain.shared.roles import Role
 from tests.api.world import CODE, LOT, build, scan
@@ -201,6 +202,42 @@ def test_given_a_slip_when_scanned_or_captured_then_warned(api: Api, admin: http
     assert received == {("no_temperature", "temp"), ("quantity_differs", "quantities")}
     strange = capture(admin, api, {"eventID": "far", **place("far-away")}).json()
     assert [(w["code"], w["value"]) for w in strange["warnings"]] == [("unknown_site", "far-away")]
+
+
+def test_given_the_steps_of_a_store_when_told_then_shown_with_all_they_say(
+    api: Api, admin: httpx.Client
+) -> None:
+    unit = "84743540102813309999"
+    people = {"executer": "N1", "supervisor": "N2"}
+    bill = {"bill": "CK9", "bill_type": "107", "carrier": "示例冷链", "handed_by": "N3"}
+    count = [{"level": 1, "due": 2, "actual": 1}]
+    for body in (
+        {"step": "commissioning", "lot": LOT, "level": 1},
+        {"step": "shipping", "to": "dwk-cdc", "departed": "2026-03-01T08:00:00+08:00", **bill},
+        {"step": "receiving", "quantities": count, "temp": 4, **bill},
+        {"step": "cycle_counting", "quantities": count, "complete": True, **people},
+        {"step": "losing", "reason": "盘点未见"},
+        {"step": "finding", "unit": "dwk-room-1"},
+        {"step": "condemning", "reason": "冻结", "decision": "ZL1", **people},
+        {"step": "acknowledging", "recall_id": "nosuch", "units": 1},
+        {"step": "sampling", "bill": "CK10", "bill_type": "206"},
+        {"step": "destroying", "reason": "抽检后", **people},
+        {"step": "adjusting", "codes": [], "lot": LOT, "units": -1, "reason": "盘亏"},
+    ):
+        told = scan(api.clock.advance(minutes=1), site="dwk-cdc", **{"codes": [unit], **body})
+        answer = admin.post("/api/v1/scans", json=told, headers=WAIT)
+        assert answer.status_code == 201, answer.text
+    found = custody.CodeCustody.model_validate_json(
+        admin.get(f"/api/v1/codes/{unit}/custody").content
+    )
+    said = {entry.step: entry for entry in found.chain}
+    assert said["receiving"].quantities == [custody.Quantity(level=1, due=2, actual=1, reason="")]
+    sent = said["shipping"]
+    assert (sent.bill_type, sent.carrier) == ("107", "示例冷链")
+    assert sent.handed_over_by == ""  # who it was is shown to those who work there alone
+    assert (said["condemning"].decision_no, said["acknowledging"].recall_id) == ("ZL1", "nosuch")
+    assert (found.state.status, found.state.condemned) == ("destroyed", True)
+    assert found.state.flags == []
 
 
 def test_given_an_event_not_supported_when_captured_then_told_which_and_what_is(

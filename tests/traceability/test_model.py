@@ -203,7 +203,7 @@ def test_given_the_particulars_of_a_bill_when_read_then_kept() -> None:
 def test_given_no_codes_when_something_stands_for_them_then_a_fact(step: str) -> None:
     instead: dict[str, dict[str, Any]] = {
         "cycle_counting": {"complete": True},
-        "acknowledging": {"recall_id": "r1"},
+        "acknowledging": {"recall_id": "r1", "lot": "8474354.A1"},
     }
     fields = instead.get(step, {"lot": "8474354.A1", "reason": "x"})
     assert stated(step, [], **fields).codes == ()

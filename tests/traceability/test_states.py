@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,16 @@ def happened(step: Step, column: Column, **more: Any) -> set[Flag]:
 @pytest.mark.parametrize("step", EXPECTED)
 def test_given_the_table_when_read_then_as_designed(step: Step) -> None:
     assert [mark.value for mark in TABLE[step].values()] == EXPECTED[step].split()
+
+
+def test_given_the_table_in_the_docs_when_read_then_the_same() -> None:
+    page = Path(__file__).parents[2] / "docs" / "modules" / "traceability.md"
+    told: dict[Step, str] = {}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        names, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(Column) and set(cells) <= set(Mark):
+            told |= {Step[name.strip().upper()]: "".join(cells) for name in names.split(",")}
+    assert told == {step: "".join(row.values()) for step, row in TABLE.items()}
 
 
 @pytest.mark.parametrize(("step", "column"), CELLS)
