@@ -14,7 +14,7 @@ from api import auth, errors, health, system
 from api.deps import Deps
 from api.epcis import problems
 from api.middleware import Tracing
-from api.routing import PREFIX, ModuleRoute
+from api.routing import PREFIX, ModuleRoute, SocketRoute
 
 TITLE = "Vaxtrail 苗迹"
 
@@ -57,7 +57,7 @@ def discover() -> list[APIRouter]:
         router = getattr(loaded, "router", None)
         if not isinstance(router, APIRouter):
             raise NotARoute(f"api.routes.{module.name}")
-        if not all(isinstance(route, ModuleRoute) for route in router.routes):
+        if not all(isinstance(route, ModuleRoute | SocketRoute) for route in router.routes):
             raise NotARoute(f"api.routes.{module.name}: use module_router")
         found.append(router)
     return found

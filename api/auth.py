@@ -20,6 +20,7 @@ from typing import Any, cast
 from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 
 from domain.shared.errors import Invalid, NotAllowed, NotFound
 from domain.shared.ids import WHOLE_COUNTRY, covers, region_prefix
@@ -143,7 +144,7 @@ class Allowed:
         self.permission = name
         self.roles = roles
 
-    async def check(self, request: Request) -> None:
+    async def check(self, request: HTTPConnection) -> None:
         """Authenticate the request and check the role: 401, or NotAllowed("not_permitted")."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:

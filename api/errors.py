@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from psycopg_pool import PoolTimeout, TooManyRequests
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
 from api import reasons
@@ -115,7 +116,7 @@ def _quality(parameters: str) -> float:
 
 
 def problem(
-    request: Request,
+    request: HTTPConnection,
     status: int,
     code: str,
     facts: Mapping[str, object],
@@ -160,7 +161,11 @@ def domain_status(error: DomainError) -> int:
 
 
 async def _on_domain(request: Request, raised: Exception) -> Response:
-    error = cast(DomainError, raised)
+    return refusal(request, cast(DomainError, raised))
+
+
+def refusal(request: HTTPConnection, error: DomainError) -> Response:
+    """Return the problem answer of a domain error."""
     status = domain_status(error)
     headers = {}
     if status == 401:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import WebSocketRoute
 from starlette.types import Message
 
 from api.auth import Allowed
@@ -93,6 +94,14 @@ class ModuleRoute(APIRoute):
         unknown = request.query_params.keys() - known
         if unknown:
             raise Invalid("unknown_parameter", field=min(unknown))
+
+
+class SocketRoute(WebSocketRoute):
+    """A WebSocket of a module; it checks the permission that it declares before it accepts."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], allowed: Allowed) -> None:
+        super().__init__(path, endpoint)
+        self.allowed = allowed
 
 
 def limited(request: Request, bytes_max: int) -> Request:

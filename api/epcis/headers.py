@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from domain.epcis.translate import EpcFormat
 from domain.shared.errors import Invalid
@@ -47,7 +47,7 @@ class CbvFormat(StrEnum):
     AS_CAPTURED = "Never_Translates"
 
 
-def negotiate(request: Request) -> None:
+def negotiate(request: HTTPConnection) -> None:
     """Refuse what cannot be answered as asked for: Invalid("not_acceptable")."""
     for name in ("GS1-EPCIS", "GS1-CBV"):
         for suffix, fits in _FITS.items():
@@ -63,7 +63,7 @@ def negotiate(request: Request) -> None:
         raise _refused("Accept", accept)
 
 
-def epc_format(request: Request) -> EpcFormat:
+def epc_format(request: HTTPConnection) -> EpcFormat:
     """Return how the caller wants identifiers; Invalid("not_acceptable") for an unknown form."""
     asked = request.headers.get("GS1-EPC-Format", EpcFormat.NO_PREFERENCE)
     if asked not in set(EpcFormat):
@@ -71,7 +71,7 @@ def epc_format(request: Request) -> EpcFormat:
     return EpcFormat(asked)
 
 
-def require_json(request: Request) -> None:
+def require_json(request: HTTPConnection) -> None:
     """Refuse a body that is no JSON: Invalid("unsupported_media_type")."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:

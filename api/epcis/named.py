@@ -16,6 +16,7 @@ from api.epcis.problems import PATH
 from api.epcis.routing import May, Reader
 from api.routing import json_answer
 from domain.epcis import named
+from domain.epcis.schedule import FIELDS
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
 from domain.shared.roles import Role
@@ -96,6 +97,8 @@ def remove_query(name: Name, who: Keeper, call: CallOf) -> Response:
 def query_events(name: Name, request: Request, who: Reader, deps: DepsOf) -> Response:
     """Return the events that a named query asks for; as a WebSocket, those to come."""
     query = require_query(deps, name)
+    if "stream" in request.query_params or FIELDS.keys() & request.query_params.keys():
+        raise Invalid("bad_subscription", field="Upgrade", value="", expected="websocket")
     parameters = paging.parameters_of(request, only_controls=True)
     asked = named.query_of(query.query, query.extensions)
     return queries.answer(request, who, deps, parameters, asked, query_name=name)

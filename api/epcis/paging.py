@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import psycopg
 from fastapi import APIRouter, Request, Response
+from starlette.requests import HTTPConnection
 
 from api import asof, paging
 from api.deps import Deps, DepsOf
@@ -78,7 +79,7 @@ class Page:
         }
 
 
-def parameters_of(request: Request, *, only_controls: bool = False) -> dict[str, str]:
+def parameters_of(request: HTTPConnection, *, only_controls: bool = False) -> dict[str, str]:
     """Return the query's parameters.
 
     Invalid: repeated_query_parameter, and unknown_query_parameter where only pages are asked for.

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from api.auth import OVERSIGHT, STAFF, Principal, permission
+from api.auth import OVERSIGHT, STAFF, Allowed, Principal, permission
 from api.epcis import headers
 from api.epcis.problems import PATH
 from api.routing import Handler, ModuleRoute, limited
@@ -39,7 +39,8 @@ Anybody = Annotated[Principal, permission(May.DISCOVER, *STAFF, Role.GATEWAY)]
 
 
 # Who reads the whole of what was captured in its region.
-Reader = Annotated[Principal, permission(May.READ, *OVERSIGHT, Role.SUPPLIER)]
+READERS = Allowed(May.READ, frozenset({Role.ADMIN, *OVERSIGHT, Role.SUPPLIER}))
+Reader = Annotated[Principal, Depends(READERS)]
 
 
 class EpcisRoute(ModuleRoute):
@@ -57,9 +58,7 @@ class EpcisRoute(ModuleRoute):
         async def negotiated(request: Request) -> Response:
             if len(request.scope["raw_path"]) + len(request.url.query) > URI_BYTES_MAX:
                 raise Invalid("uri_too_long", max=URI_BYTES_MAX)
-            headers.negotiate(request)
             if request.method == "POST":
-                headers.require_json(request)
                 request = limited(request, self.body_bytes_max)
             response = await handle(request)
             for name, value in headers.ALWAYS.items():
@@ -67,6 +66,13 @@ class EpcisRoute(ModuleRoute):
             return response
 
         return negotiated
+
+    def check_parameters(self, request: Request, known: frozenset[str]) -> None:
+        """Refuse unknown parameters, and what cannot be answered as its headers ask for."""
+        super().check_parameters(request, known)
+        headers.negotiate(request)
+        if request.method == "POST":
+            headers.require_json(request)
 
 
 def epcis_router() -> APIRouter:

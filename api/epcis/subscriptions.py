@@ -82,7 +82,7 @@ def require_unlimited(query: NamedQuery) -> None:
 
 def begin_at(deps: Deps, initial: datetime | None) -> int:
     """Return the position after which a subscriber is told: now, or that of an earlier moment."""
-    if initial is None or initial >= deps.clock.now():
+    if initial is None or initial > deps.clock.now():
         return deps.ledger.last_position()
     return deps.ledger.position_at(initial)
 
@@ -146,7 +146,7 @@ def discover(name: Name, subscription_id: str, who: Reader, deps: DepsOf) -> Res
     told = {
         **headers.DISCOVERY,
         "Allow": "DELETE, GET, OPTIONS",
-        "GS1-Query-Min-Record-Time": _time(found.executed_at),
+        "GS1-Query-Min-Record-Time": instant(found.executed_at),
     }
     return Response(status_code=204, headers=told)
 
@@ -201,7 +201,8 @@ def _position(deps: Deps, told: object, initial: datetime | None) -> int:
         return asof.resolve(deps, conn, told).ledger
 
 
-def _time(moment: datetime) -> str:
+def instant(moment: datetime) -> str:
+    """Return a time as the interface writes it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -211,16 +212,16 @@ def _shown(one: Subscription) -> dict[str, Any]:
         "subscriptionID": str(one.subscription_id),
         "queryName": one.query_name,
         "dest": one.dest,
-        "createdAt": _time(one.created_at),
-        "minRecordTime": _time(one.executed_at),
+        "createdAt": instant(one.created_at),
+        "minRecordTime": instant(one.executed_at),
         "epcFormat": one.epc_format,
         "reportIfEmpty": one.report_if_empty,
         **({"schedule": one.schedule} if one.schedule else {"stream": True}),
     }
     if one.initial_record_time is not None:
-        shown["initialRecordTime"] = _time(one.initial_record_time)
+        shown["initialRecordTime"] = instant(one.initial_record_time)
     if one.notified_at is not None:
-        shown["lastNotifiedAt"] = _time(one.notified_at)
+        shown["lastNotifiedAt"] = instant(one.notified_at)
     if one.last_error:
         shown["lastError"] = one.last_error
     return shown

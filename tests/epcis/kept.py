@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,13 @@ class Kept:
             return [json.loads(found.content) for found in answers.events(conn, query, **asked)]
 
 
-def stored(ledger: Ledger, *documents: bytes, region: str) -> int:
+def stored(ledger: Ledger, *documents: bytes, region: str, at: datetime = START) -> int:
     """Append documents as they are captured; return the position of the last."""
     envelopes = []
     for document in documents:
         sha256 = hashlib.sha256(document).hexdigest()
         event = CaptureStored(sha256=sha256, document=document, event_count=1)
-        meta = Meta(occurred_at=START, recorded_at=START, region_code=region)
+        meta = Meta(occurred_at=at, recorded_at=at, region_code=region)
         envelopes.append(Envelope(model.capture_stream(sha256), 1, event, meta))
     return ledger.append(envelopes)
 
