@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, cast
-from uuid import uuid4
+from typing import Annotated, Any, TypeVar, cast
+from uuid import UUID, uuid4
 
-import psycopg
 from fastapi import Path, Query, Response
 from pydantic import Field
 
 from api import facts
 from api.auth import Principal, permission
-from api.commands import CallOf, Receipt, state_of
+from api.commands import CallOf, Receipt
 from api.custody_scope import CLINICAL
 from api.deps import Deps, DepsOf
 from api.messages import message
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import Body, Day, Items, Name, NameAsked, NameInPath, Note, RegionAsked
-from api.vials import vials
-from domain.shared.decide import decide
+from api.vials import vials_of
+from domain.registry import model as registry
+from domain.shared.decide import decide, fold
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.pseudonyms import PSEUDONYM_PATTERN
 from domain.shared.roles import Role
+from domain.traceability import model as goods
 from domain.traceability.codes import INPUT_LENGTH_MAX, canonical, product_of
 from domain.traceability.events import DoseAdministered
 from domain.vaccination import model, rules
@@ -57,6 +58,7 @@ CLINIC_STAFF = (
 )
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
 FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
+S = TypeVar("S")
 BEGINNING = datetime.fromisoformat("2015-01-01T00:00:00+00:00")
 
 
@@ -201,13 +203,15 @@ def check_injection(
 ) -> Response:
     """Say whether this code may be injected into this person now; the answer is kept."""
     deps, now = call.deps, call.deps.clock.now()
-    region = site_region(deps, who, body.site)
     code, check_id = canonical(body.code), body.check_id or uuid4().hex
     as_of = deps.ledger.last_position()
+    known = _Known(deps, body, code, check_id)
+    region = known.region(who)
     with deps.pool.connection() as conn:
-        (vial,) = vials(deps, conn, [code], now)
-        verdict = judge_vial(vial, site_id=body.site, at=now)
-        judge_person(verdict, vial, _person(deps, conn, body), at=now)
+        (vial,) = vials_of(deps, conn, [code], now, known.streams)
+        given = read.given(conn, body.recipient)
+    verdict = judge_vial(vial, site_id=body.site, at=now)
+    judge_person(verdict, vial, known.person(given), at=now)
     checked = InjectionChecked(
         check_id=check_id,
         site_id=body.site,
@@ -215,7 +219,7 @@ def check_injection(
         recipient=body.recipient,
         product_id=vial.product_id,
         lot_id=vial.lot_id,
-        dose_number=body.dose_number or _planned_dose(deps, body.visit_id),
+        dose_number=known.dose_number,
         visit_id=body.visit_id or "",
         may=verdict.may,
         reasons=tuple(reason.value for reason in verdict.reasons),
@@ -223,10 +227,9 @@ def check_injection(
         as_of=as_of,
         checked_at=now,
     )
-    earlier = state_of(deps.ledger, model.check_stream(check_id), model.evolve_check)
-    if earlier is not None:
-        _require_same(earlier, checked)
-        checked = earlier
+    if known.earlier is not None:
+        _require_same(known.earlier, checked)
+        checked = known.earlier
     return call.run(
         model.check_stream(check_id),
         decide(model.evolve_check, None, model.record_check, checked=checked),
@@ -234,6 +237,66 @@ def check_injection(
         meta=call.meta(region_code=region),
         more=_told(checked, vial),
     )
+
+
+class _Known:
+    """What the ledger holds about a question, read at once: site, product, person, visit, check.
+
+    Invalid("unknown_visit") for a visit that there is not.
+    """
+
+    def __init__(self, deps: Deps, asked: CheckIn, code: str, check_id: str) -> None:
+        self._asked = asked
+        visit = model.visit_stream(asked.visit_id) if asked.visit_id else None
+        person = model.person_stream(asked.recipient)
+        check = model.check_stream(check_id)
+        site = registry.site_stream(asked.site)
+        product = goods.product_stream(product_of(code))
+        wanted = {site, product, person, check} | ({visit} if visit else set())
+        self.streams = deps.ledger.streams(wanted)
+        self.earlier = self._fold(check, model.evolve_check, None)
+        self._site = self._fold(site, registry.evolve_site, None)
+        self._due = self._fold(person, model.evolve_person, model.Person()).items
+        self._visit = self._fold(visit, model.evolve_visit, None) if visit else None
+        if visit and self._visit is None:
+            raise Invalid("unknown_visit", field="visit_id")
+
+    def _fold(self, stream: UUID, evolve: Callable[[S, Any], S], initial: S) -> S:
+        return fold(evolve, initial, (envelope.event for envelope in self.streams[stream]))
+
+    def region(self, who: Principal) -> str:
+        """Return the region of the site, which the caller's grant must cover."""
+        if self._site is None:
+            raise Invalid("unknown_site", field="site", site_id=self._asked.site)
+        return who.require_region(self._site.region_code)
+
+    @property
+    def dose_number(self) -> int | None:
+        """Return which dose of the schedule is meant, None when nobody said."""
+        planned = self._visit.opened.dose_number if self._visit else None
+        return self._asked.dose_number or planned
+
+    def person(self, given: Iterable[tuple[list[str], int | None, datetime]]) -> Person:
+        """Return what is known of the person, who was given these doses (codes, number, time)."""
+        asked, visit = self._asked, self._visit
+        due = self._due if asked.due is None else [each.item() for each in asked.due]
+        screening = visit.screening if visit else None
+        return Person(
+            recipient=asked.recipient,
+            planned_for=visit.opened.recipient if visit else "",
+            product_id=asked.product_id or (visit.opened.product_id if visit else ""),
+            dose_number=self.dose_number,
+            consent=visit.consent.given if visit and visit.consent else None,
+            screened_at=screening.answered_at if screening else None,
+            stops=screening.stops if screening else (),
+            cautions=screening.cautions if screening else (),
+            due=due,
+            given=[
+                Given(product_id=product_of(code), dose_number=number, given_at=at)
+                for codes, number, at in given
+                for code in codes
+            ],
+        )
 
 
 @router.get("/vaccination/checks/{check_id}", response_model=Check)
@@ -296,62 +359,10 @@ def verdict_told(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _visit(deps: Deps, visit_id: str | None) -> model.Visit | None:
-    if visit_id is None:
-        return None
-    return state_of(deps.ledger, model.visit_stream(visit_id), model.evolve_visit)
-
-
-def _planned_dose(deps: Deps, visit_id: str | None) -> int | None:
-    visit = _visit(deps, visit_id)
-    return visit.opened.dose_number if visit else None
-
-
-def _person(deps: Deps, conn: psycopg.Connection[Any], body: CheckIn) -> Person:
-    visit = _visit(deps, body.visit_id)
-    if body.visit_id is not None and visit is None:
-        raise Invalid("unknown_visit", field="visit_id")
-    due: Sequence[DueItem] | None
-    if body.due is not None:
-        due = [each.item() for each in body.due]
-    else:
-        due = person_of(deps, body.recipient).items
-    given = [
-        Given(product_id=product_of(code), dose_number=number, given_at=at)
-        for codes, number, at in read.given(conn, body.recipient)
-        for code in codes
-    ]
-    if visit is None:
-        return Person(
-            recipient=body.recipient,
-            product_id=body.product_id or "",
-            dose_number=body.dose_number,
-            due=due,
-            given=given,
-        )
-    opened, screening = visit.opened, visit.screening
-    return Person(
-        recipient=body.recipient,
-        planned_for=opened.recipient,
-        product_id=body.product_id or opened.product_id,
-        dose_number=body.dose_number or opened.dose_number,
-        consent=visit.consent.given if visit.consent else None,
-        screened_at=screening.answered_at if screening else None,
-        stops=screening.stops if screening else (),
-        cautions=screening.cautions if screening else (),
-        due=due,
-        given=given,
-    )
-
-
 def person_of(deps: Deps, recipient: str) -> model.Person:
     """Return what is known of a person."""
-    found = state_of(deps.ledger, model.person_stream(recipient), _evolve_person)
-    return found or model.Person()
-
-
-def _evolve_person(state: model.Person | None, event: model.PersonEvent) -> model.Person:
-    return model.evolve_person(state or model.Person(), event)
+    history = deps.ledger.stream(model.person_stream(recipient))
+    return fold(model.evolve_person, model.Person(), (e.event for e in history))
 
 
 @router.get("/vaccination/doses", response_model=Items[Dose])

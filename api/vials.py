@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
 from api.commands import state_of
 from api.deps import Deps
+from domain.shared.decide import fold
 from domain.traceability import model as goods
 from domain.traceability.codes import code_key, product_of
 from domain.traceability.custody import MOVING, Book, Product
@@ -19,8 +21,10 @@ from domain.traceability.progress import Entry
 from domain.vaccination.checks import Vial
 from projections import alerting
 from projections import traceability as read
+from store.envelope import Envelope
 
 GRAVE = frozenset({"major", "critical"})
+Streams = Mapping[UUID, Sequence[Envelope]]
 # A stay in a unit or vehicle: which, from when, until when.
 _Stay = tuple[str, datetime, datetime]
 
@@ -29,12 +33,26 @@ def vials(
     deps: Deps, conn: psycopg.Connection[Any], codes: Sequence[str], at: datetime
 ) -> list[Vial]:
     """Return what is known of canonical codes at a moment, in their order."""
+    streams = {goods.product_stream(product_of(code)) for code in codes}
+    return vials_of(deps, conn, codes, at, deps.ledger.streams(streams))
+
+
+def vials_of(
+    deps: Deps,
+    conn: psycopg.Connection[Any],
+    codes: Sequence[str],
+    at: datetime,
+    streams: Streams,
+) -> list[Vial]:
+    """Return the same; `streams` holds those of the codes' products."""
     by_product: dict[str, list[str]] = defaultdict(list)
     for code in codes:
         by_product[product_of(code)].append(code)
     found: dict[str, Vial] = {}
     for product_id, named in by_product.items():
-        looking = _Looking(deps, conn, product_id, at)
+        history = streams[goods.product_stream(product_id)]
+        product = fold(goods.evolve_product, None, (e.event for e in history))
+        looking = _Looking(deps, conn, product, at)
         book = read.book_of(conn, named, looking.limits)
         found |= {code: looking.vial(book, code) for code in named}
     return [found[code] for code in codes]
@@ -44,11 +62,14 @@ class _Looking:
     """A look at codes of one product."""
 
     def __init__(
-        self, deps: Deps, conn: psycopg.Connection[Any], product_id: str, at: datetime
+        self,
+        deps: Deps,
+        conn: psycopg.Connection[Any],
+        product: goods.Product | None,
+        at: datetime,
     ) -> None:
         self._deps, self._conn, self._at = deps, conn, at
-        stream = goods.product_stream(product_id)
-        self._product = state_of(deps.ledger, stream, goods.evolve_product)
+        self._product = product
         self._expiries: dict[str, date | None] = {}
 
     @property
