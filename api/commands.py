@@ -122,10 +122,11 @@ class Call:
             headers["Idempotency-Replayed"] = "true"
         return Response(given.body, given.status, headers, media_type="application/json")
 
-    def wait_for(self, position: int) -> None:
-        """Wait until every read model has reached a ledger position, at most `wait_s`."""
-        until = time.monotonic() + self.wait_s
-        while self.wait_s and followed(self.deps) < position and time.monotonic() < until:
+    def wait_for(self, position: int, seconds: int = 0) -> None:
+        """Wait until every read model has reached a position, at most `wait_s`, or `seconds`."""
+        longest = max(self.wait_s, seconds)
+        until = time.monotonic() + longest
+        while longest and followed(self.deps) < position and time.monotonic() < until:
             time.sleep(WAIT_STEP_S)
 
 

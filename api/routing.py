@@ -61,6 +61,11 @@ class ModuleRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     @property
+    def takes_body(self) -> bool:
+        """Tell whether the route reads a body: JSON of limited size."""
+        return self.body_field is not None
+
+    @property
     def allowed(self) -> Allowed:
         """Return the permission that the route declares."""
         for dependency in self.dependant.dependencies:
@@ -77,15 +82,14 @@ class ModuleRoute(APIRoute):
             for field in get_flat_params(self.dependant)
             if isinstance(field.field_info, params.Query)
         )
-        takes_body = self.body_field is not None
 
         async def checked(request: Request) -> Response:
             await allowed.check(request)
             self.check_parameters(request, known)
-            if not takes_body:
+            if not self.takes_body:
                 return await handle(request)
             _require_json(request)
-            return await handle(limited(request, self.body_bytes_max))
+            return await handle(_limited(request, self.body_bytes_max))
 
         return checked
 
@@ -104,7 +108,7 @@ class SocketRoute(WebSocketRoute):
         self.allowed = allowed
 
 
-def limited(request: Request, bytes_max: int) -> Request:
+def _limited(request: Request, bytes_max: int) -> Request:
     """Return the request with a body that ends in 413 beyond so many bytes."""
     if int(request.headers.get("content-length", "0")) > bytes_max:
         raise HTTPException(413)

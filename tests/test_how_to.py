@@ -14,7 +14,7 @@ from alerts.channels.webhook import signature
 from api.importing import import_file
 from domain.cold_chain.commands import ARGUMENTS, Cmd, Reply
 from domain.cold_chain.gaps import GapNotes
-from domain.traceability.epcis import read_document
+from domain.traceability.epcis import read_event
 from ingest import scans, senml, wire
 from ingest.batch import Report
 from ingest.commands import note_report
@@ -80,7 +80,7 @@ def test_given_the_steps_named_when_compared_then_all_there_are() -> None:
 
 def test_given_an_example_document_when_read_then_its_fact() -> None:
     (example,) = blocks("epcis.md", "json epcis")
-    (captured,) = read_document(json.loads(example))
+    (captured,) = read_event(json.loads(example)["epcisBody"]["eventList"][0])
     assert captured.event.TOPIC == "traceability.GoodsReceived"
 
 

@@ -71,13 +71,6 @@ def epc_format(request: HTTPConnection) -> EpcFormat:
     return EpcFormat(asked)
 
 
-def require_json(request: HTTPConnection) -> None:
-    """Refuse a body that is no JSON: Invalid("unsupported_media_type")."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in MEDIA_TYPES:
-        raise Invalid("unsupported_media_type", expected=" / ".join(MEDIA_TYPES))
-
-
 _FITS: dict[str, Callable[[tuple[int, ...]], bool]] = {
     "Version": lambda asked: asked[:2] == _VERSION[:2],
     "Min": lambda asked: asked <= _VERSION,

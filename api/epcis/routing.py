@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from api.auth import OVERSIGHT, STAFF, Allowed, Principal, permission
 from api.epcis import headers
 from api.epcis.problems import PATH
-from api.routing import Handler, ModuleRoute, limited
+from api.routing import Handler, ModuleRoute
 from domain.shared.errors import Invalid
 from domain.shared.roles import Role
 
@@ -58,8 +58,7 @@ class EpcisRoute(ModuleRoute):
         async def negotiated(request: Request) -> Response:
             if len(request.scope["raw_path"]) + len(request.url.query) > URI_BYTES_MAX:
                 raise Invalid("uri_too_long", max=URI_BYTES_MAX)
-            if request.method == "POST":
-                request = limited(request, self.body_bytes_max)
+            headers.negotiate(request)
             response = await handle(request)
             for name, value in headers.ALWAYS.items():
                 response.headers.setdefault(name, value)
@@ -67,12 +66,10 @@ class EpcisRoute(ModuleRoute):
 
         return negotiated
 
-    def check_parameters(self, request: Request, known: frozenset[str]) -> None:
-        """Refuse unknown parameters, and what cannot be answered as its headers ask for."""
-        super().check_parameters(request, known)
-        headers.negotiate(request)
-        if request.method == "POST":
-            headers.require_json(request)
+    @property
+    def takes_body(self) -> bool:
+        """Tell whether the route reads a body."""
+        return "POST" in (self.methods or ())
 
 
 def epcis_router() -> APIRouter:

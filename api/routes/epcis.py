@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.epcis.routing import BODY_BYTES_MAX, EVENTS_MAX, PATH, Anybody, add_options, epcis_router
+from api.epcis import capture, named, paging, queries, sockets, subscriptions
+from api.epcis.problems import PATH
+from api.epcis.routing import BODY_BYTES_MAX, EVENTS_MAX, Anybody, add_options, epcis_router
 from api.routing import json_answer
 from domain.epcis.document import EVENT_TYPES
 from domain.epcis.model import BEHAVIOURS
@@ -12,7 +14,13 @@ from domain.epcis.model import BEHAVIOURS
 router = epcis_router()
 
 # The parts of the interface. A path that another begins with stands after it.
-PARTS: tuple[APIRouter, ...] = ()
+PARTS: tuple[APIRouter, ...] = (
+    capture.router,
+    queries.router,
+    named.router,
+    subscriptions.router,
+    paging.router,
+)
 
 COLLECTIONS = (
     "capture",
@@ -43,6 +51,7 @@ def discover(_who: Anybody) -> Response:
 
 for part in PARTS:
     router.routes.extend(part.routes)
+router.routes.append(sockets.route)
 add_options(
     router,
     {

@@ -59,7 +59,7 @@ class CaptureEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventKept(Event):
-    """An EPCIS event without a custody fact took its id; `hash` as of KnownEvent.
+    """An EPCIS event that says nothing of custody took its id.
 
     It stands where the fact of that id would. `declaration` is the SHA-256 (hex) of the error
     declaration it carries, empty without one. The event itself is in the document.
@@ -67,7 +67,6 @@ class EventKept(Event):
 
     TOPIC: ClassVar[str] = "epcis.EventKept"
     event_id: str
-    hash: str
     declaration: str = ""
 
 

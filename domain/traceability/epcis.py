@@ -1,26 +1,41 @@
-"""Read an EPCIS 2.0 document into facts: dict in, events with their times and ids out.
+"""Read an EPCIS 2.0 event into facts: dict in, events with their times and ids out.
 
 CBV words are taken bare, as URN and as URL. Codes and places written as a web address of the
 owner (`https://…/code/<20 digits>`, `…/org/<id>`) are reduced to their last part. A fact is not
 judged here: what is wrong with it shows in the read models. Refused is what cannot be read:
-Invalid epcis_not_a_document, epcis_unsupported_step, epcis_missing_field, epcis_bad_time, bad_code,
-bad_lot_id, not_a_pseudonym, parent_in_codes; of a document with `event_index` (from 0) and
-`event_id`.
+Invalid epcis_unsupported_step (it says nothing of custody), epcis_missing_field, epcis_bad_time,
+bad_code, bad_lot_id, bad_name, bad_text, not_a_pseudonym, parent_in_codes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.shared.errors import Invalid
-from domain.traceability.codes import canonical, gtin_check_digit, product_of
+from domain.traceability.codes import product_of
+from domain.traceability.epcis_fields import (
+    Json,
+    as_list,
+    as_object,
+    codes_of,
+    day,
+    extension,
+    last_part,
+    lot_of,
+    objects,
+    parent_of,
+    plain,
+    temperatures,
+    time,
+    word,
+)
 from domain.traceability.events import (
     CodesCommissioned,
+    CodesFound,
+    CodesMissing,
     DoseAdministered,
     DosesWasted,
     FactWithdrawn,
@@ -28,75 +43,83 @@ from domain.traceability.events import (
     GoodsDispatched,
     GoodsReceived,
     GoodsReturned,
+    GoodsSampled,
     HoldPlaced,
     HoldReleased,
     PacksAggregated,
     PacksDisaggregated,
     PutAway,
+    StockCounted,
     VialOpened,
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
 from domain.traceability.lots import completed
 from domain.traceability.pseudonyms import checked_pseudonym
+from domain.traceability.scan import particulars
 
-Json = Mapping[str, Any]
-
-_SGTIN = re.compile(r"urn:epc:id:sgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
-_LGTIN = re.compile(r"urn:epc:class:lgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
-_LINK_LOT = re.compile(r"/01/([0-9]{8,14})/10/([^/?]+)")
-_SGLN = re.compile(r"urn:epc:id:sgln:([0-9]+)\.([0-9]*)\.(.+)")
 _TRANSFERS = frozenset({"possessing_party", "owning_party", "location"})
+# Extensions that name people: pseudonyms, in whatever event they stand.
+_PEOPLE = ("recipient", "vaccinator", "executer", "supervisor", "handed_by", "taken_by")
+# Extensions that say more of a fact, under the names they have in a scan.
+_MORE = frozenset(
+    {
+        *("bill_type", "departed", "departed_temp", "arrived", "ambient", "carrier", "distributor"),
+        *("handed_by", "taken_by", "quantities", "complete", "shelf", "series_dose", "manual"),
+        *("series_doses", "dose_ml", "funding", "cause", "recall_class", "issuer", "notice"),
+        *("decision",),
+    }
+)
+_LOST = frozenset({"unknown", "stolen"})
 
 
 class Captured(NamedTuple):
-    """One event read out of a document; a declared error is a FactWithdrawn at its declaration."""
+    """One fact read out of an event; a declared error is a FactWithdrawn at its declaration."""
 
     event: FactEvent | FactWithdrawn
     occurred_at: datetime
     fact_id: str
-    event_index: int = 0  # its place in the document, from 0
-
-
-def read_document(document: Json) -> list[Captured]:
-    """Return what an EPCISDocument states, in its order."""
-    body = document.get("epcisBody")
-    events = body.get("eventList") if isinstance(body, Mapping) else None
-    if document.get("type") != "EPCISDocument" or not isinstance(events, list):
-        raise Invalid("epcis_not_a_document")
-    return [
-        captured._replace(event_index=index)
-        for index, event in enumerate(events)
-        for captured in _located(index, event)
-    ]
-
-
-def _located(index: int, event: object) -> list[Captured]:
-    """Read one event; a refusal names its place in the document and its id."""
-    try:
-        return read_event(_object(event, "eventList"))
-    except Invalid as error:
-        event_id = _plain(event.get("eventID")) if isinstance(event, Mapping) else ""
-        raise Invalid(error.code, **error.facts, event_index=index, event_id=event_id) from error
 
 
 def read_event(event: Json) -> list[Captured]:
     """Return the facts of one EPCIS event: one, unless it speaks of several products or lots."""
-    event_id = _plain(event.get("eventID")) or _content_id(event)
-    step = _step(event)
-    facts = list(_READERS[step](_Particulars(event, event_id)))
+    event_id = plain(event.get("eventID"))
+    facts = [
+        _with_more(fact, event) for fact in _READERS[_step(event)](_Particulars(event, event_id))
+    ]
     if not facts:
         raise Invalid("epcis_missing_field", field="epcList")
     declared = event.get("errorDeclaration")
     if declared is None:
-        occurred_at = _time(event, "eventTime")
+        occurred_at = time(event, "eventTime")
         return [Captured(fact, occurred_at, fact.fact_id) for fact in facts]
-    return [_withdrawn(fact, _object(declared, "errorDeclaration")) for fact in facts]
+    return [_withdrawn(fact, as_object(declared, "errorDeclaration")) for fact in facts]
 
 
-def word(value: object) -> str:
-    """Return the bare word of a CBV term: `shipping` of `urn:…:bizstep:shipping` or of its URL."""
-    last = re.split(r"[:/#]", str(value or ""))[-1]
-    return re.sub(r"^[A-Za-z]+-", "", last)
+def site_of(event: Json) -> str:
+    """Return the site where an event happened, empty when it names none."""
+    return last_part(event.get("readPoint")) or last_part(event.get("bizLocation"))
+
+
+def time_of(event: Json) -> datetime:
+    """Return when an event happened, or was declared wrong."""
+    declared = event.get("errorDeclaration")
+    if declared is None:
+        return time(event, "eventTime")
+    return time(as_object(declared, "errorDeclaration"), "declarationTime")
+
+
+def check_people(event: Json) -> None:
+    """Refuse an event that names people otherwise than by pseudonyms: Invalid."""
+    for key, value in event.items():
+        _, colon, name = key.rpartition(":")
+        if colon and name in _PEOPLE:
+            checked_pseudonym(plain(value), name)
+
+
+def _with_more(fact: FactEvent, event: Json) -> FactEvent:
+    given = {key.rpartition(":")[2]: value for key, value in event.items() if ":" in key}
+    more = particulars(type(fact), {name: given[name] for name in _MORE & given.keys()})
+    return replace(fact, **more) if more else fact
 
 
 class _Particulars:
@@ -105,16 +128,16 @@ class _Particulars:
     def __init__(self, event: Json, fact_id: str) -> None:
         self.event = event
         self.fact_id = fact_id
-        self.site_id = _last(event.get("readPoint")) or _last(event.get("bizLocation"))
-        self.codes = _codes(event, "epcList")
+        self.site_id = site_of(event)
+        self.codes = codes_of(event, "epcList")
         self.disposition = word(event.get("disposition"))
 
     def own(self, name: str, default: Any = "") -> Any:
         """Return an extension of the event by its name without prefix."""
-        return _extension(self.event, name, default)
+        return extension(self.event, name, default)
 
     def text(self, name: str) -> str:
-        return _plain(self.own(name))
+        return plain(self.own(name))
 
     def person(self, name: str) -> str:
         return checked_pseudonym(self.text(name), name)
@@ -127,35 +150,37 @@ class _Particulars:
 
     def party(self, field: str, key: str) -> str:
         """Return the first source or destination that says who or where."""
-        for item in _objects(self.event, field):
+        for item in objects(self.event, field):
             if word(item.get("type")) in _TRANSFERS:
-                return _last(item.get(key))
+                return last_part(item.get(key))
         return ""
 
     def bill(self) -> str:
-        found = [_last(t.get("bizTransaction")) for t in _objects(self.event, "bizTransactionList")]
+        found = [
+            last_part(t.get("bizTransaction")) for t in objects(self.event, "bizTransactionList")
+        ]
         return found[0] if found else ""
 
     def transport(self) -> dict[str, Any]:
         """Return device and temperatures: of the first sensor element that has a temperature."""
-        for element in _objects(self.event, "sensorElementList"):
-            for report in _objects(element, "sensorReport"):
+        for element in objects(self.event, "sensorElementList"):
+            for report in objects(element, "sensorReport"):
                 if word(report.get("type")) == "Temperature":
-                    return _temperatures(report, element)
+                    return temperatures(report, element)
         return {}
 
     def where(self) -> dict[str, Any]:
         return {"fact_id": self.fact_id, "site_id": self.site_id}
 
     def lots(self) -> list[str]:
-        found = [_lot(_plain(q.get("epcClass"))) for q in _objects(self.event, "quantityList")]
+        found = [lot_of(plain(q.get("epcClass"))) for q in objects(self.event, "quantityList")]
         return [lot for lot in found if lot]
 
 
 def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
-    master = _object(p.event.get("ilmd", {}), "ilmd")
-    lot = _plain(_extension(master, "lotNumber", ""))
-    expiry = _extension(master, "itemExpirationDate", None)
+    master = as_object(p.event.get("ilmd", {}), "ilmd")
+    lot = plain(extension(master, "lotNumber", ""))
+    expiry = extension(master, "itemExpirationDate", None)
     by_product: dict[str, list[str]] = {}
     for code in p.codes:
         by_product.setdefault(product_of(code), []).append(code)
@@ -164,20 +189,20 @@ def _commissioning(p: _Particulars) -> Iterator[FactEvent]:
             fact_id=_part(p.fact_id, n),
             site_id=p.site_id,
             lot_id=completed(lot, codes[:1], "lotNumber") if lot else "",
-            expires_on=_date(expiry),
+            expires_on=day(expiry),
             level=p.number("level", LEVEL_MAX) or None,
             codes=tuple(codes),
         )
 
 
 def _packing(p: _Particulars) -> Iterator[FactEvent]:
-    children = _codes(p.event, "childEPCs")
-    yield PacksAggregated(**p.where(), parent=_parent(p.event, children), codes=children)
+    children = codes_of(p.event, "childEPCs")
+    yield PacksAggregated(**p.where(), parent=parent_of(p.event, children), codes=children)
 
 
 def _unpacking(p: _Particulars) -> Iterator[FactEvent]:
-    children = _codes(p.event, "childEPCs")
-    yield PacksDisaggregated(**p.where(), parent=_parent(p.event, children), codes=children)
+    children = codes_of(p.event, "childEPCs")
+    yield PacksDisaggregated(**p.where(), parent=parent_of(p.event, children), codes=children)
 
 
 def _shipping(p: _Particulars) -> Iterator[FactEvent]:
@@ -196,7 +221,7 @@ def _shipping(p: _Particulars) -> Iterator[FactEvent]:
         **p.where(),
         to_site_id=to_site_id,
         bill_no=p.bill(),
-        vehicle_id=_last(p.own("vehicle")),
+        vehicle_id=last_part(p.own("vehicle")),
         device_id=sensed.get("device_id", ""),
         temperature_c=sensed.get("temperature_c"),
         codes=p.codes,
@@ -208,8 +233,8 @@ def _receiving(p: _Particulars) -> Iterator[FactEvent]:
         **p.where(),
         from_site_id=p.party("sourceList", "source"),
         bill_no=p.bill(),
-        unit_id=_last(p.own("unit")),
-        vehicle_id=_last(p.own("vehicle")),
+        unit_id=last_part(p.own("unit")),
+        vehicle_id=last_part(p.own("vehicle")),
         accepted=p.disposition != "non_conformant",
         reason=p.text("reason"),
         codes=p.codes,
@@ -218,18 +243,18 @@ def _receiving(p: _Particulars) -> Iterator[FactEvent]:
 
 
 def _storing(p: _Particulars) -> Iterator[FactEvent]:
-    unit = _last(p.own("unit")) or _last(p.event.get("bizLocation")) or p.site_id
+    unit = last_part(p.own("unit")) or last_part(p.event.get("bizLocation")) or p.site_id
     yield PutAway(**p.where(), unit_id=unit, codes=p.codes)
 
 
 def _opening(p: _Particulars) -> Iterator[FactEvent]:
-    yield VialOpened(**p.where(), unit_id=_last(p.own("unit")), codes=p.codes)
+    yield VialOpened(**p.where(), unit_id=last_part(p.own("unit")), codes=p.codes)
 
 
 def _dispensing(p: _Particulars) -> Iterator[FactEvent]:
     yield DoseAdministered(
         **p.where(),
-        unit_id=_last(p.own("unit")),
+        unit_id=last_part(p.own("unit")),
         recipient=p.person("recipient"),
         dose_number=p.number("doseNumber"),
         vaccinator=p.person("vaccinator"),
@@ -285,6 +310,36 @@ def _releasing(p: _Particulars) -> Iterator[FactEvent]:
         )
 
 
+def _sampling(p: _Particulars) -> Iterator[FactEvent]:
+    yield GoodsSampled(
+        **p.where(),
+        to_site_id=p.party("destinationList", "destination"),
+        bill_no=p.bill(),
+        executed_by=p.person("executer"),
+        supervised_by=p.person("supervisor"),
+        codes=p.codes,
+    )
+
+
+def _counting(p: _Particulars) -> Iterator[FactEvent]:
+    """Read a count, or that packs are missing or found again."""
+    where: dict[str, Any] = {**p.where(), "reason": p.text("reason"), "codes": p.codes}
+    unit_id = last_part(p.own("unit"))
+    if p.disposition in _LOST:
+        stolen = p.disposition == "stolen"
+        yield CodesMissing(**where, unit_id=unit_id, bill_no=p.bill(), stolen=stolen)
+    elif _LOST & set(_unset(p.event)):
+        yield CodesFound(**where, unit_id=unit_id)
+    else:
+        signed: dict[str, Any] = {
+            "executed_by": p.person("executer"),
+            "supervised_by": p.person("supervisor"),
+        }
+        for n, (lot_id, codes) in enumerate(_scopes(p) or [("", ())]):
+            told = {**where, "fact_id": _part(p.fact_id, n), "codes": codes, "lot_id": lot_id}
+            yield StockCounted(**told, **signed, unit_id=unit_id)
+
+
 _READERS: dict[str, Callable[[_Particulars], Iterator[FactEvent]]] = {
     "commissioning": _commissioning,
     "packing": _packing,
@@ -299,6 +354,9 @@ _READERS: dict[str, Callable[[_Particulars], Iterator[FactEvent]]] = {
     "destroying": _destroying,
     "holding": _holding,
     "releasing": _releasing,
+    "sampling": _sampling,
+    "cycle_counting": _counting,
+    "stock_taking": _counting,
 }
 
 
@@ -318,8 +376,8 @@ def _step(event: Json) -> str:
 
 def _unset(event: Json) -> list[str]:
     """Return the lasting marks that an event takes off."""
-    marks = _object(event.get("persistentDisposition", {}), "persistentDisposition")
-    return [word(mark) for mark in _list(marks, "unset")]
+    marks = as_object(event.get("persistentDisposition", {}), "persistentDisposition")
+    return [word(mark) for mark in as_list(marks, "unset")]
 
 
 def _scopes(p: _Particulars) -> list[tuple[str, tuple[str, ...]]]:
@@ -333,140 +391,13 @@ def _part(fact_id: str, n: int) -> str:
 
 
 def _withdrawn(fact: FactEvent, declared: Json) -> Captured:
-    declared_at = _time(declared, "declarationTime")
-    corrective = _list(declared, "correctiveEventIDs")
+    declared_at = time(declared, "declarationTime")
+    corrective = as_list(declared, "correctiveEventIDs")
     event = FactWithdrawn(
         fact_id=fact.fact_id,
         site_id=fact.site_id,
         reason=word(declared.get("reason")),
         declared_at=declared_at,
-        corrective_fact_ids=tuple(map(_plain, corrective)),
+        corrective_fact_ids=tuple(map(plain, corrective)),
     )
     return Captured(event, declared_at, fact.fact_id)
-
-
-def _content_id(event: Json) -> str:
-    """Name an event without an id by its content, so that the same again is the same."""
-    text = json.dumps(event, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _time(found: Json, field: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(str(found.get(field, "")))
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Invalid("epcis_bad_time", field=field) from error
-    raise Invalid("epcis_bad_time", field=field)
-
-
-def _date(value: object) -> date | None:
-    try:
-        return date.fromisoformat(str(value)[:10])
-    except ValueError:
-        return None  # what was printed stays in the document
-
-
-def _object(value: object, field: str) -> Json:
-    if not isinstance(value, Mapping):
-        raise Invalid("epcis_missing_field", field=field)
-    return value
-
-
-def _objects(found: Json, field: str) -> list[Json]:
-    return [_object(item, field) for item in _list(found, field)]
-
-
-def _list(found: Json, field: str) -> Sequence[Any]:
-    items = found.get(field, [])
-    if not isinstance(items, list):
-        raise Invalid("epcis_missing_field", field=field)
-    return items
-
-
-def _parent(event: Json, children: Sequence[str]) -> str:
-    if not event.get("parentID"):
-        raise Invalid("epcis_missing_field", field="parentID")
-    parent = _code(str(event["parentID"]))
-    if parent in children:
-        raise Invalid("parent_in_codes", field="parentID", value=parent)
-    return parent
-
-
-def _codes(event: Json, field: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_code(str(epc)) for epc in _list(event, field)))
-
-
-def _code(epc: str) -> str:
-    sgtin = _SGTIN.fullmatch(epc)
-    return f"(01){_gtin(sgtin)}(21){sgtin[4]}" if sgtin else canonical(epc)
-
-
-def _gtin(urn: re.Match[str]) -> str:
-    digits = urn[2] + urn[1] + urn[3]
-    return digits + gtin_check_digit(digits)
-
-
-def _lot(epc_class: str) -> str:
-    """Return the lot id of a class: ours (…/lot/<product>/<lot>), a digital link, or a URN."""
-    parts = epc_class.split("/")
-    if lgtin := _LGTIN.fullmatch(epc_class):
-        lot_id = f"{_gtin(lgtin)}.{lgtin[4]}"
-    elif link := _LINK_LOT.search(epc_class):
-        lot_id = f"{link[1].zfill(14)}.{link[2]}"
-    elif len(parts) > 2 and parts[-3] == "lot":
-        lot_id = f"{parts[-2]}.{parts[-1]}"
-    else:
-        return ""
-    return completed(lot_id, (), "epcClass")
-
-
-def _last(value: object) -> str:
-    """Return the last part of an address or a URN, or of the `id` of an object.
-
-    A GS1 place (SGLN) is given as its GLN of 13 digits.
-    """
-    found = _plain(value.get("id", "") if isinstance(value, Mapping) else value)
-    if sgln := _SGLN.fullmatch(found):
-        digits = sgln[1] + sgln[2]
-        return digits + gtin_check_digit(digits)
-    return re.split(r"[/#:]" if found.startswith("urn:") else r"[/#]", found.rstrip("/"))[-1]
-
-
-def _plain(value: object) -> str:
-    """Return a text without what no table can keep: NUL and lone surrogates."""
-    text = "" if value is None else str(value)
-    return "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
-
-
-def _extension(found: Json, name: str, default: Any) -> Any:
-    for key, value in found.items():
-        if re.split(r"[:/#]", key)[-1] == name:
-            return value
-    return default
-
-
-def _temperatures(report: Json, element: Json) -> dict[str, Any]:
-    metadata = _object(element.get("sensorMetadata", {}), "sensorMetadata")
-    device = report.get("deviceID") or metadata.get("deviceID")
-    names = {
-        "temperature_c": "value",
-        "transport_c_min": "minValue",
-        "transport_c_max": "maxValue",
-    }
-    found = {ours: _celsius(report, theirs) for ours, theirs in names.items()}
-    return {"device_id": _last(device), **found}
-
-
-def _celsius(report: Json, field: str) -> float | None:
-    value = report.get(field)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    match report.get("uom"):
-        case "FAH":
-            return round((value - 32) / 1.8, 3)
-        case "KEL":
-            return round(value - 273.15, 3)
-        case _:
-            return float(value)

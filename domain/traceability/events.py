@@ -34,6 +34,11 @@ class ProductRegistered(Event):
     opened_limit_min: int | None = None
     middle_pack_size: int = 10  # small packs in a middle pack
     case_size: int = 10  # middle packs in a case
+    trade_name: str = ""
+    form: str = ""  # dosage form, e.g. 注射剂
+    approval_no: str = ""
+    producer: str = ""  # who makes it, where that is not the holder
+    programme: bool | None = None  # of the national immunization programme; None = not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,8 +435,9 @@ class FactWithdrawn(Event):
 class CaptureStored(Event):
     """An EPCIS document, or single event, as received; each fact read out of it has a stream.
 
-    Of its events those at `indexes` (from 0) were new with it, with the CBV 2.0 hash (hex) and the
-    region of each; without indexes all were. One document is stored again when more of it is taken.
+    `event_count` of its events were new with it: those at `indexes` (from 0), with the CBV 2.0 hash
+    (hex) and the region of each; all of them where none are named. One document is stored again
+    when more of it is taken.
     """
 
     TOPIC: ClassVar[str] = "traceability.CaptureStored"

@@ -106,7 +106,8 @@ def _kept(recorded: Recorded, stored: CaptureStored) -> Iterator[tuple[Row, list
     context = document.get("@context", [])
     setting = setting_of(document, prefixes_of(context))
     raws = raw_events(stored.document)
-    for n, index in enumerate(stored.indexes or range(len(raws))):
+    places = stored.indexes or range(len(raws)) if stored.event_count else ()
+    for n, index in enumerate(places):
         event: dict[str, Any] = _decode(raws[index])
         contexts, around = [context], setting
         if "@context" in event and event is not document:

@@ -41,7 +41,8 @@ def captures() -> tuple[tuple[datetime, epcis.Captured], ...]:
     for line in (FOLDER / "captures.jsonl").read_text(encoding="utf-8").splitlines():
         posted = json.loads(line)
         captured_at = datetime.fromisoformat(posted["captureTime"])
-        found += [(captured_at, c) for c in epcis.read_document(posted["document"])]
+        (event,) = posted["document"]["epcisBody"]["eventList"]
+        found += [(captured_at, c) for c in epcis.read_event(event)]
     return tuple(found)
 
 

@@ -270,23 +270,9 @@ def test_given_an_error_declaration_when_read_then_a_withdrawal_at_its_time() ->
     )
 
 
-def test_given_no_event_id_when_read_twice_then_the_same_id_from_the_content() -> None:
-    first, second, other = (
-        event("holding"),
-        event("holding"),
-        event("holding", epcList=[uri(OTHER)]),
-    )
-    for found in (first, second, other):
-        del found["eventID"]
-    ids = [epcis.read_event(found)[0].fact_id for found in (first, second, other)]
-    assert ids[0] == ids[1] != ids[2]
-    assert ids[0].startswith("sha256:")
-
-
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        (event("cycle_counting"), "epcis_unsupported_step"),
         (event("inspecting"), "epcis_unsupported_step"),
         (event("packing"), "epcis_unsupported_step"),
         (event("packing", type="AggregationEvent"), "epcis_missing_field"),
@@ -306,21 +292,6 @@ def test_given_an_event_that_cannot_be_read_when_read_then_refused(
 ) -> None:
     with pytest.raises(Invalid) as refused:
         epcis.read_event(found)
-    assert refused.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("document", "code"),
-    [
-        ({}, "epcis_not_a_document"),
-        ({"type": "EPCISDocument", "epcisBody": {}}, "epcis_not_a_document"),
-        ({"type": "EPCISQueryDocument", "epcisBody": {"eventList": []}}, "epcis_not_a_document"),
-        ({"type": "EPCISDocument", "epcisBody": {"eventList": [1]}}, "epcis_missing_field"),
-    ],
-)
-def test_given_another_document_when_read_then_refused(document: dict[str, Any], code: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        epcis.read_document(document)
     assert refused.value.code == code
 
 
@@ -349,14 +320,12 @@ def test_given_places_as_urn_when_read_then_their_own_part_and_a_gln() -> None:
         (event("loading"), "epcis_unsupported_step"),
     ],
 )
-def test_given_a_document_with_a_bad_event_when_read_then_its_place_is_named(
+def test_given_an_event_that_says_what_cannot_be_when_read_then_refused(
     found: dict[str, Any], code: str
 ) -> None:
-    document = {"type": "EPCISDocument", "epcisBody": {"eventList": [event("holding"), found]}}
     with pytest.raises(Invalid) as refused:
-        epcis.read_document(document)
+        epcis.read_event(found)
     assert refused.value.code == code
-    assert (refused.value.facts["event_index"], refused.value.facts["event_id"]) == (1, "e1")
 
 
 def test_given_a_recall_taken_off_when_read_then_the_release_says_so() -> None:
