@@ -27,7 +27,7 @@ from domain.traceability.facts import (
 )
 from domain.traceability.states import OWN
 from projections.projection import Projection
-from projections.traceability import sums
+from projections.traceability import exceptions, sums
 from projections.traceability.rows import (
     ALWAYS,
     Cursor,
@@ -53,21 +53,25 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
     touched.update(late, (k for k, _, _ in withdrawn))
     if touched:
         touched |= _left_packs(cur, facts, withdrawn)
-        book = _refresh(cur, touched)
-        _keep_sums(cur, facts, batch[0].position, book, withdrawn)
+        found = _refresh(cur, touched)
+        _keep_sums(cur, facts, batch[0].position, found, withdrawn)
+    book = found.book if touched else None
+    gone = {position for *_, position in withdrawn}
+    exceptions.keep(cur, batch, exceptions.Taken(facts, touched, book, gone))
 
 
 PROJECTION = Projection(
     "traceability",
-    3,
+    4,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,
         FactWithdrawn.TOPIC,
         *sorted(cls.TOPIC for cls in STEP_OF),
+        *exceptions.TOPICS,
     ),
     apply,
-    queries.ddl,
+    f"{queries.ddl};\n{exceptions.DDL}",
 )
 
 
@@ -188,6 +192,7 @@ class _Refreshed(NamedTuple):
     moved: set[int]  # to another lot
     resettled: set[int]  # in other packs, or at other times
     hops: set[sums.Hop]
+    book: Book
 
 
 def _refresh(cur: Cursor, touched: set[int]) -> _Refreshed:
@@ -200,7 +205,8 @@ def _refresh(cur: Cursor, touched: set[int]) -> _Refreshed:
     new, moved = _keep_nodes(cur, book, codes)
     hops = sums.relot(cur, [*new, *moved], [book.progress(k).lot_id for k in (*new, *moved)])
     _keep_levels(cur, packs | new)
-    return _Refreshed({k: book.progress(k).lot_id for k in codes}, new, moved, resettled, hops)
+    lots = {k: book.progress(k).lot_id for k in codes}
+    return _Refreshed(lots, new, moved, resettled, hops, book)
 
 
 def _keep_sums(

@@ -1,0 +1,222 @@
+-- name: ddl
+-- `finding`: one code that shows one kind, from the position where that was known (`since`) until
+-- the one where facts took it back (`gone`); findings of one `case_id` are one case. `subject`: what
+-- was looked at (a code, a fact, a bill, a declaration), `top`: the code scanned, `k`: the smallest
+-- pack in it. The rest is what must be known beside facts: `movement`: what was said on bills;
+-- `place`, `excursion`: with every change; `declared`: when the ledger learned of a withdrawal;
+-- `act`: what people did with a case.
+CREATE TABLE finding (
+    case_id text COLLATE "C" NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    top int8,
+    k int8,
+    t_ms int8 NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    fact_ids text[] NOT NULL,
+    since int8 NOT NULL,
+    since_ms int8 NOT NULL,
+    gone int8,
+    gone_ms int8
+);
+CREATE INDEX ON finding (case_id);
+CREATE INDEX ON finding (subject) WHERE gone IS NULL;
+CREATE INDEX ON finding (top);
+CREATE INDEX ON finding (k);
+CREATE TABLE movement (
+    position int8 PRIMARY KEY,
+    step int2 NOT NULL,
+    bill_no text COLLATE "C" NOT NULL,
+    device_id text COLLATE "C" NOT NULL,
+    vehicle_id text COLLATE "C" NOT NULL,
+    codes int4 NOT NULL
+);
+CREATE INDEX ON movement (bill_no) WHERE bill_no <> '';
+CREATE INDEX ON movement (device_id) WHERE device_id <> '';
+CREATE INDEX ON movement (vehicle_id) WHERE vehicle_id <> '';
+CREATE TABLE place (
+    site_id text COLLATE "C" NOT NULL,
+    position int8 NOT NULL,
+    org_code text NOT NULL,
+    region_code text COLLATE "C" NOT NULL,
+    latitude float8,
+    longitude float8,
+    PRIMARY KEY (site_id, position)
+);
+CREATE TABLE excursion (
+    key text COLLATE "C" NOT NULL,
+    position int8 NOT NULL,
+    device_id text NOT NULL,
+    unit_id text NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    start_ms int8 NOT NULL,
+    end_ms int8 NOT NULL,
+    limit_c float8 NOT NULL,
+    peak_c float8 NOT NULL,
+    PRIMARY KEY (key, position)
+);
+CREATE INDEX ON excursion (site_id);
+CREATE TABLE probe_place (
+    unit_id text COLLATE "C" PRIMARY KEY,
+    position int8 NOT NULL
+);
+CREATE TABLE declared (
+    fact_id text COLLATE "C" NOT NULL,
+    position int8 PRIMARY KEY,
+    recorded_ms int8 NOT NULL
+);
+CREATE INDEX ON declared (fact_id);
+CREATE TABLE act (
+    case_id text COLLATE "C" NOT NULL,
+    position int8 NOT NULL,
+    act text NOT NULL,
+    at_ms int8 NOT NULL,
+    actor_id text NOT NULL,
+    org_code text NOT NULL,
+    resolution text NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (case_id, position)
+)
+
+-- name: put_place
+INSERT INTO place VALUES (%s, %s, %s, %s, %s, %s)
+
+-- name: change_place
+INSERT INTO place
+SELECT site_id, %(position)s, org_code, region_code, %(latitude)s, %(longitude)s FROM place
+WHERE site_id = %(site_id)s ORDER BY position DESC LIMIT 1
+
+-- name: put_excursion
+INSERT INTO excursion VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: put_probe
+INSERT INTO probe_place VALUES (%s, %s) ON CONFLICT (unit_id) DO NOTHING
+
+-- name: put_declared
+INSERT INTO declared VALUES (%s, %s, %s)
+
+-- name: put_act
+INSERT INTO act VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: copy_movement
+COPY movement (position, step, bill_no, device_id, vehicle_id, codes) FROM STDIN
+
+-- name: copy_finding
+COPY finding (case_id, subject, kind, key, top, k, t_ms, site_id, fact_ids, since, since_ms, gone,
+    gone_ms) FROM STDIN
+
+-- name: end_findings
+UPDATE finding f SET gone = v.gone, gone_ms = v.gone_ms
+FROM unnest(%s::tid[], %s::int8[], %s::int8[]) AS v (row, gone, gone_ms) WHERE f.ctid = v.row
+
+-- name: alive
+SELECT ctid::text, subject, kind, key, top, k, t_ms, site_id, fact_ids FROM finding
+WHERE subject = ANY(%s) AND gone IS NULL
+
+-- name: subjects_of
+SELECT DISTINCT subject FROM finding WHERE top = ANY(%s)
+
+-- name: any_finding
+SELECT EXISTS (SELECT FROM finding)
+
+-- name: places
+SELECT site_id, position, latitude, longitude FROM place WHERE site_id = ANY(%s)
+ORDER BY site_id, position
+
+-- name: excursions
+SELECT key, position, device_id, unit_id, site_id, start_ms, end_ms, limit_c, peak_c
+FROM excursion
+WHERE site_id = ANY(%(sites)s) OR device_id = ANY(%(devices)s) OR unit_id = ANY(%(devices)s)
+ORDER BY key, position
+
+-- name: probes
+SELECT unit_id, position FROM probe_place WHERE unit_id = ANY(%s)
+
+-- name: bound_lots
+SELECT DISTINCT lot_id FROM scan WHERE step >= 110 AND lot_id <> '' AND lot_id = ANY(%s)
+
+-- name: expiring
+SELECT lot_id, expires_on, position FROM lot WHERE lot_id = ANY(%s)
+
+-- name: products
+SELECT product_id, doses_per_vial, opened_limit_min, position FROM product
+
+-- name: moved_after
+-- Codes of a lot that were sent or given after something was said of the whole lot.
+SELECT DISTINCT k FROM fact WHERE lot_id = %s AND step IN (30, 80) AND t_ms >= %s
+
+-- name: codes_under
+-- Codes that were where a device stood, or on the way with it, not later than it read wrongly.
+SELECT f.k FROM hop h
+JOIN fact f ON f.lot_id = h.lot_id AND f.step = h.step AND f.site_id = h.site_id
+WHERE %(site_id)s <> '' AND h.site_id = %(site_id)s AND h.first_ms <= %(end_ms)s
+  AND f.t_ms <= %(end_ms)s
+UNION
+SELECT f.k FROM movement m JOIN fact f ON f.position = m.position
+WHERE (m.device_id = %(device_id)s AND m.device_id <> '')
+   OR (m.vehicle_id = %(unit_id)s AND m.vehicle_id <> '')
+
+-- name: given_inside
+-- Codes that doses were given of, in or out of these packs.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+)
+SELECT DISTINCT k FROM down JOIN dose USING (k)
+
+-- name: both_sides
+-- Bills with something sent and something received, of which not all was scanned singly.
+SELECT bill_no FROM movement WHERE bill_no = ANY(%s)
+GROUP BY bill_no
+HAVING bool_or(step IN (30, 35)) AND bool_or(step = 40) AND max(codes) > 1
+
+-- name: bills_of
+SELECT DISTINCT m.bill_no FROM fact f JOIN movement m ON m.position = f.position
+WHERE f.k = ANY(%s) AND m.bill_no <> ''
+
+-- name: corrected_by
+SELECT fact_id FROM withdrawal WHERE corrective_fact_ids && %s
+
+-- name: withdrawn_at
+SELECT fact_id FROM scan WHERE position = ANY(%s)
+
+-- name: scans
+SELECT * FROM scan WHERE fact_id = ANY(%s)
+
+-- name: codes_of_facts
+SELECT s.fact_id, f.k FROM scan s JOIN fact f ON f.position = s.position
+WHERE s.fact_id = ANY(%s)
+
+-- name: codes_of_bills
+SELECT m.bill_no, f.k FROM movement m JOIN fact f ON f.position = m.position
+WHERE m.bill_no = ANY(%s)
+
+-- name: declarations
+SELECT w.fact_id, w.declared_at, w.corrective_fact_ids, d.recorded_ms, d.position
+FROM withdrawal w JOIN declared d ON d.fact_id = w.fact_id AND d.position = w.position
+WHERE w.fact_id = ANY(%s)
+
+-- name: lot_facts
+SELECT * FROM scan WHERE step >= 110 AND lot_id <> '' AND lot_id = ANY(%s)
+
+-- name: family
+-- The facts of codes, of all that was ever in them, and of all that ever held any of these.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT x.k FROM down CROSS JOIN LATERAL (
+        SELECT c.child AS k FROM contain c WHERE c.parent = down.k
+        UNION ALL
+        SELECT inner_fact.k FROM fact own
+        JOIN fact inner_fact ON inner_fact.position = own.position AND inner_fact.parent = own.k
+        WHERE own.k = down.k AND own.as_parent
+    ) x
+), up (k) AS (
+    SELECT k FROM down
+    UNION
+    SELECT f.parent FROM up JOIN fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position

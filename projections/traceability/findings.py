@@ -1,0 +1,320 @@
+"""What subjects of doubt show as of each position of a batch, and the rows that change by it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from domain.traceability.cases import case_id_of
+from domain.traceability.codes import key_code, product_of
+from domain.traceability.custody import Book, Product
+from domain.traceability.exceptions import (
+    SENDING,
+    Bill,
+    Declaration,
+    Finding,
+    Ground,
+    expanded,
+    of_bill,
+    of_code,
+    of_declaration,
+    of_fact,
+    single,
+)
+from domain.traceability.facts import Mention, Step
+from domain.traceability.journeys import Place
+from domain.traceability.kinds import Kind
+from domain.traceability.thermal import Excursion
+from projections.traceability.rows import Cursor, read_fact, read_mentions
+from projections.traceability.rows import queries as shared
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_exceptions.sql")
+
+
+@dataclass(slots=True)
+class World:
+    """What is known beside facts, each with the position it is known since."""
+
+    places: dict[str, list[tuple[int, Place]]] = field(default_factory=dict)
+    excursions: dict[str, list[Excursion]] = field(default_factory=dict)
+    probes: dict[str, int] = field(default_factory=dict)
+
+    def ground(
+        self,
+        at: int,
+        product: Mapping[str, Product],
+        expires_on: Mapping[str, date],
+        text: Mapping[int, str],
+    ) -> Ground:
+        """Return what was known at a position."""
+
+        def vial(code: int) -> int | None:
+            return _product(code, product, text).doses_per_vial
+
+        known = [[e for e in told if e.position <= at] for told in self.excursions.values()]
+        return Ground(
+            places={s: p for s, told in self.places.items() if (p := _newest(told, at))},
+            expires_on=expires_on,
+            excursions=[told[-1] for told in known if told],
+            probed=frozenset(unit for unit, since in self.probes.items() if since <= at),
+            doses_per_vial=vial,
+            text=lambda code: key_code(code) or text.get(code),
+        )
+
+
+def _newest(told: Sequence[tuple[int, Place]], at: int) -> Place | None:
+    known = [place for position, place in told if position <= at]
+    return known[-1] if known else None
+
+
+def _product(code: int, known: Mapping[str, Product], text: Mapping[int, str]) -> Product:
+    name = key_code(code) or text.get(code)
+    return known.get(product_of(name), Product()) if name else Product()
+
+
+def read_world(cur: Cursor, mentions: Iterable[Mention]) -> World:
+    """Return what is known of the places and devices that these facts name."""
+    sites, devices = set[str](), set[str]()
+    for mention in mentions:
+        fact = mention.fact
+        sites.update((fact.site_id, fact.to_site_id, fact.from_site_id))
+        devices.update((fact.device_id, fact.vehicle_id))
+    found = World()
+    for site_id, position, lat, lon in cur.execute(queries.places, (list(sites),)):
+        found.places.setdefault(site_id, []).append((position, Place(lat, lon)))
+    names = {"sites": list(sites - {""}), "devices": list(devices - {""})}
+    for row in cur.execute(queries.excursions, names):
+        key, position, device_id, unit_id, site_id, start_ms, end_ms, limit_c, peak_c = row
+        read = (device_id, start_ms, end_ms, limit_c, peak_c)
+        found.excursions.setdefault(key, []).append(Excursion(*read, unit_id, site_id, position))
+    found.probes = dict(cur.execute(queries.probes, (list(devices),)).fetchall())
+    return found
+
+
+class _Row(NamedTuple):
+    """A finding as it is stored."""
+
+    subject: str
+    kind: str
+    key: str
+    top: int | None
+    k: int | None
+    t_ms: int
+    site_id: str
+    fact_ids: tuple[str, ...]
+
+
+def look_again(
+    cur: Cursor, subjects: set[str], clock: Mapping[int, int], extra: Sequence[int]
+) -> None:
+    """Bring the rows of subjects up to date.
+
+    `clock`: positions of the batch with the ms they were recorded at; `extra`: those at which
+    anything may have changed.
+    """
+    looking = _Looking(cur, subjects, clock, extra)
+    alive: dict[str, dict[_Row, str]] = defaultdict(dict)
+    for ctid, subject, kind, key, top, k, t_ms, site_id, fact_ids in cur.execute(
+        queries.alive, (sorted(subjects),)
+    ):
+        row = _Row(subject, kind, key, top, k, t_ms, site_id, tuple(fact_ids))
+        alive[subject][row] = ctid
+    changes = _Changes(clock)
+    for subject, seen in looking.rows():
+        changes.follow(alive.get(subject, {}), seen)
+    if changes.ended:
+        cur.execute(queries.end_findings, [list(c) for c in zip(*changes.ended, strict=True)])
+    with cur.copy(queries.copy_finding) as copy:
+        for values in changes.new:
+            copy.write_row(values)
+
+
+class _Changes:
+    """Rows that ended and rows that are new, out of what was seen at position after position."""
+
+    def __init__(self, clock: Mapping[int, int]) -> None:
+        self._clock = clock
+        self.ended: list[tuple[str, int, int]] = []
+        self.new: list[tuple[Any, ...]] = []
+
+    def follow(self, stored: dict[_Row, str], seen: Sequence[tuple[int, set[_Row]]]) -> None:
+        """Take what a subject showed; `stored`: its rows that had not ended, by place."""
+        since: dict[_Row, int] = {}
+        for position, rows in seen:
+            for row in [r for r in stored if r not in rows]:
+                self.ended.append((stored.pop(row), position, self._clock[position]))
+            for row in [r for r in since if r not in rows]:
+                self._add(row, since.pop(row), position)
+            for row in rows - stored.keys():
+                since.setdefault(row, position)
+        for row, position in since.items():
+            self._add(row, position, None)
+
+    def _add(self, row: _Row, since: int, gone: int | None) -> None:
+        case_id = case_id_of(Kind(row.kind), row.key)
+        told = (*row[:-1], list(row.fact_ids), since, self._clock[since])
+        self.new.append((case_id, *told, gone, None if gone is None else self._clock[gone]))
+
+
+class _Looking:
+    """Everything that the subjects depend on, in parts that have nothing to do with each other."""
+
+    def __init__(
+        self, cur: Cursor, subjects: set[str], clock: Mapping[int, int], extra: Sequence[int]
+    ) -> None:
+        self._clock, self._extra = clock, extra
+        ids = [s[2:] for s in subjects if s[0] in "fd"]
+        bills = [s[2:] for s in subjects if s[0] == "b"]
+        self._declared = {row[0]: row for row in cur.execute(queries.declarations, (ids,))}
+        ids += [i for row in self._declared.values() for i in row[2]]
+        self._facts = {f.fact_id: f for f in map(read_fact, cur.execute(queries.scans, (ids,)))}
+        roots: dict[str, set[int]] = {s: {int(s[2:])} for s in subjects if s[0] == "c"}
+        named: dict[str, set[int]] = defaultdict(set)
+        for fact_id, k in cur.execute(queries.codes_of_facts, (ids,)):
+            named[fact_id].add(k)
+        on_bill: dict[str, set[int]] = defaultdict(set)
+        for bill, k in cur.execute(queries.codes_of_bills, (bills,)):
+            on_bill[bill].add(k)
+        for subject in subjects:
+            if subject[0] == "b":
+                roots[subject] = on_bill[subject[2:]]
+            elif subject[0] in "fd":
+                declared = self._declared.get(subject[2:])
+                more = declared[2] if declared and subject[0] == "d" else ()
+                roots[subject] = {k for i in (subject[2:], *more) for k in named[i]}
+        self._roots = roots
+        codes = sorted({k for found in roots.values() for k in found})
+        self._mentions = read_mentions(cur.execute(queries.family, (codes,)))
+        lots = list({m.fact.lot_id for m in self._mentions if m.fact.lot_id})
+        self._lot_facts = [read_fact(row) for row in cur.execute(queries.lot_facts, (lots,))]
+        self._expiries = cur.execute(queries.expiring, (lots,)).fetchall()
+        self._products = cur.execute(queries.products).fetchall()
+        hashed = [k for k in codes if key_code(k) is None]
+        self._texts: dict[int, str] = _texts(cur, hashed)
+        self._world = read_world(cur, self._mentions)
+
+    def rows(self) -> Iterator[tuple[str, list[tuple[int, set[_Row]]]]]:
+        """Return for each subject its rows as of each position that may have changed them."""
+        for subjects, mentions in self._parts():
+            seen: dict[str, list[tuple[int, set[_Row]]]] = {s: [] for s in subjects}
+            for position in self._positions(subjects, mentions):
+                book, ground = self._known(mentions, position)
+                for subject in subjects:
+                    found = single(self._findings(subject, book, ground, mentions, position))
+                    tops = {(f, e) for f in found for e in expanded(book, [f])}
+                    seen[subject].append((position, {_row(subject, f, e) for f, e in tops}))
+            yield from seen.items()
+
+    def _parts(self) -> Iterator[tuple[list[str], list[Mention]]]:
+        """Return subjects with the facts they depend on, those that share codes together."""
+        part = _Union()
+        for mention in self._mentions:
+            if mention.parent is not None:
+                part.join(mention.code, mention.parent)
+        for found in self._roots.values():
+            for k in found:
+                part.join(min(found), k)
+        subjects: dict[int | None, list[str]] = defaultdict(list)
+        mentions: dict[int | None, list[Mention]] = defaultdict(list)
+        for subject, found in sorted(self._roots.items()):
+            subjects[part.of(min(found)) if found else None].append(subject)
+        for mention in self._mentions:
+            mentions[part.of(mention.code)].append(mention)
+        for each, names in subjects.items():
+            yield names, mentions.get(each, [])
+
+    def _positions(self, subjects: Iterable[str], mentions: Iterable[Mention]) -> list[int]:
+        facts = {m.fact.position: m.fact for m in mentions}
+        facts |= {f.position: f for s in subjects if (f := self._facts.get(s[2:]))}
+        facts |= {f.position: f for f in self._lot_facts}
+        told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
+        return sorted({p for p in (*facts, *told, *self._extra) if p in self._clock})
+
+    def _known(self, mentions: Sequence[Mention], at: int) -> tuple[Book, Ground]:
+        products = {row[0]: Product(row[1], row[2]) for row in self._products if row[3] <= at}
+        expires_on = {row[0]: row[1] for row in self._expiries if row[2] <= at}
+        book = Book(
+            mentions,
+            facts=self._lot_facts,
+            product=lambda k: _product(k, products, self._texts),
+            expires_on=expires_on,
+            as_of=at,
+        )
+        return book, self._world.ground(at, products, expires_on, self._texts)
+
+    def _findings(
+        self,
+        subject: str,
+        book: Book,
+        ground: Ground,
+        mentions: Sequence[Mention],
+        at: int,
+    ) -> list[Finding]:
+        what, name = subject[0], subject[2:]
+        match what:
+            case "c":
+                return of_code(book, int(name), ground)
+            case "b":
+                return of_bill(book, _bill(mentions, name, at))
+        fact = self._facts.get(name)
+        if fact is None:
+            return []  # declared wrong before it was told
+        codes = tuple(sorted({m.code for m in mentions if m.fact.fact_id == name}))
+        if what == "f":
+            return of_fact(fact, codes, ground) if fact.counts(at) else []
+        _, declared_at, corrective, recorded_ms, position = self._declared[name]
+        if max(position, fact.position) > at:
+            return []
+        said = (fact, codes, _ms(declared_at), recorded_ms, tuple(corrective))
+        return of_declaration(book, Declaration(*said))
+
+
+def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:
+    bill = Bill()
+    for mention in mentions:
+        fact = mention.fact
+        if fact.bill_no == bill_no and fact.counts(at):
+            if fact.step in SENDING:
+                bill.sent.append(mention)
+            elif fact.step is Step.RECEIVING:
+                bill.received.append(mention)
+    return bill
+
+
+def _row(subject: str, scanned: Finding, found: Finding) -> _Row:
+    kind, key = found.kind.value, found.key
+    place = (scanned.code, found.code, found.at[0], found.site_id)
+    return _Row(subject, kind, key, *place, found.fact_ids)
+
+
+def _texts(cur: Cursor, hashed: Sequence[int]) -> dict[int, str]:
+    return dict(cur.execute(shared.code_texts, (list(hashed),)).fetchall()) if hashed else {}
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
+
+
+class _Union:
+    """Sets of codes that have to do with each other."""
+
+    def __init__(self) -> None:
+        self._above: dict[int, int] = {}
+
+    def of(self, code: int) -> int:
+        """Return the code that stands for the set."""
+        top = self._above.setdefault(code, code)
+        while top != self._above[top]:
+            top = self._above[top]
+        self._above[code] = top
+        return top
+
+    def join(self, a: int, b: int) -> None:
+        """Make one set of two."""
+        a, b = self.of(a), self.of(b)
+        self._above[max(a, b)] = min(a, b)
