@@ -251,6 +251,11 @@ _PRODUCTS = (
     Column("opened_limit_min", "开启后可用分钟", "60", int, optional=True),
     Column("middle_pack_size", "中包装数量", "10", int, optional=True),
     Column("case_size", "大包装数量", "10", int, optional=True),
+    Column("trade_name", "商品名", "示例苗", optional=True),
+    Column("form", "剂型", "注射剂", optional=True),
+    Column("approval_no", "批准文号", "国药准字S20260001", optional=True),
+    Column("producer", "生产企业", "示例生物制品有限公司", optional=True),
+    Column("programme", "免疫规划疫苗", "是", _flag, optional=True),
 )
 KINDS: dict[str, Kind] = {
     "sites": Kind(_SITES, _site),

@@ -88,6 +88,13 @@ class ProductIn(Body):
     opened_limit_min: Annotated[int | None, Field(ge=1, le=model.OPENED_LIMIT_MIN_MAX)] = None
     middle_pack_size: PackSize = 10
     case_size: PackSize = 10
+    trade_name: Note = ""
+    form: Annotated[Note, Field(examples=["注射剂"])] = ""
+    approval_no: Annotated[Note, Field(examples=["国药准字S20260001"])] = ""
+    producer: Annotated[Note, Field(description="Who makes it, if not the holder.")] = ""
+    programme: Annotated[
+        bool | None, Field(description="Whether it is of the national immunization programme.")
+    ] = None
 
 
 class Product(ProductIn):

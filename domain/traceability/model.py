@@ -120,6 +120,11 @@ def register_product(
     opened_limit_min: int | None = None,
     middle_pack_size: int = 10,
     case_size: int = 10,
+    trade_name: str = "",
+    form: str = "",
+    approval_no: str = "",
+    producer: str = "",
+    programme: bool | None = None,
 ) -> list[Event]:
     """Register a product under the 7-digit product part of its codes, or its GTIN-14."""
     if not ((product_id.isascii() and product_id.isdigit()) and _product_id(product_id)):
@@ -146,6 +151,11 @@ def register_product(
             opened_limit_min=opened_limit_min,
             middle_pack_size=middle_pack_size,
             case_size=case_size,
+            trade_name=checked_text(trade_name, "trade_name", required=False),
+            form=checked_text(form, "form", required=False),
+            approval_no=checked_text(approval_no, "approval_no", required=False),
+            producer=checked_text(producer, "producer", required=False),
+            programme=programme,
         ),
     )
 

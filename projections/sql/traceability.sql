@@ -16,6 +16,11 @@ CREATE TABLE product (
     opened_limit_min int4,
     middle_pack_size int4 NOT NULL,
     case_size int4 NOT NULL,
+    trade_name text NOT NULL,
+    form text NOT NULL,
+    approval_no text NOT NULL,
+    producer text NOT NULL,
+    programme bool,
     position int8 NOT NULL
 );
 CREATE TABLE lot (
@@ -115,7 +120,8 @@ CREATE TABLE mixed (lot_id text COLLATE "C" NOT NULL, k int8 NOT NULL, PRIMARY K
 CREATE INDEX ON mixed (k)
 
 -- name: keep_product
-INSERT INTO product VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO product
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (product_id) DO NOTHING
 
 -- name: keep_lot
@@ -441,7 +447,8 @@ WHERE lot_id = %(lot)s AND (%(as_of)s::int8 IS NULL OR position <= %(as_of)s)
 
 -- name: products
 SELECT product_id, name, name_en, specification, holder, doses_per_vial, temperature_c_min,
-    temperature_c_max, freeze_sensitive, opened_limit_min, middle_pack_size, case_size
+    temperature_c_max, freeze_sensitive, opened_limit_min, middle_pack_size, case_size,
+    trade_name, form, approval_no, producer, programme
 FROM rm_traceability.product WHERE product_id > %(after)s ORDER BY product_id LIMIT %(limit)s
 
 -- name: lot_codes

@@ -52,6 +52,7 @@ scan = spec(model.evolve_scan, model.Scan())
 def test_given_nothing_when_product_registered_then_it_is() -> None:
     product.when(model.register_product, **PARTICULARS).then(PRODUCT)
     gtin = {**PARTICULARS, "product_id": "06901234567892", "opened_limit_min": 30}
+    gtin |= {"trade_name": "示例苗", "form": "注射剂", "approval_no": "S1", "programme": False}
     product.when(model.register_product, **gtin).then(facts.ProductRegistered(**gtin))
 
 
