@@ -164,6 +164,10 @@ def _bad(device: str) -> dict[str, tuple[Received, str]]:
         "bad code": (scan(900, ["123"]), "bad_code"),
         "unknown code": (scan(901, ["8" + "9" * 19]), "unknown_code"),
         "lot held": (scan(904, [], unit=None, step="holding", lot="8412345.A1", reason="x"), "acl"),
+        "lot condemned": (
+            scan(908, [], unit=None, step="condemning", lot="8412345.A1", reason="x"),
+            "acl",
+        ),
         "recall": (scan(905, [code(1)], unit=None, step="holding", recall=True, reason="x"), "acl"),
         "person": (
             scan(906, [code(1)], step="dispensing", recipient="R-640202198001011234"),
