@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from math import isinf
 from typing import Any, NamedTuple
 
@@ -116,10 +116,12 @@ class _Canonical:
 
     def leaf(self, name: str, value: object, words: _Words = _NONE) -> str:
         """Return the sorted `name=value` of each value; nothing for an empty one."""
-        values = value if isinstance(value, list) else (value,)
         words = words if words.known else _WORDS.get(name, _NONE)
-        found = (self._value(name, item, words) for item in values)
-        return "".join(sorted(f"{name}={text}" for text in found if text))
+        if isinstance(value, list):
+            found = [self._value(name, item, words) for item in value]
+            return "".join(sorted([f"{name}={text}" for text in found if text]))
+        text = self._value(name, value, words)
+        return f"{name}={text}" if text else ""
 
     def fields(self, names: Sequence[str], element: object, words: _Words = _NONE) -> str:
         """Return the fields of an object in their order, then its extensions, sorted."""
@@ -174,7 +176,7 @@ class _Canonical:
 
     def _value(self, name: str, value: object, words: _Words) -> str:
         if not isinstance(value, str):
-            return "" if value is None else _number(str(value))
+            return _number(str(value)) if isinstance(value, int | float) else ""
         text = value.strip()
         if name in _TIMES:
             return _time(text)
@@ -190,6 +192,7 @@ class _Canonical:
         return canonical_key(text)
 
 
+@lru_cache(maxsize=4096)
 def canonical_key(uri: str) -> str:
     """Return the canonical digital link of a GS1 key in any form; any other text as it is."""
     if not uri.startswith("urn:epc:"):

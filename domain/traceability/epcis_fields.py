@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from domain.shared.errors import Invalid
@@ -13,18 +14,26 @@ from domain.traceability.lots import completed
 
 Json = Mapping[str, Any]
 
+# Places and words seen last: they come again in every event.
+KNOWN_MAX = 4096
+
 _SGTIN = re.compile(r"urn:epc:id:sgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
 _LGTIN = re.compile(r"urn:epc:class:lgtin:([0-9]+)\.([0-9])([0-9]*)\.(.+)")
 _LINK_LOT = re.compile(r"/01/([0-9]{8,14})/10/([^/?]+)")
 _SGLN = re.compile(r"urn:epc:id:sgln:([0-9]+)\.([0-9]*)\.(.+)")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A supervision code at an address without other digits in its path: most are.
 _ADDRESS = re.compile(r"https?://[^/?#]+/(?:[A-Za-z_.~-]+/)*(8[0-9]{19})")
 
 
 def word(value: object) -> str:
     """Return the bare word of a CBV term: `shipping` of `urn:…:bizstep:shipping` or of its URL."""
-    last = re.split(r"[:/#]", str(value or ""))[-1]
-    return re.sub(r"^[A-Za-z]+-", "", last)
+    return _word(str(value or ""))
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _word(text: str) -> str:
+    return re.sub(r"^[A-Za-z]+-", "", re.split(r"[:/#]", text)[-1])
 
 
 def time(found: Json, field: str) -> datetime:
@@ -113,7 +122,11 @@ def last_part(value: object) -> str:
 
     A GS1 place (SGLN) is given as its GLN of 13 digits.
     """
-    found = plain(value.get("id", "") if isinstance(value, Mapping) else value)
+    return _last(plain(value.get("id", "") if isinstance(value, Mapping) else value))
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _last(found: str) -> str:
     if sgln := _SGLN.fullmatch(found):
         digits = sgln[1] + sgln[2]
         return digits + gtin_check_digit(digits)
@@ -122,14 +135,14 @@ def last_part(value: object) -> str:
 
 def plain(value: object) -> str:
     """Return a text without what no table can keep: NUL and lone surrogates."""
-    text = "" if value is None else str(value)
-    return "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
+    return "" if value is None else _UNSTORABLE.sub("", str(value))
 
 
 def extension(found: Json, name: str, default: Any) -> Any:
     """Return an extension by its name without prefix."""
+    endings = (f":{name}", f"/{name}", f"#{name}")
     for key, value in found.items():
-        if re.split(r"[:/#]", key)[-1] == name:
+        if key == name or key.endswith(endings):
             return value
     return default
 
