@@ -12,7 +12,7 @@ _REFUSALS = {
     ),
     "too_many_items": ("字段 {field} 须为 1 至 {max} 项", "Field {field} takes 1 to {max} items"),
     "duplicate_question": ("问题编号重复", "A question id is given twice"),
-    "unknown_question_list": ("没有问题清单 {list_id}", "There is no question list {list_id}"),
+    "unknown_question_list": ("没有这份问题清单", "There is no such question list"),
     "question_list_changed": (
         "问题清单已更新到第 {version} 版，请重新询问",
         "The list of questions is at version {version} now: ask again",

@@ -10,7 +10,7 @@ import pytest
 
 from alerts import messages
 from alerts.messages import SHORT_MAX, Facts, long, short
-from alerts.notices import KINDS
+from alerts.notices import AEFI_CLUSTER, KINDS
 from tests.alerts.notices_of import ALERT, fired, resolved
 
 AT = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
@@ -77,3 +77,20 @@ def test_given_no_public_address_when_worded_then_no_link_line() -> None:
     told = Facts(ALERT, "fired", 0, "major", AT, facts("fired").alert, {}, "")
     assert "链接" not in long(told)
     assert "s1" in messages.short(told)
+
+
+def test_given_a_cluster_of_adverse_events_when_worded_then_lot_cases_and_what_to_do() -> None:
+    cluster = {
+        "lot_id": "8474354.A2026573",
+        "cases": 3,
+        "serious": 1,
+        "started_at": AT.isoformat(),
+        "days": 2.5,
+        "limit": 3,
+        "window_days": 7,
+    }
+    told = Facts(ALERT, AEFI_CLUSTER, 0, "critical", AT, cluster, {}, "")
+    line, text = short(told), long(told)
+    assert line == f"【紧急】疑似预防接种异常反应聚集 批次8474354.A2026573 3例 {ALERT[:8].upper()}"
+    assert "暂停使用该批次" in text
+    assert "Cases: 3, 1 serious, within 2.5 days" in text

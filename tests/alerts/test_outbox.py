@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -16,6 +17,7 @@ import pytest
 from alerts.channels.channel import Channel, Message
 from alerts.channels.webhook import Webhook
 from alerts.main import WORKERS
+from alerts.notices import AEFI_CLUSTER, Notice
 from alerts.outbox import ATTEMPTS_MAX, BACKOFF_S, PLACE_MAX, Pool, Sender
 from tests.alerts.conftest import (
     Hook,
@@ -444,3 +446,30 @@ def test_given_alert_found_in_old_data_when_expanded_then_systems_learn_it_and_n
     tell(pool, noticed(fired(), 1, at=found_at), noticed(resolved(), 2, at=found_at))
     sender.expand()
     assert sorted({recipient for recipient, *_ in deliveries(pool)}) == told
+
+
+def test_given_a_cluster_of_adverse_events_when_told_then_people_of_the_region_at_once(
+    pool: Pool, sender: Sender, mailbox: Mailbox
+) -> None:
+    add_recipient(pool, "city", "city@x.example", region_code="640200")
+    add_recipient(pool, "elsewhere", "e@x.example", region_code="640221")
+    payload = {"lot_id": "8474354.A1", "cases": 3, "serious": 0, "days": 1.0}
+    rule = {"started_at": FIRED_AT.isoformat(), "limit": 3, "window_days": 7}
+    about: dict[str, Any] = {
+        "level": 0,
+        "severity": "major",
+        "region_code": "640202",
+        "created_at": FIRED_AT,
+    }
+    told = Notice(
+        key=f"{ALERT}:cluster:640202",
+        alert_id=ALERT,
+        kind=AEFI_CLUSTER,
+        payload=payload | rule,
+        **about,
+    )
+    tell(pool, told)
+    send_all(sender)
+    assert [recipient for recipient, *_ in deliveries(pool)] == ["city"]
+    text = mailbox.mails[0].get_content()
+    assert "https://vaxtrail.example/api/v1/vaccination/aefi-clusters" in text

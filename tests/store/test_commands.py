@@ -110,3 +110,23 @@ def test_given_racing_writers_when_commanded_then_every_event_stored(ledger: Led
     for thread in threads:
         thread.join()
     assert [e.originator_version for e in ledger.stream(stream)] == [1, 2, 3, 4]
+
+
+def test_given_a_guard_when_commanded_then_both_streams_or_neither(ledger: Ledger) -> None:
+    stream, guard = uuid4(), uuid4()
+    seen: list[int] = []
+
+    def counted(events: list[Event]) -> Sequence[Event]:
+        seen.append(len(events))
+        if len(events) > 1:
+            raise Conflict("full")
+        return [CLAIM]
+
+    guarded = [(guard, counted)]
+    execute(ledger, Command(stream, again, META, guards=guarded))
+    execute(ledger, Command(stream, again, META, guards=guarded))
+    with pytest.raises(Conflict, match="full"):
+        execute(ledger, Command(stream, again, META, guards=guarded))
+    execute(ledger, Command(stream, lambda _: [], META, guards=guarded))
+    assert seen == [0, 1, 2]
+    assert [len(ledger.stream(stream)), len(ledger.stream(guard))] == [2, 2]
