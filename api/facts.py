@@ -24,11 +24,15 @@ from domain.traceability.events import (
     CodesCommissioned,
     DosesWasted,
     FactWithdrawn,
+    GoodsDispatched,
     GoodsReceived,
+    GoodsReturned,
     HoldReleased,
     RecallAcknowledged,
 )
 from domain.traceability.facts import FactEvent, binds_lot
+from domain.traceability.particulars import BILLS_IN, BILLS_OF_HELD, BILLS_OUT
+from domain.traceability.progress import ZONE
 from domain.traceability.scan import products_of
 from projections import traceability as read
 from store.envelope import Meta
@@ -164,6 +168,8 @@ def _own_cautions(
     match event:
         case GoodsReceived():
             return _receipt_cautions(event)
+        case GoodsDispatched() | GoodsReturned():
+            return _dispatch_cautions(deps, event)
         case DosesWasted(doses=int(doses)):
             most = max((product.doses_per_vial for product in products), default=doses)
             if doses > most:
@@ -194,6 +200,19 @@ def _unit_cautions(
     ]
 
 
+def _dispatch_cautions(deps: Deps, event: GoodsDispatched | GoodsReturned) -> list[dict[str, str]]:
+    found = []
+    if event.bill_type in BILLS_IN:
+        found.append(caution("bill_of_other_way", "bill_type", event.bill_type))
+    if isinstance(event, GoodsDispatched) and event.bill_type not in BILLS_OF_HELD:
+        today = deps.clock.now().astimezone(ZONE).date()
+        with deps.pool.connection() as conn:
+            lot_id = read.earlier_lot(conn, event.site_id, event.codes, today)
+        if lot_id:
+            found.append(caution("earlier_lot_first", "codes", lot_id))
+    return found
+
+
 def _is_recall(deps: Deps, fact_id: str) -> bool:
     known, withdrawn = told(deps, fact_id)
     return known is not None and not withdrawn and getattr(known.event, "recall", False)
@@ -201,6 +220,8 @@ def _is_recall(deps: Deps, fact_id: str) -> bool:
 
 def _receipt_cautions(event: GoodsReceived) -> list[dict[str, str]]:
     found = []
+    if event.bill_type in BILLS_OUT:
+        found.append(caution("bill_of_other_way", "bill_type", event.bill_type))
     told = (event.temperature_c, event.transport_c_min, event.transport_c_max)
     if event.accepted and all(value is None for value in told):
         found.append(caution("no_temperature", "temp", ""))

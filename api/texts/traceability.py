@@ -15,6 +15,11 @@ TEXTS = {
         "失效日期 {value} 须晚于生产日期",
         "The expiry {value} must be later than the day of production",
     ),
+    "unknown_exception": ("没有异常 {case_id}", "There is no exception {case_id}"),
+    "case_not_open": (
+        "异常 {case_id} 不在待办状态，不能办结",
+        "Exception {case_id} is not open and cannot be closed",
+    ),
     "unknown_product": ("没有登记这个产品", "No such product is registered"),
     "unknown_lot": ("没有批次 {lot_id}", "There is no lot {lot_id}"),
     "unknown_code": ("没有追溯码 {code} 的记录", "Nothing is recorded of code {code}"),
@@ -57,6 +62,14 @@ TEXTS = {
         "Two different persons must sign: executer and supervisor",
     ),
     "unknown_recall": ("没有召回 {value}", "There is no recall {value}"),
+    "bill_of_other_way": (
+        "单据类型 {value} 的出入方向与步骤不符",
+        "Bill type {value} is of the other direction",
+    ),
+    "earlier_lot_first": (
+        "库存中批次 {value} 失效更早，按近效期先出应先发",
+        "Lot {value} in stock expires earlier and should go first",
+    ),
     "unit_unfit": (
         "单元 {value} 的温度范围 {low} 至 {high} ℃ 超出产品 {product_id} 的储存条件",
         "Unit {value} keeps {low} to {high} °C, which is not within the limits of {product_id}",

@@ -94,7 +94,7 @@ CREATE TABLE node (
 );
 CREATE INDEX ON node (lot_id) INCLUDE (k, level, parent, site_id, status);
 CREATE INDEX ON node (parent) WHERE parent IS NOT NULL;
-CREATE INDEX ON node (site_id) WHERE parent IS NULL;
+CREATE INDEX ON node (site_id, lot_id) WHERE parent IS NULL;
 CREATE TABLE code_text (k int8 PRIMARY KEY, code text NOT NULL);
 CREATE TABLE hop (
     lot_id text COLLATE "C" NOT NULL,
@@ -396,6 +396,19 @@ WHERE w.fact_id = ANY(%s)
 -- name: lot_named
 SELECT EXISTS (SELECT 1 FROM rm_traceability.lot WHERE lot_id = %(lot)s)
     OR EXISTS (SELECT 1 FROM rm_traceability.fact WHERE lot_id = %(lot)s)
+
+-- name: earlier_lot
+-- A lot of the same product that expires before that of the codes, and of which a site has some.
+SELECT e.lot_id
+FROM (SELECT DISTINCT lot_id FROM rm_traceability.node WHERE k = ANY(%(codes)s)) n
+JOIN rm_traceability.lot l ON l.lot_id = n.lot_id
+JOIN rm_traceability.lot e ON e.product_id = l.product_id AND e.expires_on < l.expires_on
+WHERE e.expires_on >= %(today)s AND EXISTS (
+    SELECT FROM rm_traceability.node s
+    WHERE s.site_id = %(site)s AND s.lot_id = e.lot_id AND s.parent IS NULL
+        AND s.status IN ('commissioned', 'in_stock') AND NOT s.held
+)
+ORDER BY e.expires_on, e.lot_id LIMIT 1
 
 -- name: expiries
 SELECT lot_id, expires_on FROM rm_traceability.lot

@@ -63,7 +63,7 @@ def custody_of_code(conn: Connection, code: str, as_of: int | None = None) -> Co
     key = code_key(code)
     with conn.cursor(row_factory=tuple_row) as cur:
         mentions = read_mentions(cur.execute(queries.chain_of_code, {"k": key}))
-        book = _book(cur, mentions, {m.fact.lot_id for m in mentions}, as_of)
+        book = lot_book(cur, mentions, {m.fact.lot_id for m in mentions}, as_of)
         known = [m.fact for m in mentions if m.code == key and _known(m.fact, as_of)]
         if not known:
             raise NotFound("unknown_code", code=code)
@@ -93,7 +93,7 @@ def custody_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> L
     """Return the hops of a lot and its stock by place; NotFound("unknown_lot")."""
     with conn.cursor(row_factory=tuple_row) as cur:
         mentions = read_mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
-        book = _book(cur, mentions, {lot_id}, as_of)
+        book = lot_book(cur, mentions, {lot_id}, as_of)
     codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
     released = lot(conn, lot_id, as_of)
     if released is None and not codes:
@@ -105,7 +105,7 @@ def steps_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> lis
     """Return the steps of a lot by place, folded from its facts; NotFound("unknown_lot")."""
     with conn.cursor(row_factory=tuple_row) as cur:
         mentions = read_mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
-        book = _book(cur, mentions, {lot_id}, as_of)
+        book = lot_book(cur, mentions, {lot_id}, as_of)
     codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
     if not codes and lot(conn, lot_id, as_of) is None:
         raise NotFound("unknown_lot", lot_id=lot_id)
@@ -123,9 +123,9 @@ def stock(
     with conn.cursor(row_factory=tuple_row) as cur:
         if as_of is None:
             rows = cur.execute(queries.stock_now, {"sites": sites}).fetchall()
-            return _stock_lines(rows, _book(cur, [], None, None))
+            return _stock_lines(rows, lot_book(cur, [], None, None))
         mentions = read_mentions(cur.execute(queries.facts_at_sites, {"sites": sites}))
-        book = _book(cur, mentions, None, as_of)
+        book = lot_book(cur, mentions, None, as_of)
     lines = stock_of(book, book.codes)
     return [line for line in lines if sites is None or line.site_id in sites]
 
@@ -162,6 +162,17 @@ def lot_named(conn: Connection, lot_id: str) -> bool:
         return bool(cur.execute(queries.lot_named, {"lot": lot_id}).fetchall()[0][0])
 
 
+def earlier_lot(conn: Connection, site_id: str, codes: Sequence[str], today: date) -> str:
+    """Return a lot in stock at a site that expires before that of these codes; "" = there is none.
+
+    Packs count by the lot they were commissioned for, opened packs by what stands beside them.
+    """
+    with conn.cursor(row_factory=tuple_row) as cur:
+        params = {"codes": list(map(code_key, codes)), "site": site_id, "today": today}
+        row = cur.execute(queries.earlier_lot, params).fetchone()
+    return "" if row is None else str(row[0])
+
+
 def lots(
     conn: Connection, *, product_id: str | None = None, after: str = "", limit: int = 100
 ) -> list[dict[str, Any]]:
@@ -188,7 +199,7 @@ def lot_codes(
     return [(text or key_code(k) or "", level) for k, text, level in rows]
 
 
-def _book(
+def lot_book(
     cur: Cursor, mentions: Sequence[Mention], lot_ids: set[str] | None, as_of: int | None
 ) -> Book:
     """Return the facts as a book, with the holds of these lots (None = all lots)."""

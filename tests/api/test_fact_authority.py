@@ -197,6 +197,8 @@ def test_given_a_slip_when_scanned_or_captured_then_warned(api: Api, admin: http
     assert sent == {("unknown_site", "to"), ("unknown_unit", "vehicle")}
     assert warned(step="wasting", reason="x", doses=99) == {("more_doses_than_vial", "doses")}
     assert warned(step="commissioning", lot="NEW") == {("unknown_lot", "lot")}
+    other_way = warned(step="returning", bill_type="102")
+    assert other_way == {("bill_of_other_way", "bill_type")}
     short = [{"level": 1, "due": 2, "actual": 1, "reason": "破损"}]
     received = warned(step="receiving", bill="b", quantities=short)
     assert received == {("no_temperature", "temp"), ("quantity_differs", "quantities")}

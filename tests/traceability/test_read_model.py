@@ -17,7 +17,7 @@ from domain.shared.ids import stream_id
 from domain.traceability import events as facts
 from domain.traceability.facts import Step
 from domain.traceability.hops import StockLine
-from domain.traceability.progress import Flag, Status
+from domain.traceability.states import Flag, Status
 from projections import runner, traceability
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
@@ -101,10 +101,16 @@ def random_life(rng: random.Random) -> list[Told]:
             ),
             facts.DosesWasted(**more, codes=codes[:1], reason="broken"),
             facts.GoodsDestroyed(**more, codes=codes[:1]),
+            facts.CodesMissing(**more, codes=codes, reason="x"),
+            facts.CodesFound(**more, codes=codes),
+            facts.GoodsSampled(**more, codes=codes),
+            facts.HoldCondemned(**more, codes=codes[:1]),
+            facts.RecallAcknowledged(**more, recall_id="r", lot_id=LOT, codes=codes[:1]),
             facts.HoldPlaced(**more, codes=codes),
             facts.HoldPlaced(**more, lot_id=LOT, recall=True),
             facts.HoldReleased(**more, codes=codes),
             facts.HoldReleased(**more, lot_id=LOT),
+            facts.StockCounted(**more, codes=codes),
             facts.CodesCommissioned(**more, lot_id=rng.choice([LOT, "8907796.B"]), codes=codes),
         ]
         packing = facts.PacksAggregated(**more, parent=parent, codes=inner)
@@ -314,6 +320,31 @@ def test_given_products_and_lots_when_listed_then_by_id_and_paged(
         ("8474354", 1),
         ("8907796", 5),
     ]
+
+
+def test_given_a_lot_that_expires_earlier_when_another_leaves_then_it_is_named(
+    conn: psycopg.Connection[Any],
+) -> None:
+    def lot(number: str, year: int) -> facts.LotReleased:
+        return facts.LotReleased(
+            lot_id=f"{PRODUCT}.{number}",
+            product_id=PRODUCT,
+            lot_number=number,
+            expires_on=date(year, 1, 1),
+        )
+
+    early = made(CODES[1], lot=f"{PRODUCT}.A0", fact_id="early")
+    events = [*products(), lot("A0", 2027), lot("A1", 2028), made(CODES[0]), early]
+    log = recorded([told(event, n) for n, event in enumerate(events)])
+
+    def first(site_id: str, code: str, today: date) -> str:
+        return traceability.earlier_lot(conn, site_id, [code], today)
+
+    with projected(conn, log):
+        assert first("MAH1", CODES[0], date(2026, 3, 1)) == f"{PRODUCT}.A0"
+        assert first("MAH1", CODES[1], date(2026, 3, 1)) == ""
+        assert first("POV1", CODES[0], date(2026, 3, 1)) == ""
+        assert first("MAH1", CODES[0], date(2027, 3, 1)) == ""
 
 
 def test_given_an_unknown_code_when_asked_then_its_facts_and_the_flag(
