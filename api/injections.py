@@ -72,7 +72,7 @@ class May(StrEnum):
 
 ProductId = Annotated[str, Field(pattern=PRODUCT_PATTERN, examples=["8474354"])]
 Pseudonym = Annotated[str, Field(pattern=PSEUDONYM_PATTERN, examples=["R-4f2a"])]
-DoseNumber = Annotated[int, Field(ge=1, le=rules.DOSE_NUMBER_MAX)]
+SeriesDose = Annotated[int, Field(ge=1, le=rules.SERIES_DOSE_MAX)]
 FactInPath = Annotated[str, Path(pattern=FACT_PATTERN)]
 
 
@@ -80,7 +80,7 @@ class DueIn(Body):
     """A dose that a person is due: one of these products, within these days (inclusive)."""
 
     product_ids: Annotated[list[ProductId], Field(min_length=1, max_length=50)]
-    dose_number: DoseNumber
+    series_dose: SeriesDose
     not_before: Day
     not_after: Day | None = None
     interval_days_min: Annotated[int, Field(ge=0, le=rules.INTERVAL_DAYS_MAX)] = 0
@@ -108,7 +108,7 @@ class CheckIn(Body):
     recipient: Pseudonym
     visit_id: Name | None = None
     product_id: ProductId | None = None
-    dose_number: DoseNumber | None = None
+    series_dose: SeriesDose | None = None
     due: Annotated[list[DueIn], Field(max_length=rules.DUE_ITEMS_MAX)] | None = None
 
 
@@ -157,7 +157,7 @@ class Check(Body):
     recipient: str = ""
     product_id: str
     lot_id: str
-    dose_number: int | None
+    series_dose: int | None
     visit_id: str
     may: bool
     reasons: list[str]
@@ -177,7 +177,7 @@ class Dose(Body):
     region_code: str
     codes: list[str]
     recipient: str = ""
-    dose_number: int | None
+    series_dose: int | None
     given_at: datetime
     late_h: float
     may: bool | None
@@ -219,7 +219,7 @@ def check_injection(
         recipient=body.recipient,
         product_id=vial.product_id,
         lot_id=vial.lot_id,
-        dose_number=known.dose_number,
+        series_dose=known.series_dose,
         visit_id=body.visit_id or "",
         may=verdict.may,
         reasons=tuple(reason.value for reason in verdict.reasons),
@@ -271,10 +271,10 @@ class _Known:
         return who.require_region(self._site.region_code)
 
     @property
-    def dose_number(self) -> int | None:
+    def series_dose(self) -> int | None:
         """Return which dose of the schedule is meant, None when nobody said."""
-        planned = self._visit.opened.dose_number if self._visit else None
-        return self._asked.dose_number or planned
+        planned = self._visit.opened.series_dose if self._visit else None
+        return self._asked.series_dose or planned
 
     def person(self, given: Iterable[tuple[list[str], int | None, datetime]]) -> Person:
         """Return what is known of the person, who was given these doses (codes, number, time)."""
@@ -285,14 +285,14 @@ class _Known:
             recipient=asked.recipient,
             planned_for=visit.opened.recipient if visit else "",
             product_id=asked.product_id or (visit.opened.product_id if visit else ""),
-            dose_number=self.dose_number,
+            series_dose=self.series_dose,
             consent=visit.consent.given if visit and visit.consent else None,
             screened_at=screening.answered_at if screening else None,
             stops=screening.stops if screening else (),
             cautions=screening.cautions if screening else (),
             due=due,
             given=[
-                Given(product_id=product_of(code), dose_number=number, given_at=at)
+                Given(product_id=product_of(code), series_dose=number, given_at=at)
                 for codes, number, at in given
                 for code in codes
             ],

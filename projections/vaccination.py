@@ -114,7 +114,7 @@ class Dose:
     reaction: bool | None
     reason: str
     may: bool | None
-    dose_number: int | None
+    series_dose: int | None
 
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:

@@ -17,10 +17,10 @@ from api.commands import Call, CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.injections import (
     CLINIC_STAFF,
-    DoseNumber,
     DueIn,
     ProductId,
     Pseudonym,
+    SeriesDose,
     list_records,
     person_of,
     site_region,
@@ -103,7 +103,7 @@ class VisitIn(Body):
     site: Annotated[Name, Field(examples=["dwk-cdc"])]
     recipient: Pseudonym
     product_id: ProductId
-    dose_number: DoseNumber
+    series_dose: SeriesDose
 
 
 class VisitReceipt(Receipt):
@@ -156,7 +156,7 @@ class Visit(Body):
     site_id: str
     recipient: str = ""
     product_id: str
-    dose_number: int
+    series_dose: int
     opened_at: datetime
     consent: Consent | None
     screening: Screening | None
@@ -284,7 +284,7 @@ def open_visit(body: VisitIn, who: Receiver, call: CallOf) -> Response:
             site_id=body.site,
             recipient=body.recipient,
             product_id=body.product_id,
-            dose_number=body.dose_number,
+            series_dose=body.series_dose,
             opened_at=call.deps.clock.now(),
         ),
         location=f"{PREFIX}/vaccination/visits/{visit_id}",

@@ -88,7 +88,7 @@ class Given:
     """A dose that a person got before."""
 
     product_id: str
-    dose_number: int | None
+    series_dose: int | None
     given_at: datetime
 
 
@@ -103,7 +103,7 @@ class Person:
     recipient: str
     planned_for: str = ""
     product_id: str = ""
-    dose_number: int | None = None
+    series_dose: int | None = None
     consent: bool | None = None
     screened_at: datetime | None = None
     stops: Sequence[str] = ()
@@ -205,14 +205,14 @@ def _schedule(
     found: Verdict, vial: Vial, person: Person, due: Sequence[DueItem], today: date
 ) -> None:
     items = [item for item in due if vial.product_id in item.product_ids]
-    if person.dose_number is not None:
-        items = [item for item in items if item.dose_number == person.dose_number]
+    if person.series_dose is not None:
+        items = [item for item in items if item.series_dose == person.series_dose]
     if not items:
         found.refuse(Reason.NOT_DUE)
         return
-    item = min(items, key=lambda item: item.dose_number)
+    item = min(items, key=lambda item: item.series_dose)
     before = [dose for dose in person.given if dose.product_id in item.product_ids]
-    again = any(dose.dose_number == item.dose_number for dose in before)
+    again = any(dose.series_dose == item.series_dose for dose in before)
     found.refuse(Reason.ALREADY_GIVEN, again)
     found.refuse(Reason.TOO_EARLY, today < item.not_before)
     found.refuse(Reason.TOO_LATE, item.not_after is not None and today > item.not_after)

@@ -32,7 +32,7 @@ class DueItem:
     """
 
     product_ids: tuple[str, ...]
-    dose_number: int
+    series_dose: int
     not_before: date
     not_after: date | None = None
     interval_days_min: int = 0
@@ -111,7 +111,7 @@ class VisitOpened(Event):
     site_id: str
     recipient: str
     product_id: str
-    dose_number: int
+    series_dose: int
     opened_at: datetime
 
 
@@ -153,7 +153,7 @@ class InjectionChecked(Event):
     recipient: str
     product_id: str
     lot_id: str
-    dose_number: int | None
+    series_dose: int | None
     visit_id: str
     may: bool
     reasons: tuple[str, ...]

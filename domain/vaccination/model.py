@@ -43,10 +43,10 @@ from domain.vaccination.rules import (
     DEFAULT_LIST,
     DEFAULT_QUESTIONS,
     DEFAULT_SOURCE,
-    DOSE_NUMBER_MAX,
     DUE_ITEMS_MAX,
     INTERVAL_DAYS_MAX,
     QUESTIONS_MAX,
+    SERIES_DOSE_MAX,
     rules_at,
 )
 
@@ -197,8 +197,8 @@ def set_due_list(
     if len(items) > DUE_ITEMS_MAX:
         raise Invalid("too_many_items", field="items", max=DUE_ITEMS_MAX)
     for item in items:
-        if not 1 <= item.dose_number <= DOSE_NUMBER_MAX:
-            raise Invalid("bad_field", field="dose_number", min=1, max=DOSE_NUMBER_MAX)
+        if not 1 <= item.series_dose <= SERIES_DOSE_MAX:
+            raise Invalid("bad_field", field="series_dose", min=1, max=SERIES_DOSE_MAX)
         if not item.product_ids or not 0 <= item.interval_days_min <= INTERVAL_DAYS_MAX:
             raise Invalid("bad_field", field="items")
         if item.not_after is not None and item.not_after < item.not_before:
@@ -270,19 +270,19 @@ def open_visit(
     site_id: str,
     recipient: str,
     product_id: str,
-    dose_number: int,
+    series_dose: int,
     opened_at: datetime,
 ) -> list[Event]:
     """Open a visit; the same particulars again (whatever the moment) change nothing."""
-    if not 1 <= dose_number <= DOSE_NUMBER_MAX:
-        raise Invalid("bad_field", field="dose_number", min=1, max=DOSE_NUMBER_MAX)
+    if not 1 <= series_dose <= SERIES_DOSE_MAX:
+        raise Invalid("bad_field", field="series_dose", min=1, max=SERIES_DOSE_MAX)
     known = state.opened if state else None
     wanted = VisitOpened(
         visit_id=checked_name(visit_id, "visit_id"),
         site_id=checked_name(site_id, "site_id"),
         recipient=_person(recipient),
         product_id=product_id,
-        dose_number=dose_number,
+        series_dose=series_dose,
         opened_at=known.opened_at if known else opened_at,
     )
     return register(known, wanted)

@@ -13,7 +13,7 @@ from domain.vaccination.events import Question
 ZONE = ZoneInfo("Asia/Shanghai")
 
 # Doses of one schedule, units of one requisition, fen of one dose: beyond it is a typo.
-DOSE_NUMBER_MAX = 20
+SERIES_DOSE_MAX = 20
 UNITS_MAX = 10_000_000
 PRICE_FEN_MAX = 10_000_00
 INTERVAL_DAYS_MAX = 3660

@@ -73,7 +73,7 @@ ORDER BY id LIMIT %(limit)s
 -- A page of doses by time, with what the check before each said.
 SELECT d.fact_id, d.site_id, d.region_code, d.codes, d.recipient, d.given_at, d.recorded_at,
     d.due_at, d.ended_at, d.reaction, d.reason, (c.body ->> 'may')::boolean AS may,
-    coalesce(d.series_dose, (c.body ->> 'dose_number')::integer) AS dose_number
+    coalesce(d.series_dose, (c.body ->> 'series_dose')::integer) AS series_dose
 FROM rm_vaccination.dose d
 LEFT JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
 WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(after_at)s, %(after_id)s)
@@ -84,7 +84,7 @@ WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(aft
 ORDER BY d.given_at, d.fact_id LIMIT %(limit)s
 
 -- name: given
-SELECT d.codes, coalesce(d.series_dose, (c.body ->> 'dose_number')::integer), d.given_at
+SELECT d.codes, coalesce(d.series_dose, (c.body ->> 'series_dose')::integer), d.given_at
 FROM rm_vaccination.dose d
 LEFT JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
 WHERE d.recipient = %s AND d.recipient <> ''

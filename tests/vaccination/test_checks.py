@@ -40,17 +40,17 @@ GOOD = Vial(
 )
 DUE = DueItem(
     product_ids=(PRODUCT,),
-    dose_number=2,
+    series_dose=2,
     not_before=date(2026, 3, 1),
     not_after=date(2026, 4, 1),
     interval_days_min=28,
 )
-FIRST = Given(product_id=PRODUCT, dose_number=1, given_at=NOW - timedelta(days=28))
+FIRST = Given(product_id=PRODUCT, series_dose=1, given_at=NOW - timedelta(days=28))
 PERSON = Person(
     recipient="R-1",
     planned_for="R-1",
     product_id=PRODUCT,
-    dose_number=2,
+    series_dose=2,
     consent=True,
     screened_at=NOW - timedelta(hours=24),
     due=[DUE],
@@ -105,11 +105,11 @@ def test_given_a_fault_of_the_vial_when_judged_then_its_reason_alone(
         ({"screened_at": NOW - timedelta(hours=25)}, Reason.SCREENING_OLD),
         ({"stops": ["fever"]}, Reason.CONTRAINDICATED),
         ({"due": []}, Reason.NOT_DUE),
-        ({"dose_number": 3}, Reason.NOT_DUE),
+        ({"series_dose": 3}, Reason.NOT_DUE),
         ({"due": [replace(DUE, not_before=date(2026, 3, 3))]}, Reason.TOO_EARLY),
         ({"due": [replace(DUE, not_after=date(2026, 3, 1))]}, Reason.TOO_LATE),
         ({"given": [replace(FIRST, given_at=NOW - timedelta(days=27))]}, Reason.INTERVAL),
-        ({"given": [replace(FIRST, dose_number=2)]}, Reason.ALREADY_GIVEN),
+        ({"given": [replace(FIRST, series_dose=2)]}, Reason.ALREADY_GIVEN),
     ],
 )
 def test_given_a_fault_of_the_visit_when_judged_then_its_reason_alone(
@@ -120,7 +120,7 @@ def test_given_a_fault_of_the_visit_when_judged_then_its_reason_alone(
 
 def test_given_nothing_wrong_when_judged_then_may() -> None:
     assert (asked().may, asked().cautions) == (True, [])
-    assert asked(dose_number=None, due=[replace(DUE, not_after=None)], given=[]).may
+    assert asked(series_dose=None, due=[replace(DUE, not_after=None)], given=[]).may
     assert judged(status="opened", opened_at=NOW - timedelta(minutes=60)).may
     assert opened_until(GOOD) is None
 

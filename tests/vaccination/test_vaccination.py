@@ -28,7 +28,7 @@ from tests.spec import spec
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 PRODUCT = "8474354"
-ITEM = DueItem(product_ids=(PRODUCT,), dose_number=1, not_before=date(2026, 3, 1))
+ITEM = DueItem(product_ids=(PRODUCT,), series_dose=1, not_before=date(2026, 3, 1))
 DUE = DueListSet(recipient="R-1", site_id="dwk", items=(ITEM,), source="省平台")
 ASKED = TransferRequested(
     transfer_id="T-1",
@@ -43,7 +43,7 @@ VISIT = VisitOpened(
     site_id="dwk",
     recipient="R-1",
     product_id=PRODUCT,
-    dose_number=1,
+    series_dose=1,
     opened_at=NOW,
 )
 CONSENT = ConsentDecided(
@@ -116,7 +116,7 @@ def test_given_a_person_when_due_list_set_then_their_clinic_alone_may_change_it(
         ({"recipient": ""}, "not_a_pseudonym"),
         ({"source": "电话 13812345678"}, "names_a_person"),
         ({"items": [ITEM] * 101}, "too_many_items"),
-        ({"items": [replace(ITEM, dose_number=0)]}, "bad_field"),
+        ({"items": [replace(ITEM, series_dose=0)]}, "bad_field"),
         ({"items": [replace(ITEM, product_ids=())]}, "bad_field"),
         ({"items": [replace(ITEM, not_after=date(2026, 2, 1))]}, "bad_field"),
     ],
@@ -183,7 +183,7 @@ def test_given_a_visit_when_opened_twice_then_once() -> None:
     a_visit.given(VISIT).when(model.open_visit, **visit(opened_at=later)).then()
     other = a_visit.given(VISIT).when(model.open_visit, **visit(recipient="R-2"))
     other.refused(Conflict, "already_registered")
-    a_visit.when(model.open_visit, **visit(dose_number=21)).refused(Invalid, "bad_field")
+    a_visit.when(model.open_visit, **visit(series_dose=21)).refused(Invalid, "bad_field")
 
 
 def consent(**changes: Any) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_given_a_check_when_recorded_twice_then_once() -> None:
         recipient="R-1",
         product_id=PRODUCT,
         lot_id="",
-        dose_number=1,
+        series_dose=1,
         visit_id="V-1",
         may=True,
         reasons=(),

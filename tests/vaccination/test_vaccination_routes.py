@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +22,8 @@ from domain.vaccination.snapshot import judge_offline
 from projections import runner
 from projections.follower import queries as following
 from projections.traceability import PROJECTION
+from simulators.http import Api as PaymentApi
+from simulators.payment import Payments
 from store.envelope import Envelope, Meta
 from tests.api.world import LOT, build
 from tests.conftest import Database
@@ -59,7 +63,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> None:
 
 def ready(clinic: httpx.Client, recipient: str) -> str:
     """Open a visit with consent and answers, and return its id."""
-    body = {"site": "dwk-cdc", "recipient": recipient, "product_id": PRODUCT, "dose_number": 1}
+    body = {"site": "dwk-cdc", "recipient": recipient, "product_id": PRODUCT, "series_dose": 1}
     visit_id = ok(clinic.post(f"{V1}/visits", json=body))["visit_id"]
     consent = {"given": True, "by": "guardian", "form_version": "2026-1"}
     ok(clinic.post(f"{V1}/visits/{visit_id}/consent", json=consent))
@@ -69,7 +73,7 @@ def ready(clinic: httpx.Client, recipient: str) -> str:
 
 
 def due(site: str = "dwk-cdc") -> dict[str, Any]:
-    item = {"product_ids": [PRODUCT], "dose_number": 1, "not_before": "2026-03-01"}
+    item = {"product_ids": [PRODUCT], "series_dose": 1, "not_before": "2026-03-01"}
     return {"site": site, "items": [item], "source": "省平台"}
 
 
@@ -268,6 +272,23 @@ def test_given_a_price_when_charged_paid_and_cancelled_then_refunded(
         ok(payment.post(f"{V1}/charges/F-1/refund", json=money | {"reference": "P2"}), 200)
     (row,) = ok(clinic.get(f"{V1}/charges"))["items"]
     assert (row["state"], row["reference"], row["refund_reference"]) == ("refunded", "P1", "P2")
+
+
+def test_given_a_payment_system_that_forgets_and_repeats_then_each_charge_is_settled_once(
+    api: Api, clinic: httpx.Client
+) -> None:
+    charge = {"site_id": "dwk-cdc", "recipient": "R-6", "product_id": PRODUCT}
+    ids = [ok(clinic.post(f"{V1}/charges", json=charge))["charge_id"] for _ in range(4)]
+    with closing(PaymentApi(api.url, api.key(Role.PAYMENT, "640200"))) as wire:
+        payments = Payments(wire, random.Random(5))
+        while payments.settle():
+            pass
+        for charge_id in ids[:2]:
+            ok(clinic.post(f"{V1}/charges/{charge_id}/cancellation", json={"reason": "改日"}))
+        while payments.settle():
+            pass
+    states = {row["charge_id"]: row["state"] for row in ok(clinic.get(f"{V1}/charges"))["items"]}
+    assert [states[charge_id] for charge_id in ids] == ["refunded", "refunded", "paid", "paid"]
 
 
 def test_given_a_child_when_transferred_then_the_other_clinic_sets_the_due_list(
