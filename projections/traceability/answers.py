@@ -165,7 +165,7 @@ def lot_named(conn: Connection, lot_id: str) -> bool:
 def earlier_lot(conn: Connection, site_id: str, codes: Sequence[str], today: date) -> str:
     """Return a lot in stock at a site that expires before that of these codes; "" = there is none.
 
-    Packs count by the lot they were commissioned for, opened packs by what stands beside them.
+    `today`: what has expired by then is no choice.
     """
     with conn.cursor(row_factory=tuple_row) as cur:
         params = {"codes": list(map(code_key, codes)), "site": site_id, "today": today}
