@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from api.epcis.validation import Verdict, hash_uris, told, verdict
+from api.messages import message
+from domain.epcis.events import EventProblem
 from runtime.terminal import end, say
-
-if TYPE_CHECKING:
-    from api.epcis.validation import Verdict
-    from domain.epcis.events import EventProblem
 
 epcis = typer.Typer(no_args_is_help=True, help="EPCIS 2.0 文件 | EPCIS 2.0 documents")
 
@@ -28,8 +27,6 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
 ) -> None:
     """检查 EPCIS 文件并计算事件哈希；有不合格者退出码 1 | check documents, hash their events."""
-    from api.epcis.validation import verdict  # the web framework takes a second to load
-
     found = {file: verdict(file.read_bytes()) for file in files}
     if as_json:
         told = [_told(file, one) for file, one in found.items()]
@@ -42,8 +39,6 @@ def validate(
 
 def _told(file: Path, found: Verdict) -> dict[str, Any]:
     """Return the verdict on a file as plain values."""
-    from api.epcis.validation import hash_uris, told
-
     return {
         "file": str(file),
         "type": found.kind,
@@ -54,20 +49,13 @@ def _told(file: Path, found: Verdict) -> dict[str, Any]:
 
 
 def _show(file: Path, found: Verdict) -> None:
-    from api.epcis.validation import hash_uris
-
     typer.echo(f"{'✓' if found.accepted else '✗'} {file}")
     for problem in found.problems:
-        say(*(f"    {_place(problem)} {text}" for text in _texts(problem)))
+        zh, en = message(problem.code, problem.facts)
+        say(f"    {_place(problem)} {zh}", f"    {_place(problem)} {en}")
     for uri in hash_uris(found):
         typer.echo(f"    {uri}")
 
 
 def _place(problem: EventProblem) -> str:
     return f"{'' if problem.index is None else f'[{problem.index}]'}{problem.path}"
-
-
-def _texts(problem: EventProblem) -> tuple[str, str]:
-    from api.messages import message
-
-    return message(problem.code, problem.facts)

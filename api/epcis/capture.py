@@ -15,12 +15,12 @@ from urllib.parse import quote
 import orjson
 from fastapi import Header, Request, Response
 
-from api.auth import Principal, permission
+from api.auth import OVERSIGHT, Principal, permission
 from api.commands import Call, CallOf
 from api.deps import Deps, DepsOf
 from api.epcis import problems
 from api.epcis.paging import page_of, parameters_of
-from api.epcis.routing import EVENTS_MAX, May, Reader, epcis_router
+from api.epcis.routing import EVENTS_MAX, May, epcis_router
 from api.epcis.taking import Item, Taking
 from api.epcis.validation import check_document, check_event, hash_of, told
 from api.errors import wants_english
@@ -46,6 +46,10 @@ WAIT_S = 2
 Capturer = Annotated[
     Principal,
     permission(May.CAPTURE, Role.PLATFORM, Role.SUPPLIER, Role.CDC, Role.HOSPITAL, Role.CLINIC),
+]
+# Who sees what became of documents of its region.
+Tracker = Annotated[
+    Principal, permission(May.TRACK, *OVERSIGHT, Role.SUPPLIER, Role.HOSPITAL, Role.CLINIC)
 ]
 
 
@@ -79,7 +83,7 @@ def capture(
 
 
 @router.get("/capture")
-def list_captures(request: Request, who: Reader, deps: DepsOf) -> Response:
+def list_captures(request: Request, who: Tracker, deps: DepsOf) -> Response:
     """List the capture jobs, newest first."""
     with deps.pool.connection() as conn:
         page = page_of(request, parameters_of(request), deps, conn)
@@ -94,12 +98,9 @@ def list_captures(request: Request, who: Reader, deps: DepsOf) -> Response:
 
 
 @router.get("/capture/{capture_id}")
-def read_capture_job(capture_id: str, request: Request, who: Capturer, deps: DepsOf) -> Response:
+def read_capture_job(capture_id: str, request: Request, who: Tracker, deps: DepsOf) -> Response:
     """Return a capture job with what is wrong, and a receipt of each event with its hash."""
-    found = _job(deps, capture_id)
-    if found is None or not who.covers(found[1].meta.region_code):
-        raise NotFound("unknown_capture_job", capture_id=capture_id[:64])
-    ended, kept = found
+    ended, kept = require_job(deps, who, capture_id)
     shown = _shown(
         capture_id, ended.began_at, kept.meta.recorded_at, ended.success, ended.behaviour
     )
@@ -107,6 +108,14 @@ def read_capture_job(capture_id: str, request: Request, who: Capturer, deps: Dep
     errors = [_error(problem, english=english) for problem in ended.refused]
     receipts = sorted(_receipts(deps, ended, kept), key=lambda receipt: receipt["eventIndex"])
     return json_answer({**shown, "errors": errors, "receipts": receipts})
+
+
+def require_job(deps: Deps, who: Principal, capture_id: str) -> tuple[CaptureEnded, Envelope]:
+    """Return a job and its envelope; NotFound("unknown_capture_job") for one out of region."""
+    found = _job(deps, capture_id)
+    if found is None or not who.covers(found[1].meta.region_code):
+        raise NotFound("unknown_capture_job", capture_id=capture_id[:64])
+    return found
 
 
 @router.post("/events", status_code=201)

@@ -5,7 +5,7 @@ Its description is the standard's own, so its routes do not stand in ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from api.auth import OVERSIGHT, STAFF, Allowed, Principal, permission
+from api.deps import Deps, DepsOf
 from api.epcis import headers
 from api.epcis.problems import PATH
 from api.routing import Handler, ModuleRoute
@@ -31,6 +32,7 @@ class May(StrEnum):
 
     DISCOVER = "epcis.discover"
     CAPTURE = "epcis.capture"
+    TRACK = "epcis.track_captures"
     READ = "epcis.read"
     KEEP_QUERIES = "epcis.keep_queries"
 
@@ -77,20 +79,32 @@ def epcis_router() -> APIRouter:
     return APIRouter(prefix=PATH, tags=["epcis"], route_class=EpcisRoute)
 
 
-def add_options(router: APIRouter, more: dict[str, dict[str, str]]) -> None:
-    """Answer OPTIONS on every path of a router: 204, versions and methods, and `more` by path."""
+# Refuses what there is not: NotFound.
+Require = Callable[[Request, Principal, Deps], None]
+
+
+def add_options(
+    router: APIRouter, more: dict[str, dict[str, str]], require: Mapping[str, Require]
+) -> None:
+    """Answer OPTIONS on every path of a router: 204, versions and methods, and `more` by path.
+
+    404 where what `require` has for a path refuses it.
+    """
     methods: dict[str, set[str]] = {}
     for route in router.routes:
         if isinstance(route, APIRoute):
             methods.setdefault(route.path, set()).update(route.methods or ())
     for path, found in methods.items():
         allow = {"Allow": ", ".join(sorted({*found, "OPTIONS"}))}
-        _add(router, path, {**headers.DISCOVERY, **allow, **more.get(path, {})})
+        shown = {**headers.DISCOVERY, **allow, **more.get(path, {})}
+        _add(router, path, shown, require.get(path))
 
 
-def _add(router: APIRouter, path: str, shown: dict[str, str]) -> None:
-    async def discover(_who: Anybody) -> Response:
+def _add(router: APIRouter, path: str, shown: dict[str, str], require: Require | None) -> None:
+    def discover(request: Request, who: Anybody, deps: DepsOf) -> Response:
         """Tell the versions and methods of this path."""
+        if require is not None:
+            require(request, who, deps)
         return Response(status_code=204, headers=shown)
 
     router.add_api_route(path.removeprefix(PATH), discover, methods=["OPTIONS"], status_code=204)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,21 @@ def test_given_one_bad_event_when_rolled_back_then_nothing_when_proceeded_then_t
     assert hidden.json()["type"] == "epcisException:NoSuchResourceException"
 
 
+def test_given_documents_with_one_event_when_captured_at_once_then_it_is_kept_once(
+    api: Api, client: httpx.Client
+) -> None:
+    shared = event(api, "raced", bizStep="unpacking")
+    documents = [document(shared, event(api, f"raced-{n}")) for n in range(3)] * 2
+    with ThreadPoolExecutor(len(documents)) as pool:
+        jobs = list(
+            pool.map(lambda found: job_of(client, client.post(JOBS, json=found)), documents)
+        )
+    assert all(job["success"] for job in jobs)
+    api.followed(api.deps.ledger.last_position())
+    answer = client.get("/epcis/events", params={"EQ_eventID": shared["eventID"]}).json()
+    assert len(answer["epcisBody"]["queryResults"]["resultsBody"]["eventList"]) == 1
+
+
 def test_given_a_slip_in_what_says_custody_when_captured_then_kept_with_a_remark(
     api: Api, client: httpx.Client
 ) -> None:
@@ -199,7 +215,7 @@ def test_given_every_path_when_asked_for_options_then_versions_methods_and_limit
     assert answer.headers["GS1-EPCIS-Capture-File-Size-Limit"] == str(16 * 2**20)
     assert answer.headers["GS1-EPCIS-Capture-Limit"] == "20000"
     assert set(answer.headers["GS1-Capture-Error-Behaviour"].split(", ")) == {"rollback", "proceed"}
-    assert client.get("/epcis").json()["member"][0] == JOBS
+    assert client.get("/epcis").json()["member"][0] == "capture"
     gone = client.get("/epcis/nothing")
     assert (gone.status_code, gone.json()["type"][15:]) == (404, "NoSuchResourceException")
     wrong = client.put(JOBS)

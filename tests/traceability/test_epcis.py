@@ -331,3 +331,52 @@ def test_given_an_event_that_says_what_cannot_be_when_read_then_refused(
 def test_given_a_recall_taken_off_when_read_then_the_release_says_so() -> None:
     (fact,) = read(event("inspecting", persistentDisposition={"unset": ["recalled"]}))
     assert fact.recall
+
+
+@pytest.mark.parametrize(
+    ("found", "fact"),
+    [
+        (
+            event("sampling", **{"x:executer": "N1", "x:bill_type": "206"}),
+            facts.GoodsSampled(**WHERE, executed_by="N1", bill_type="206", codes=(CODE,)),
+        ),
+        (
+            event("stock_taking", disposition="stolen", **{"x:reason": "夜间"}),
+            facts.CodesMissing(**WHERE, stolen=True, reason="夜间", codes=(CODE,)),
+        ),
+        (
+            event("stock_taking", persistentDisposition={"unset": ["unknown"]}),
+            facts.CodesFound(**WHERE, codes=(CODE,)),
+        ),
+        (
+            event("cycle_counting", **{"x:unit": "u/F1", "x:complete": True}),
+            facts.StockCounted(**WHERE, unit_id="F1", complete=True, codes=(CODE,)),
+        ),
+        (
+            event("cycle_counting", epcList=[], **{"x:supervisor": "N2"}),
+            facts.StockCounted(**WHERE, supervised_by="N2"),
+        ),
+        (
+            event("dispensing", **{"x:manual": True, "x:dose_ml": 0.5, "x:funding": "nobody"}),
+            facts.DoseAdministered(**WHERE, manual=True, dose_ml=0.5, codes=(CODE,)),
+        ),
+    ],
+)
+def test_given_steps_beyond_transport_when_read_then_their_facts_with_more_particulars(
+    found: dict[str, Any], fact: Any
+) -> None:
+    assert read(found) == [fact]
+
+
+def test_given_any_event_when_it_names_a_person_then_refused_unless_by_pseudonym() -> None:
+    epcis.check_people(event("other", **{"x:vaccinator": "N1", "x:recipient": None}))
+    with pytest.raises(Invalid, match="not_a_pseudonym"):
+        epcis.check_people(event("other", **{"x:handed_by": "李四"}))
+
+
+def test_given_an_event_when_its_time_and_place_are_asked_then_of_the_declaration_if_any() -> None:
+    declared = {"declarationTime": "2026-03-11T15:30:00Z"}
+    assert epcis.time_of(event("other")) == AT
+    assert epcis.time_of(event("other", errorDeclaration=declared)).day == 11
+    assert epcis.site_of({"bizLocation": {"id": "x/org/A"}}) == "A"
+    assert epcis.site_of({}) == ""
