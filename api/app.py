@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import api.routes
-from api import auth, errors, health, system
+from api import auth, errors, health, quick, system
 from api.deps import Deps
 from api.epcis import problems
 from api.middleware import Tracing
@@ -42,6 +42,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.state.keys = auth.KeyTable(lambda: auth.load_keys(deps.pool))
     for router in (system.router, *discover()):
         app.router.routes.extend(router.routes)
+    quick.first(app)
     errors.install(app)
     seconds = health.install(app, deps)
     app.add_middleware(Tracing, seconds=seconds)

@@ -7,7 +7,7 @@ Who is shown how much of a chain stands in `api/custody_scope.py`. Names are tod
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import partial
@@ -21,13 +21,14 @@ from api import asof
 from api.asof import AsOf, Position
 from api.auth import STAFF, Principal, permission
 from api.custody_scope import in_region, oversees, sees_code, shown_to, touches
-from api.deps import DepsOf
+from api.deps import Deps, DepsOf
 from api.paging import PageOf
-from api.routing import json_answer, module_router
+from api.quick import answered_by, quick_router
+from api.routing import json_answer
 from api.schemas import Body, NameAsked, RegionAsked
 from domain.shared.errors import NotFound
 from domain.traceability.codes import INPUT_LENGTH_MAX, canonical
-from domain.traceability.custody import MOVING
+from domain.traceability.custody import MOVING, State
 from domain.traceability.hops import Hop
 from domain.traceability.hops import StockLine as Line
 from domain.traceability.lots import LOT_PATTERN
@@ -36,7 +37,7 @@ from projections import traceability as read
 from projections.shared import org_tree
 from projections.shared.placements import TemperatureSummary, temperature_summary
 
-router = module_router("traceability")
+router = quick_router("traceability")
 
 MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
 # After these nothing is kept in a cold unit any more: no temperatures belong to them.
@@ -275,7 +276,15 @@ CodeInPath = Annotated[
 ]
 
 
+def _code_now(who: Principal, deps: Deps, path: Mapping[str, str]) -> Response | None:
+    if len(path["code"]) > INPUT_LENGTH_MAX:
+        return None
+    with deps.pool.connection() as conn:
+        return _code_custody(who, conn, canonical(path["code"]))
+
+
 @router.get("/codes/{code:path}/custody", response_model=CodeCustody)
+@answered_by(_code_now)
 def read_code_custody(
     code: CodeInPath,
     who: Reader,
@@ -286,41 +295,58 @@ def read_code_custody(
     """Return the chain of one code, as known at a position or time."""
     text = canonical(code)
     with deps.pool.connection() as conn:
-        if as_of is None:
-            now = read.custody_now(conn, text)
-            at, found = Position(now.ledger, now.telemetry), now.custody
-            names = partial(org_tree.names_at, conn, now.names_version)
-        else:
-            at = asof.resolve(deps, conn, as_of)
-            found = read.custody_of_code(conn, text, at.ledger)
-            names = partial(org_tree.names, conn)
-        facts = (*found.chain, *found.withdrawn)
-        sites = names(_named(facts, "site_id", "to_site_id", "from_site_id"))
-        seen = any(touches(who, sites, fact) for fact in facts)
-        if not seen or not sees_code(who, sites, found.chain):
-            raise NotFound("unknown_code", code=text)
-        units = names(_named(found.chain, "unit_id", "vehicle_id"), "unit")
-        summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
-    state = asdict(found.state)
-    for name in ("since", "opened", "use_by"):
-        ms = state.pop(f"{name}_ms")
-        state[name] = None if ms is None else _time(ms)
-    del state["parent"]
+        at = None if as_of is None else asof.resolve(deps, conn, as_of)
+        return _code_custody(who, conn, text, at, temperatures=temperatures)
+
+
+def _code_custody(
+    who: Principal,
+    conn: psycopg.Connection[Any],
+    code: str,
+    at: Position | None = None,
+    *,
+    temperatures: bool = False,
+) -> Response:
+    if at is None:
+        now = read.custody_now(conn, code)
+        at, found = Position(now.ledger, now.telemetry), now.custody
+        names = partial(org_tree.names_at, conn, now.names_version)
+    else:
+        found = read.custody_of_code(conn, code, at.ledger)
+        names = partial(org_tree.names, conn)
+    facts = (*found.chain, *found.withdrawn)
+    sites = names(_named(facts, "site_id", "to_site_id", "from_site_id"))
+    seen = any(touches(who, sites, fact) for fact in facts)
+    if not seen or not sees_code(who, sites, found.chain):
+        raise NotFound("unknown_code", code=code)
+    summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
     shown = {
         "code": found.code,
         "product_id": found.product_id,
         "parent": found.parent,
-        "state": state,
+        "state": _state(found.state),
         "chain": [
             {**shown_to(who, sites, entry), **summaries.get(n, {})}
             for n, entry in enumerate(found.chain)
         ],
         "withdrawn": [shown_to(who, sites, fact) for fact in found.withdrawn],
         "sites": sites,
-        "units": units,
+        "units": names(_named(found.chain, "unit_id", "vehicle_id"), "unit"),
         "as_of": str(at),
     }
     return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
+
+
+_TIMES = ("since", "opened", "use_by")
+_STATE = [f.name for f in fields(State) if f.name not in {"parent", *(f"{t}_ms" for t in _TIMES)}]
+
+
+def _state(state: State) -> dict[str, Any]:
+    shown = {name: getattr(state, name) for name in _STATE}
+    for name in _TIMES:
+        ms = getattr(state, f"{name}_ms")
+        shown[name] = None if ms is None else _time(ms)
+    return shown
 
 
 @router.get("/lots/{lot_id}/custody", response_model=LotCustody)

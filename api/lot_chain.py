@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
+import psycopg
 from fastapi import Path, Response
 from pydantic import Field
 
@@ -14,15 +16,16 @@ from api.asof import AsOf, Position
 from api.auth import Principal
 from api.custody import Reader
 from api.custody_scope import oversees
-from api.deps import DepsOf
-from api.routing import json_answer, module_router
+from api.deps import Deps, DepsOf
+from api.quick import answered_by, quick_router
+from api.routing import json_answer
 from api.schemas import Body
 from domain.shared.errors import NotFound
 from domain.traceability.lots import LOT_PATTERN
 from projections import traceability as read
 from projections.shared import org_tree
 
-router = module_router("traceability")
+router = quick_router("traceability")
 
 Step = tuple[int, str, int, int, int]
 
@@ -45,7 +48,15 @@ class LotChain(Body):
     as_of: str = Field(pattern=asof.POSITION_PATTERN)
 
 
+def _lot_now(who: Principal, deps: Deps, path: Mapping[str, str]) -> Response | None:
+    if not re.fullmatch(LOT_PATTERN, path["lot_id"]):
+        return None
+    with deps.pool.connection() as conn:
+        return _lot_chain(who, conn, path["lot_id"])
+
+
 @router.get("/lots/{lot_id}/chain", response_model=LotChain)
+@answered_by(_lot_now)
 def read_lot_chain(
     lot_id: Annotated[str, Path(pattern=LOT_PATTERN, examples=["8474354.A2026573"])],
     who: Reader,
@@ -54,16 +65,23 @@ def read_lot_chain(
 ) -> Response:
     """Return the steps of a lot by place; with bills, temperatures and stock: `/custody`."""
     with deps.pool.connection() as conn:
-        if as_of is None:
-            now = read.steps_now(conn, lot_id)
-            at, steps = Position(now.ledger, now.telemetry), now.steps
-        else:
-            at = asof.resolve(deps, conn, as_of)
-            found = read.steps_of_lot(conn, lot_id, at.ledger)
-            steps = [(int(s.step), s.site_id, s.packs, s.first_ms, s.last_ms) for s in found]
-        if who.region_prefix:
-            names = org_tree.names(conn, {step[1] for step in steps})
-            steps = _seen(who, names, steps, lot_id)
+        at = None if as_of is None else asof.resolve(deps, conn, as_of)
+        return _lot_chain(who, conn, lot_id, at)
+
+
+def _lot_chain(
+    who: Principal, conn: psycopg.Connection[Any], lot_id: str, at: Position | None = None
+) -> Response:
+    steps: Sequence[Step]
+    if at is None:
+        now = read.steps_now(conn, lot_id)
+        at, steps = Position(now.ledger, now.telemetry), now.steps
+    else:
+        found = read.steps_of_lot(conn, lot_id, at.ledger)
+        steps = [(int(s.step), s.site_id, s.packs, s.first_ms, s.last_ms) for s in found]
+    if who.region_prefix:
+        names = org_tree.names(conn, {step[1] for step in steps})
+        steps = _seen(who, names, steps, lot_id)
     shown = {
         "lot_id": lot_id,
         "steps": [

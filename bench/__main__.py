@@ -11,6 +11,7 @@ from typing import Any
 from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
+from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
 from bench.kill import kill
@@ -24,6 +25,7 @@ WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "w1": w1,
     "w2": w2,
     "w3": w3,
+    "w4": w4,
     "w5": w5,
     "w6": w6,
     "kill": kill,

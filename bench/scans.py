@@ -1,8 +1,9 @@
 """Vaccine codes on their way: the facts of W4 and W5, the same ones each time.
 
-A carton of 10 boxes of 10 single-dose packs, 10,000 doses a lot: it is packed, goes from province
-to city to county, is opened there, its boxes go to clinics and every dose is given. 137 facts a
-carton: 11 of packing, 6 of the carton, 20 of boxes, 100 injections.
+A carton of 10 boxes of 10 single-dose packs, 10,000 doses a lot: its codes are commissioned, it is
+packed, goes from province to city to county, is opened there, its boxes go to clinics and every
+dose is given. 138 scans a carton: 11 of packing, 7 of the carton, 20 of boxes, 100 injections; and
+two facts before that tell the codes of its boxes and packs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice, pairwise
+from typing import Any
 
 from domain.shared.events import Event
 from domain.traceability.events import (
@@ -26,15 +28,14 @@ from store.envelope import Envelope, Meta
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CARTONS_A_LOT, BOXES, PACKS = 100, 10, 10
+FACTS = 140  # of a carton
 PRODUCT = "8412345"
 Fact = tuple[float, Event]  # hours after the carton was packed
 
 
 def envelopes(number: int) -> Iterator[Envelope]:
     """Yield so many facts, carton by carton."""
-    facts = ((START + timedelta(minutes=7 * k), fact) for k in count() for fact in carton(k))
-    for packed_at, (hours, event) in islice(facts, number):
-        at = packed_at + timedelta(hours=hours)
+    for _, (at, event) in islice(_timed(), number):
         fact_id: str = getattr(event, "fact_id")  # noqa: B009 - each of these events has one
         yield Envelope(scan_stream(fact_id), 1, event, Meta(occurred_at=at, recorded_at=at))
 
@@ -48,21 +49,22 @@ def code(number: int) -> str:
 def carton(k: int) -> Iterator[Fact]:
     """Yield the facts of carton `k`."""
     whole, boxes = code(k * 1_000), [code(k * 1_000 + 1 + x) for x in range(BOXES)]
+    packs = [_pack(k, x, y) for x in range(BOXES) for y in range(PACKS)]
     ids = (f"carton-{k}-{n}" for n in count())
-    lot = f"{PRODUCT}.L{k // CARTONS_A_LOT:05d}"
+    lot = lot_of(k)
     province, city, county = "province", f"city-{k % 12:02d}", f"county-{k % 97:02d}"
-    for x in range(BOXES):
-        packs = tuple(_pack(k, x, y) for y in range(PACKS))
+    for level, codes in enumerate((packs, boxes, [whole]), start=1):
+        made: dict[str, Any] = {"lot_id": lot, "level": level, "codes": tuple(codes)}
+        yield level / 60 - 1, CodesCommissioned(fact_id=next(ids), site_id="maker", **made)
+    for x, box in enumerate(boxes):
         yield (
             x / 60,
-            CodesCommissioned(fact_id=next(ids), site_id="maker", lot_id=lot, level=1, codes=packs),
+            PacksAggregated(fact_id=next(ids), site_id="maker", parent=whole, codes=(box,)),
         )
-    yield 1, PacksAggregated(fact_id=next(ids), site_id="maker", parent=whole, codes=tuple(boxes))
     stops = ("maker", province, city, county)
     for n, (sender, receiver) in enumerate(pairwise(stops)):
         bill = f"{k}-{n}"
-        if n:
-            yield 24.0 * n, _dispatched(next(ids), sender, receiver, bill, whole)
+        yield 24.0 * n + 1, _dispatched(next(ids), sender, receiver, bill, whole)
         yield 24.0 * n + 12, _received(next(ids), sender, receiver, bill, whole)
     yield 100, PacksDisaggregated(fact_id=next(ids), site_id=county, parent=whole)
     for x, box in enumerate(boxes):
@@ -76,6 +78,40 @@ def carton(k: int) -> Iterator[Fact]:
                     fact_id=next(ids), site_id=clinic, codes=(_pack(k, x, y),), parent=box
                 ),
             )
+
+
+def lot_of(k: int) -> str:
+    """Return the lot of carton `k`."""
+    return f"{PRODUCT}.L{k // CARTONS_A_LOT:05d}"
+
+
+def lots(events: int) -> list[str]:
+    """Return the lots that are told in full by so many facts, or the first."""
+    whole = events // (FACTS * CARTONS_A_LOT)
+    return [lot_of(n * CARTONS_A_LOT) for n in range(max(1, whole))]
+
+
+def sample(events: int, number: int) -> list[str]:
+    """Return codes of single packs that so many facts tell to the end, the same ones each time."""
+    cartons = max(1, events // FACTS)
+    spread = (hashlib.blake2b(b"%d" % n, digest_size=8).digest() for n in range(number))
+    numbers = (int.from_bytes(drawn, "big") for drawn in spread)
+    return [_pack(n // 100 % cartons, n // 10 % BOXES, n % PACKS) for n in numbers]
+
+
+def rows(events: int) -> Iterator[tuple[datetime, str, str, str, str, str | None]]:
+    """Yield the same facts as (time, code, step, place, lot, pack it is in or was taken from)."""
+    for k, (at, event) in islice(_timed(), events):
+        for each in getattr(event, "codes", ()) or (getattr(event, "parent", ""),):
+            parent = getattr(event, "parent", "")
+            step = type(event).__name__
+            yield at, each, step, getattr(event, "site_id", ""), lot_of(k), parent or None
+
+
+def _timed() -> Iterator[tuple[int, tuple[datetime, Event]]]:
+    for k in count():
+        for hours, event in carton(k):
+            yield k, (START + timedelta(minutes=7 * k, hours=hours), event)
 
 
 def _pack(k: int, box: int, number: int) -> str:

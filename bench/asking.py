@@ -1,0 +1,128 @@
+"""Questions over HTTP, as fast as answers come: raw sockets, a process a client.
+
+What the client itself costs is small beside what it measures: requests are bytes before the clock
+starts, and of an answer only its length is read.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import re
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from multiprocessing.synchronize import Barrier
+from urllib.parse import urlsplit
+
+from bench.live import percentile_ms
+from bench.report import Figures
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_BLOCK = 1 << 16
+_SPREAD = 7_919  # clients begin at different questions
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Paths of one server, asked in turn; `key` is the API key, `body` makes them POSTs."""
+
+    url: str
+    paths: Sequence[str]
+    key: str = ""
+    body: bytes = b""
+
+    def encoded(self) -> list[bytes]:
+        """Return the requests as sent."""
+        host = urlsplit(self.url).netloc
+        key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
+        kind = "Content-Type: application/json\r\n" if self.body else ""
+        more = f"Content-Length: {len(self.body)}\r\n" if self.body else ""
+        verb = "POST" if self.body else "GET"
+        head = f"HTTP/1.1\r\nHost: {host}\r\n{key}{kind}{more}\r\n"
+        return [f"{verb} {path} {head}".encode() + self.body for path in self.paths]
+
+
+def ask(questions: Questions, clients: int, times: int) -> Figures:
+    """Ask `times` in all from so many clients; return percentiles (ms) and the rate.
+
+    SystemExit where an answer is none (status beyond 299).
+    """
+    started = mp.get_context("fork")
+    ready = started.Barrier(clients + 1)
+    pipes = []
+    for n in range(clients):
+        ours, theirs = started.Pipe(duplex=False)
+        share = times // clients
+        child = started.Process(target=_client, args=(questions, n, share, ready, theirs))
+        child.start()
+        theirs.close()
+        pipes.append((child, ours))
+    ready.wait(60)
+    began_s = time.perf_counter()
+    found: list[tuple[list[float], int]] = []
+    for child, ours in pipes:
+        try:
+            found.append(ours.recv())
+        except EOFError:
+            raise SystemExit(f"{questions.url}: 未作答 / no answer") from None
+        child.join()
+    seconds = time.perf_counter() - began_s
+    times_s = sorted(taken for taken_all, _ in found for taken in taken_all)
+    return {
+        "p50_ms": percentile_ms(times_s, 50),
+        "p99_ms": percentile_ms(times_s, 99),
+        "q_s": round(len(times_s) / seconds),
+        "bytes": max(size for _, size in found),
+    }
+
+
+def _client(questions: Questions, number: int, times: int, ready: Barrier, told: object) -> None:
+    requests = questions.encoded()
+    first = number * _SPREAD % len(requests)
+    with _connected(questions) as link:
+        ready.wait(60)
+        taken, largest = [], 0
+        for request in islice(cycle(requests), first, first + times):
+            began_s = time.perf_counter()
+            link.sendall(request)
+            largest = max(largest, _answer(link))
+            taken.append(time.perf_counter() - began_s)
+    told.send((taken, largest))  # type: ignore[attr-defined]  # a connection, which has no public type
+
+
+def ask_once(questions: Questions) -> None:
+    """Ask the first question. OSError or SystemExit where there is no good answer."""
+    with _connected(questions) as link:
+        link.sendall(questions.encoded()[0])
+        _answer(link)
+
+
+def _connected(questions: Questions) -> socket.socket:
+    parts = urlsplit(questions.url)
+    link = socket.create_connection((parts.hostname or "", parts.port or 80))
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
+
+
+def _answer(link: socket.socket) -> int:
+    """Read one answer; return the length of its body."""
+    got = link.recv(_BLOCK)
+    while (end := got.find(b"\r\n\r\n")) < 0:
+        got += _more(link)
+    if not got.startswith(b"HTTP/1.1 2"):
+        raise SystemExit(got[:500].decode(errors="replace"))
+    length = _LENGTH.search(got, 0, end)
+    size = int(length[1]) if length else 0
+    left = end + 4 + size - len(got)
+    while left > 0:
+        left -= len(_more(link))
+    return size
+
+
+def _more(link: socket.socket) -> bytes:
+    got = link.recv(_BLOCK)
+    if not got:
+        raise SystemExit("连接已断 / the connection was closed")
+    return got
