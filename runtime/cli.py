@@ -46,6 +46,7 @@ def whole() -> typer.Typer:
         cli_quarantine,
         cli_simulators,
         cli_storage,
+        cli_trace,
     )
 
     for module in (
@@ -60,6 +61,7 @@ def whole() -> typer.Typer:
         cli_quarantine,
         cli_simulators,
         cli_storage,
+        cli_trace,
     ):
         module.add_to(app)
     return app

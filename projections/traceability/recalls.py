@@ -1,0 +1,141 @@
+"""Where every unit of a lot is and who was given it, and the balance of a lot by place.
+
+As it is now, a recall is read off the tables of what is where; as of an earlier position, both are
+folded from the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import tuple_row
+
+from domain.shared.errors import NotFound
+from domain.traceability.balance import Balance, balance_of
+from domain.traceability.custody import Book
+from domain.traceability.facts import LEVEL_MAX, Fact
+from domain.traceability.recalls import Dose, Recall, Unit, orders_in_force, recall_of
+from domain.traceability.states import ENDED, OWN, Status
+from projections.traceability.answers import lot_book
+from projections.traceability.cases import texts_of
+from projections.traceability.findings import queries
+from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
+
+# What becomes of a pack becomes of an opened vial inside too.
+_OVERRIDES = ENDED | {Status.MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class LotRecall:
+    """A recall with the texts of the codes in it."""
+
+    recall: Recall
+    texts: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LotBalance:
+    """A balance with the texts of the codes that make differences."""
+
+    balance: Balance
+    texts: Mapping[int, str]
+
+
+def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
+    """Return the recall of a lot as the read model stands (at `at`); NotFound("unknown_lot")."""
+    with conn.cursor(binary=True, row_factory=tuple_row) as cur:
+        nodes = {row[0]: row for row in cur.execute(queries.nodes_of_lot, (lot_id,))}
+        if not nodes:
+            raise NotFound("unknown_lot", lot_id=lot_id)
+        strange = {row[2] for row in nodes.values()} - nodes.keys() - {None}
+        above = cur.execute(queries.nodes_above, (list(strange),)).fetchall() if strange else []
+        places = _Places(nodes | {row[0]: row for row in above})
+        told = [(k, *places.of(k)) for k, row in nodes.items() if row[1] == 1]
+        moving = [k for k, status, _ in told if status is Status.IN_TRANSIT]
+        lost = _lost(cur, moving, at)
+        units = sorted(
+            Unit(k, site_id, status, status is Status.MISSING or k in lost)
+            for k, status, site_id in told
+        )
+        doses = [Dose(*row) for row in cur.execute(queries.doses_of_lot, (lot_id,))]
+        orders, acknowledged = _orders(cur, lot_id, at)
+        found = Recall(orders, units, doses, acknowledged)
+        return LotRecall(found, texts_of(cur, nodes.keys()))
+
+
+class _Places:
+    """Resolves the place and status of packs inside packs."""
+
+    def __init__(self, nodes: Mapping[int, Sequence[Any]]) -> None:
+        self._nodes = nodes
+        self._known: dict[int, tuple[Status, str]] = {}
+
+    def of(self, k: int, depth: int = 0) -> tuple[Status, str]:
+        """Return the status and the site of a pack."""
+        found = self._known.get(k)
+        if found is None:
+            found = self._known[k] = self._find(k, depth)
+        return found
+
+    def _find(self, k: int, depth: int) -> tuple[Status, str]:
+        node = self._nodes.get(k)
+        if node is None or depth > LEVEL_MAX:
+            return Status.UNKNOWN, ""
+        _, _, parent, site_id, status = node
+        own = Status.UNKNOWN if status is None else Status(status)
+        if parent is None:
+            return own, site_id
+        outer, place = self.of(parent, depth + 1)
+        if outer is Status.USED:
+            outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
+        kept = own in ENDED or (own in OWN and outer not in _OVERRIDES)
+        return (own if kept else outer), place
+
+
+def _lost(cur: Cursor, codes: Sequence[int], at: int) -> set[int]:
+    if not codes:
+        return set()
+    found = cur.execute(queries.lost, {"codes": list(codes), "at": at})
+    return {row[0] for row in found}
+
+
+def _orders(cur: Cursor, lot_id: str, at: int) -> tuple[list[Fact], list[Fact]]:
+    facts = [read_fact(row) for row in cur.execute(queries.orders_of_lot, (lot_id,))]
+    orders = orders_in_force(fact for fact in facts if fact.counts(at))
+    asked = {"lot": lot_id, "orders": [fact.fact_id for fact in orders]}
+    told = [read_fact(row) for row in cur.execute(queries.acknowledged, asked)]
+    return orders, sorted((f for f in told if f.counts(at)), key=lambda f: f.order)
+
+
+def recall_at(conn: Connection, lot_id: str, at: int) -> LotRecall:
+    """Return the recall of a lot as of a position; NotFound("unknown_lot")."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        book, codes = _book(cur, lot_id, at)
+        orders, acknowledged = _orders(cur, lot_id, at)
+        found = recall_of(book, codes, [*orders, *acknowledged], _lost(cur, codes, at))
+        return LotRecall(found, texts_of(cur, codes))
+
+
+def balance(conn: Connection, lot_id: str, at: int) -> LotBalance:
+    """Return the balance of a lot as of a position; NotFound("unknown_lot")."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        book, codes = _book(cur, lot_id, at)
+        found = balance_of(book, codes, _lost(cur, codes, at))
+        return LotBalance(found, texts_of(cur, found.total.unexplained))
+
+
+def _book(cur: Cursor, lot_id: str, at: int) -> tuple[Book, list[int]]:
+    mentions = read_mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
+    book = lot_book(cur, mentions, {lot_id}, at)
+    codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
+    if not codes:
+        raise NotFound("unknown_lot", lot_id=lot_id)
+    return book, codes
+
+
+def lots_of_number(conn: Connection, number: str) -> list[str]:
+    """Return the released lots that have a number; products may share one."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        return [row[0] for row in cur.execute(queries.lots_of_number, (number,))]
