@@ -45,12 +45,13 @@ def _told(file: Path, found: Verdict) -> dict[str, Any]:
         "verdict": "accept" if found.accepted else "reject",
         "eventHashes": hash_uris(found),
         "problems": [told(problem) for problem in found.problems],
+        "remarks": [told(remark) for remark in found.remarks],
     }
 
 
 def _show(file: Path, found: Verdict) -> None:
     typer.echo(f"{'✓' if found.accepted else '✗'} {file}")
-    for problem in found.problems:
+    for problem in (*found.problems, *found.remarks):
         zh, en = message(problem.code, problem.facts)
         say(f"    {_place(problem)} {zh}", f"    {_place(problem)} {en}")
     for uri in hash_uris(found):

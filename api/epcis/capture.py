@@ -7,7 +7,7 @@ the same job: what it took is not taken again, what failed is tried again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from api.epcis import problems
 from api.epcis.paging import page_of, parameters_of
 from api.epcis.routing import EVENTS_MAX, May, epcis_router
 from api.epcis.taking import Item, Taking
-from api.epcis.validation import check_document, check_event, hash_of, told
+from api.epcis.validation import check_document, check_event, hash_of, remarks_on, told
 from api.errors import wants_english
 from api.routing import json_answer
 from domain.epcis import model
@@ -154,6 +154,7 @@ def _items(call: Call, behaviour: str) -> list[Item]:
     for n, event in enumerate(events):
         item = Item(n, event, "" if n in wrong else hash_of(event, document))
         item.refused = wrong[n][0] if n in wrong else _too_deep(item)
+        item.remarks = [] if item.refused else remarks_on(event, n)
         items.append(item)
     return items
 
@@ -193,7 +194,7 @@ def _ended(call: Call, taking: Taking, job: Mapping[str, Any], whole: bool) -> E
         captured_count=taken,
         known=known,
         refused=refused,
-        remarks=tuple(item.remark for item in items if item.remark and not item.refused),
+        remarks=tuple(one for item in items if not item.refused for one in item.remarks),
     )
     stream = model.capture_stream(event.capture_id)
     version = len(call.deps.ledger.stream(stream)) + 1
@@ -236,13 +237,15 @@ def _error(problem: EventProblem, *, english: bool) -> dict[str, Any]:
 
 def _receipts(deps: Deps, ended: CaptureEnded, kept: Envelope) -> list[dict[str, Any]]:
     """Return what became of each event: captured, known, refused or rolled back; with its hash."""
-    remarks = {problem.index: problem for problem in ended.remarks}
+    remarks: dict[int | None, list[EventProblem]] = {}
+    for problem in ended.remarks:
+        remarks.setdefault(problem.index, []).append(problem)
     shown = [
-        _receipt(known.index, known.event_id, known.hash, "known", remarks.get(known.index))
+        _receipt(known.index, known.event_id, known.hash, "known", remarks.get(known.index, []))
         for known in ended.known
     ]
     shown += [
-        _receipt(problem.index, problem.event_id, "", "refused", problem)
+        _receipt(problem.index, problem.event_id, "", "refused", [problem])
         for problem in ended.refused
     ]
     for envelope in deps.ledger.stream(capture_stream(ended.sha256)):
@@ -251,19 +254,20 @@ def _receipts(deps: Deps, ended: CaptureEnded, kept: Envelope) -> list[dict[str,
             events = events_of(orjson.loads(stored.document))
             for index, digest in zip(stored.indexes, stored.hashes, strict=True):
                 event_id = event_id_of(events[index], digest)
-                shown.append(_receipt(index, event_id, digest, "captured", remarks.get(index)))
+                said = remarks.get(index, [])
+                shown.append(_receipt(index, event_id, digest, "captured", said))
     told_of = {receipt["eventIndex"] for receipt in shown}
     others = (n for n in range(ended.event_count) if n not in told_of)
-    return shown + [_receipt(n, "", "", "rolled_back", None) for n in others]
+    return shown + [_receipt(n, "", "", "rolled_back", []) for n in others]
 
 
 def _receipt(
-    index: int | None, event_id: str, digest: str, status: str, remark: EventProblem | None
+    index: int | None, event_id: str, digest: str, status: str, remarks: Sequence[EventProblem]
 ) -> dict[str, Any]:
     return {
         "eventIndex": index,
         "eventID": event_id or None,
         "eventHash": hash_uri(digest) if digest else None,
         "status": status,
-        "remark": told(remark) if remark else None,
+        "remarks": [told(remark) for remark in remarks],
     }

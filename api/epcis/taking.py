@@ -48,8 +48,8 @@ _MEANS_NOTHING = "epcis_unsupported_step"
 class Item:
     """One event of a document on its way; `refused` says why it is not taken, if so.
 
-    `remark`: why it says nothing of custody, where something is wrong with what it says. `known`:
-    the very same was captured before. `captured` is empty for one that says nothing.
+    `remarks`: what may be a slip, and why it says nothing of custody where it should. `known`: the
+    very same was captured before. `captured` is empty for one that says nothing.
     """
 
     index: int
@@ -57,7 +57,7 @@ class Item:
     digest: str
     captured: Sequence[Captured] = ()
     region_code: str = ""
-    remark: EventProblem | None = None
+    remarks: list[EventProblem] = field(default_factory=list)
     refused: EventProblem | None = None
     known: bool = False
 
@@ -139,7 +139,7 @@ class Taking:
             if not unread:
                 item.refused = item.problem(error)
             elif error.code != _MEANS_NOTHING:
-                item.remark = item.problem(error)
+                item.remarks.append(item.problem(error))
 
     def _allow(self, item: Item) -> None:
         """Refuse an event of places that this caller may not tell of."""

@@ -5,7 +5,7 @@ Nothing is fetched: contexts are known by name, schemas stand in `schema.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from domain.epcis.document import EVENT_TYPES, events_of, hash_uri
 from domain.epcis.events import EventProblem
 from domain.epcis.hashing import declared, event_hash
 from domain.epcis.query import parse
-from domain.epcis.rules import broken
+from domain.epcis.rules import Finding, broken, doubtful
 from domain.shared.errors import Invalid
 
 DOCUMENTS = ("EPCISDocument", "EPCISQueryDocument")
@@ -53,12 +53,16 @@ _ROOT: Sequence[str | int] = ()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found in a document. `hashes`: of each event, hex; empty of what is no event."""
+    """What was found in a document. `hashes`: of each event, hex; empty of what is no event.
+
+    `remarks`: what may be a slip in an accepted document.
+    """
 
     kind: str
     events: Sequence[Any]
     hashes: Sequence[str]
     problems: Sequence[EventProblem]
+    remarks: Sequence[EventProblem] = ()
 
     @property
     def accepted(self) -> bool:
@@ -81,7 +85,9 @@ def verdict(content: bytes) -> Verdict:
     for index, event in enumerate(events):
         problems += check_event(event, index)
     hashes = [hash_of(event, document) for event in events]
-    return Verdict(str(document.get("type")), events, hashes, problems)
+    listed = [] if problems else enumerate(events)
+    remarks = [remark for index, event in listed for remark in remarks_on(event, index)]
+    return Verdict(str(document.get("type")), events, hashes, problems, remarks)
 
 
 def check_document(document: Mapping[str, Any]) -> Iterator[EventProblem]:
@@ -101,9 +107,23 @@ def check_event(event: Any, index: int) -> list[EventProblem]:
     validator = _OF_TYPE.get(kind, _EXTENDED) if isinstance(kind, str) else _EXTENDED
     if not validator.is_valid(event):
         return list(_problems(validator, event, index, str(kind or "")))[:PROBLEMS_MAX]
+    return _findings(broken, event, index)
+
+
+def remarks_on(event: Mapping[str, Any], index: int) -> list[EventProblem]:
+    """Return what may be a slip in an event of the right form."""
+    return _findings(doubtful, event, index)
+
+
+def _findings(
+    rules: Callable[[Mapping[str, Any]], Iterable[Finding]], event: Mapping[str, Any], index: int
+) -> list[EventProblem]:
+    """Return what rules find in an event; of a user's own type nothing is known."""
+    if event["type"] not in EVENT_TYPES:
+        return []
     return [
         EventProblem(index=index, event_id=_id(event), path=path, code=code, facts=facts)
-        for path, code, facts in (broken(event) if kind in EVENT_TYPES else ())
+        for path, code, facts in rules(event)
     ]
 
 

@@ -35,11 +35,10 @@ def broken(event: Json) -> Iterator[Finding]:
 
 def doubtful(event: Json) -> Iterator[Finding]:
     """Give what may be a slip in an event: it is taken as it was said."""
-    at = _moment(event["eventTime"])
     for n, element in enumerate(event.get("sensorElementList", ())):
         metadata = element.get("sensorMetadata", {})
         for field in ("time", "startTime", "endTime"):
-            if field in metadata and _moment(metadata[field]) > at:
+            if field in metadata and _moment(metadata[field]) > _moment(event["eventTime"]):
                 path = f"/sensorElementList/{n}/sensorMetadata/{field}"
                 yield Finding(path, "epcis_sensed_later", {"value": metadata[field]})
 

@@ -136,10 +136,16 @@ def test_given_a_slip_in_what_says_custody_when_captured_then_kept_with_a_remark
     api: Api, client: httpx.Client
 ) -> None:
     bad = event(api, "slip", epcList=["https://trace.example.org/code/123"])
+    sensed = {
+        "sensorMetadata": {"time": "2026-03-03T08:00:00Z"},
+        "sensorReport": [{"type": "Mass"}],
+    }
+    late = event(api, "late", bizStep="other", sensorElementList=[sensed])
     person = event(api, "person", bizStep="other", **{"vax:recipient": "张三"})
-    job = proceeding(client, document(bad, person))
-    assert statuses(job) == ["captured", "refused"]
-    assert job["receipts"][0]["remark"]["code"] == "bad_code"
+    job = proceeding(client, document(bad, late, person))
+    assert statuses(job) == ["captured", "captured", "refused"]
+    codes = [[remark["code"] for remark in receipt["remarks"]] for receipt in job["receipts"]]
+    assert codes == [["bad_code"], ["epcis_sensed_later"], ["not_a_pseudonym"]]
     assert job["errors"][0]["code"] == "not_a_pseudonym"
 
 
