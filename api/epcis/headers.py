@@ -35,6 +35,8 @@ DISCOVERY = {
     "GS1-CBV-Min": VERSION,
     "GS1-CBV-Max": VERSION,
     "GS1-Vendor-Version": "1.0.0",
+    "GS1-EPC-Format": ", ".join(EpcFormat),
+    "GS1-CBV-XML-Format": "No_Preference",
 }
 
 

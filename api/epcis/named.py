@@ -77,8 +77,9 @@ def define_query(request: Request, _who: Keeper, call: CallOf) -> Response:
 
 
 @router.get("/queries/{name}")
-def read_query(name: Name, _who: Reader, deps: DepsOf) -> Response:
+def read_query(name: Name, request: Request, _who: Reader, deps: DepsOf) -> Response:
     """Return the definition of a named query."""
+    paging.parameters_of(request, only_controls=True)
     query = require_query(deps, name)
     return json_answer(_shown(query.name, query.query))
 

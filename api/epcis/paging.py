@@ -39,10 +39,12 @@ CONTROLS = frozenset({TOKEN, PER_PAGE, AS_OF})
 
 
 class QueryRoute(EpcisRoute):
-    """A route whose parameters are a query or a page: what is neither, their readers refuse."""
+    """A route whose parameters are a query or a page: what is neither, `parameters_of` refuses."""
 
     def check_parameters(self, request: Request, known: frozenset[str]) -> None:
-        """Leave the parameters to their readers."""
+        """Leave the parameters of what is read to their readers."""
+        if request.method != "GET":
+            super().check_parameters(request, known)
 
 
 def query_router() -> APIRouter:

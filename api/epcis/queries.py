@@ -7,6 +7,7 @@ earlier one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -49,13 +50,20 @@ def query_events(request: Request, who: Reader, deps: DepsOf) -> Response:
     return answer(request, who, deps, parameters, asked_in(request, parameters))
 
 
+@router.get("/events/{event_id:path}")
+def read_event(event_id: str, request: Request, who: Reader, deps: DepsOf) -> Response:
+    """Return the event of an id, and its error declarations."""
+    parameters = paging.parameters_of(request, only_controls=True)
+    query = parse({"EQ_eventID": [event_id]}, {})
+    return answer(request, who, deps, parameters, query, missing=event_id)
+
+
 def asked_in(request: Request, parameters: Mapping[str, str], **more: Any) -> Query:
-    """Return the query of a request's parameters, and of more of them."""
+    """Return the query of a request's parameters, and of what more its path says."""
     asked = {n: v for n, v in parameters.items() if n not in paging.CONTROLS}
-    for name in more.keys() & asked.keys():
-        raise Invalid("unknown_query_parameter", field=name)  # the path says it
     prefixes = {**PREFIXES, **prefixes_in(request.headers.get("GS1-Extensions", ""))}
-    return parse({**asked, **more}, prefixes)
+    query = parse(asked, prefixes)
+    return replace(query, conditions=(*query.conditions, *parse(more, prefixes).conditions))
 
 
 def answer(
@@ -66,8 +74,12 @@ def answer(
     query: Query,
     *,
     query_name: str = UNNAMED,
+    missing: str = "",
 ) -> Response:
-    """Answer a query: the page asked for, and where the next one is."""
+    """Answer a query: the page asked for, and where the next one is.
+
+    missing: the id of the event that there must be, else NotFound("unknown_event").
+    """
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         scope: dict[str, Any] = {"position": page.position, "region": who.region_prefix}
@@ -79,6 +91,8 @@ def answer(
         found = answers.events(conn, query, after=after, limit=left + 1, **scope)
         form = epc_format(request)
         companies = answers.companies(conn, page.position) if form is EpcFormat.URN else ()
+    if missing and not found:
+        raise NotFound("unknown_event", event_id=missing[:200])
     kept = found[:left]
     more = len(found) > left and (query.limit is None or given + left < query.limit)
     links = page.links(answers.key_of(kept[-1], given + left) if more else None)
@@ -124,7 +138,7 @@ def _list_of(kind: str) -> None:
     @router.get(f"/{kind}/{{value:path}}/events", name=f"{kind}_events")
     def events(value: str, request: Request, who: Reader, deps: DepsOf) -> Response:
         """Return the events of one member of a collection that the parameters ask for."""
-        _require_member(deps, who, kind, _plain(request, kind, value))
+        require_member(request, who, deps, kind)
         parameters = paging.parameters_of(request)
         query = asked_in(request, parameters, **{PARAMETER_OF[kind]: [value]})
         return answer(request, who, deps, parameters, query)
@@ -132,7 +146,8 @@ def _list_of(kind: str) -> None:
     @router.get(f"/{kind}/{{value:path}}", name=f"{kind}_member")
     def member(value: str, request: Request, who: Reader, deps: DepsOf) -> Response:
         """Tell what there is of one member of a collection."""
-        _require_member(deps, who, kind, _plain(request, kind, value))
+        paging.parameters_of(request, only_controls=True)
+        require_member(request, who, deps, kind)
         return json_answer(collection(["events"]))
 
 
@@ -145,19 +160,26 @@ def collection(members: Sequence[str]) -> dict[str, Any]:
     return {"@context": BASE, "type": "Collection", "member": list(members)}
 
 
-def _plain(request: Request, kind: str, value: str) -> str:
+def require_member(request: Request, who: Principal, deps: Deps, kind: str) -> None:
+    """Refuse a member of a collection that no event here is about: NotFound("unknown_member")."""
     prefixes = {**PREFIXES, **prefixes_in(request.headers.get("GS1-Extensions", ""))}
-    return (plain if kind in ("epcs", "bizLocations", "readPoints") else word)(
-        expanded(value, prefixes)
-    )
-
-
-def _require_member(deps: Deps, who: Principal, kind: str, value: str) -> None:
+    name = expanded(request.path_params["value"], prefixes)
+    value = plain(name) if kind in ("epcs", "bizLocations", "readPoints") else word(name)
     if kind == "eventTypes" and value in EVENT_TYPES:
         return
     with deps.pool.connection() as conn:
         if "\0" in value or not answers.is_member(conn, kind, value, region=who.region_prefix):
             raise NotFound("unknown_member", collection=kind, value=value[:200])
+
+
+def require_event(request: Request, who: Principal, deps: Deps) -> None:
+    """Refuse an id that no event here has: NotFound("unknown_event")."""
+    event_id = request.path_params["event_id"]
+    query = parse({"EQ_eventID": [event_id]}, {})
+    scope: dict[str, Any] = {"position": deps.ledger.last_position(), "region": who.region_prefix}
+    with deps.pool.connection() as conn:
+        if not answers.count(conn, query, limit=1, **scope):
+            raise NotFound("unknown_event", event_id=event_id[:200])
 
 
 def _shown(value: str, first: str, form: EpcFormat, companies: frozenset[str] | tuple[()]) -> str:

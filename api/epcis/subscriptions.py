@@ -152,8 +152,11 @@ def discover(name: Name, subscription_id: str, who: Reader, deps: DepsOf) -> Res
 
 
 @router.get(_ID)
-def read_subscription(name: Name, subscription_id: str, who: Reader, deps: DepsOf) -> Response:
+def read_subscription(
+    name: Name, subscription_id: str, request: Request, who: Reader, deps: DepsOf
+) -> Response:
     """Return a subscription, with what became of telling it."""
+    paging.parameters_of(request, only_controls=True)
     with deps.pool.connection() as conn:
         return json_answer(_shown(_require(conn, who, name, subscription_id)))
 
