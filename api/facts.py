@@ -28,6 +28,7 @@ from domain.traceability.events import (
     GoodsReceived,
     GoodsReturned,
     HoldReleased,
+    PacksAggregated,
     RecallAcknowledged,
 )
 from domain.traceability.facts import FactEvent, binds_lot
@@ -170,10 +171,8 @@ def _own_cautions(
             return _receipt_cautions(event)
         case GoodsDispatched() | GoodsReturned():
             return _dispatch_cautions(deps, event)
-        case DosesWasted(doses=int(doses)):
-            most = max((product.doses_per_vial for product in products), default=doses)
-            if doses > most:
-                return [caution("more_doses_than_vial", "doses", str(doses), max=most)]
+        case DosesWasted() | PacksAggregated():
+            return _size_cautions(event, products)
         case CodesCommissioned() if not lot_known(deps, event.lot_id):
             return [caution("unknown_lot", "lot", event.lot_id, lot_id=event.lot_id)]
         case RecallAcknowledged() if not _is_recall(deps, event.recall_id):
@@ -198,6 +197,20 @@ def _unit_cautions(
         for product in products
         if low < product.temperature_c_min or high > product.temperature_c_max
     ]
+
+
+def _size_cautions(
+    event: DosesWasted | PacksAggregated, products: Sequence[model.Product]
+) -> list[dict[str, str]]:
+    """Return a caution for more doses than a vial has, or more packs than go into one."""
+    if isinstance(event, PacksAggregated):
+        code, field, told = "more_than_pack", "codes", len(event.codes)
+        sizes = [max(product.middle_pack_size, product.case_size) for product in products]
+    else:
+        code, field, told = "more_doses_than_vial", "doses", event.doses or 0
+        sizes = [product.doses_per_vial for product in products]
+    most = max(sizes, default=told)
+    return [caution(code, field, str(told), max=most)] if told > most else []
 
 
 def _dispatch_cautions(deps: Deps, event: GoodsDispatched | GoodsReturned) -> list[dict[str, str]]:

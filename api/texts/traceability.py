@@ -70,6 +70,10 @@ TEXTS = {
         "库存中批次 {value} 失效更早，按近效期先出应先发",
         "Lot {value} in stock expires earlier and should go first",
     ),
+    "more_than_pack": (
+        "装入 {value} 件，多于该产品一箱的数量 {max}",
+        "{value} are packed, more than the {max} of a pack of this product",
+    ),
     "unit_unfit": (
         "单元 {value} 的温度范围 {low} 至 {high} ℃ 超出产品 {product_id} 的储存条件",
         "Unit {value} keeps {low} to {high} °C, which is not within the limits of {product_id}",

@@ -197,6 +197,9 @@ def test_given_a_slip_when_scanned_or_captured_then_warned(api: Api, admin: http
     assert sent == {("unknown_site", "to"), ("unknown_unit", "vehicle")}
     assert warned(step="wasting", reason="x", doses=99) == {("more_doses_than_vial", "doses")}
     assert warned(step="commissioning", lot="NEW") == {("unknown_lot", "lot")}
+    vials = [f"8474354{n:013d}" for n in range(11)]
+    packing = warned(step="packing", parent="84743548930328208656", codes=vials)
+    assert packing == {("more_than_pack", "codes")}
     other_way = warned(step="returning", bill_type="102")
     assert other_way == {("bill_of_other_way", "bill_type")}
     short = [{"level": 1, "due": 2, "actual": 1, "reason": "破损"}]
