@@ -17,9 +17,9 @@ from api.snapshot_file import opened, sealed
 from domain.shared.errors import Invalid
 from domain.vaccination.checks import Vial
 from domain.vaccination.snapshot import Snapshot, snapshot
-from runtime import cli, log
 from runtime.journal import LATE_REASON, Journal, scan_id
 from runtime.signing import public_pem, signing_key
+from tests.runtime.instance import run
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 CODES = [f"8474354018136001{n:04}" for n in range(4)]
@@ -145,22 +145,41 @@ def test_given_a_refused_scan_when_sent_then_kept_and_the_others_go_on(tmp_path:
 
 
 def test_given_files_when_checked_at_the_command_line_then_told_and_by_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(log, "configure", lambda *_, **__: None)  # the log is the test run's own
     now = datetime.now(UTC)
     file, journal = tmp_path / "stock.jsonl", tmp_path / "journal"
     file.write_bytes(sealed(stock(now), signing_key(tmp_path)))
-    data = ["--data", str(tmp_path), "clinic"]
-    assert cli.run([*data, "key", "-o", str(tmp_path / "snapshot-key.pem")]) == 0
-    assert cli.run([*data, "check", str(file), CODES[0], CODES[1]]) == 0
-    assert "may be used" in capsys.readouterr().out
-    record = ["record", str(journal), CODES[0], "--site", "dwk", "--step", "dispensing"]
-    assert cli.run([*data, *record, "--recipient", "R-1"]) == 0
-    capsys.readouterr()
-    asked = [*data, "check", str(file), *CODES[:2], "--journal", str(journal), "--json"]
-    assert cli.run(asked) == 3
-    told = json.loads(capsys.readouterr().out)
-    assert [each["may"] for each in told["codes"]] == [False, True]
+    assert run(tmp_path, "clinic", "key", "-o", str(tmp_path / "snapshot-key.pem")).returncode == 0
+    both = run(tmp_path, "clinic", "check", str(file), *CODES[:2])
+    assert (both.returncode, both.stdout.count("may be used")) == (0, 2)
+    record = ["clinic", "record", str(journal), CODES[0], "--site", "dwk", "--step", "dispensing"]
+    assert run(tmp_path, *record, "--recipient", "R-1").returncode == 0
+    asked = ["clinic", "check", str(file), *CODES[:2], "--journal", str(journal)]
+    done = run(tmp_path, *asked, "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, [each["may"] for each in told["codes"]]) == (3, [False, True])
     assert told["codes"][0]["reasons"][0]["code"] == "used"
-    assert cli.run([*data, *record, "--at", "yesterday"]) == 1
+    assert "已用完或已接种" in run(tmp_path, *asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["record", "J", CODES[0], "--site", "dwk", "--step", "opening", "--at", "today"], "时区"),
+        (["sync", "none", "--server", "http://127.0.0.1:1", "--key-file", "x"], "没有离线记录"),
+        (["snapshot", "dwk", "-o", "x", "--server", "http://127.0.0.1:1"], "--key-file"),
+        (["check", "{file}", CODES[0], "--key", "{file}"], "不是公钥"),
+        (["check", "{file}", CODES[0], "--key", "{other}"], "不可信"),
+    ],
+)
+def test_given_what_cannot_be_done_when_asked_then_refused_in_both_languages(
+    tmp_path: Path, command: list[str], said: str
+) -> None:
+    files = {"file": tmp_path / "stock.jsonl", "other": tmp_path / "other.pem"}
+    files["file"].write_bytes(sealed(stock(), signing_key(tmp_path)))
+    files["other"].write_text(public_pem(Ed25519PrivateKey.generate()))
+    done = run(tmp_path, "clinic", *(word.format(**files) for word in command))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +29,7 @@ from simulators.payment import Payments
 from store.envelope import Envelope, Meta
 from tests.api.world import LOT, build
 from tests.conftest import Database
+from tests.runtime.instance import run
 from tests.served import SIGNING_KEY, Api
 
 V1 = "/api/v1/vaccination"
@@ -333,6 +336,36 @@ def test_given_a_snapshot_when_opened_with_the_public_key_then_judged_as_the_ser
     assert judge_offline(snapshot, CODES[9], at=now).may
     assert {vial.code for vial in snapshot.vials} >= set(CODES[8:])
     assert ok(clinic.get(f"{V1}/snapshot-key"))["pem"].startswith("-----BEGIN PUBLIC KEY")
+
+
+def test_given_a_journal_when_sent_to_the_server_then_its_dose_once_and_late(
+    api: Api, clinic: httpx.Client, tmp_path: Path
+) -> None:
+    key, journal, file = tmp_path / "key", tmp_path / "journal", tmp_path / "stock.jsonl"
+    key.write_text(api.key(Role.VACCINATOR, "640202"))
+    there = ["--server", api.url, "--key-file", str(key)]
+    for words in (["key", "-o", str(tmp_path / "k.pem")], ["snapshot", "dwk-cdc", "-o", str(file)]):
+        assert run(tmp_path, "clinic", *words, *there).returncode == 0
+    assert opened(file.read_bytes(), SIGNING_KEY.public_key()).site_id == "dwk-cdc"
+    about = ["--site", "dwk-cdc", "--step", "dispensing", "--recipient", "R-11", "--id", "off-1"]
+    at = ["--at", api.clock.now().isoformat()]
+    assert run(tmp_path, "clinic", "record", str(journal), CODES[11], *about, *at).returncode == 0
+    sync = ["clinic", "sync", str(journal), *there, "--json"]
+
+    def synced() -> dict[str, Any]:
+        text = run(tmp_path, *sync).stdout  # behind the lines of the server's log
+        counts: dict[str, Any] = json.loads(text[text.index("{\n") :])
+        return counts
+
+    told = [synced(), synced()]
+    assert [(each["sent"], each["known"], each["late"]) for each in told] == [(1, 0, 1), (0, 0, 0)]
+    (tmp_path / "journal.sent").unlink()
+    assert synced()["known"] == 1
+    api.followed(api.deps.ledger.last_position())
+    rows = ok(clinic.get(f"{V1}/doses", params={"limit": 500}))["items"]
+    assert [row["may"] for row in rows if row["fact_id"] == "off-1"] == [None]
+    key.write_text("vt_wrong")
+    assert "401" in run(tmp_path, "clinic", "snapshot", "dwk-cdc", "-o", str(file), *there).stderr
 
 
 def test_given_a_day_when_rebuilt_then_the_same_rows(
