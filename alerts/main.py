@@ -26,6 +26,7 @@ from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
 from alerts.outbox import Sender
+from alerts.recalls import Recalls
 from alerts.reports import SENDERS, Reporter
 from domain.shared.clock import Clock
 from store.logs import Ledger
@@ -133,7 +134,7 @@ class Alerting:
             psycopg.connect(self._app_dsn, autocommit=True) as conn,
             Ledger(self._app_dsn) as ledger,
         ):
-            escalator = Escalator(ledger, conn)
+            escalator, recalls = Escalator(ledger, conn), Recalls()
             while not stop.is_set():
                 for part in parts:
                     if part.done():
@@ -141,6 +142,7 @@ class Alerting:
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)
                 self._wake.clear()
                 if (woken or self._clock.stepped) and escalator.leads():
+                    recalls.tick(conn, self._clock.now())
                     self._tick(escalator, stop)
 
     def _tick(self, escalator: Escalator, stop: threading.Event) -> None:

@@ -30,6 +30,7 @@ WHAT = {
     "closed": ("未核实关闭", "Closed unverified"),
     "acknowledged": ("已有人处理", "Alert taken on"),
     "aefi_cluster": ("疑似预防接种异常反应聚集", "Cluster of adverse events"),
+    "recalled": ("疫苗召回", "Vaccine recall"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -60,6 +61,10 @@ TO_DO = {
     "aefi_cluster": (
         "请立即调查，必要时先暂停使用该批次。",
         "Investigate now; stop using the lot for the time being where needed.",
+    ),
+    "recalled": (
+        "请立即停止使用并封存该批次，随后确认已知悉召回。",
+        "Stop using this lot now, set it aside, and acknowledge the recall.",
     ),
     "acknowledged": (
         "无需重复处理，请留意后续通知。",
@@ -120,6 +125,9 @@ def degrees(value: object) -> str:
 
 def short(facts: Facts) -> str:
     """Return one line of at most 70 characters (one part of a Chinese short message)."""
+    if facts.kind == "recalled":
+        what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
+        return f"{what} 批次{facts.alert['lot_id']} {facts.alert['units']}支 {facts.number}"
     if "cases" in facts.alert:
         what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
         return f"{what} 批次{facts.alert['lot_id']} {facts.alert['cases']}例 {facts.number}"
@@ -171,8 +179,29 @@ def _cluster(facts: Facts, language: int) -> list[str]:
     ]
 
 
+def _recall(facts: Facts, language: int) -> list[str]:
+    """Return what a recall is for one holder: the lot, how many units it holds, why."""
+    alert, since = facts.alert, shown(facts.moment("started_at"))
+    site, reason = facts.name("site_id", language), " ".join(str(alert.get("reason", "")).split())
+    if language == 0:
+        return [
+            f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}",
+            f"批次：{alert['lot_id']}，召回时间 {since}（北京时间）",
+            f"站点：{site}，现有 {alert['units']} 支",
+            f"原因：{reason or '-'}",
+        ]
+    return [
+        f"[{SEVERITY[facts.severity][1]}] {_what(facts, 1)}",
+        f"Lot: {alert['lot_id']}, recalled {since} (Beijing time)",
+        f"Site: {site}, holding {alert['units']} units",
+        f"Reason: {reason or '-'}",
+    ]
+
+
 def _lines(facts: Facts, language: int) -> list[str]:
     alert = facts.alert
+    if facts.kind == "recalled":
+        return _recall(facts, language) + _ending(facts, language)
     if "cases" in alert:
         return _cluster(facts, language) + _ending(facts, language)
     severity = SEVERITY[facts.severity][language]

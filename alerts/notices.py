@@ -31,6 +31,8 @@ queries = load_queries(Path(__file__).with_name("sql") / "notices.sql")
 
 # Reports of adverse events that gather on a lot: told at once, as an alert that fires.
 AEFI_CLUSTER = "aefi_cluster"
+# A lot was recalled: told to every place that holds some of it.
+RECALLED = "recalled"
 
 KINDS: dict[type[Event], str] = {
     AlertFired: "fired",

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from alerts.recalls import Recalls
 from domain.shared.roles import Role
 from tests.api.world import CODE, LOT, build, scan
 from tests.served import Api
@@ -123,6 +124,10 @@ def test_given_a_lot_when_balanced_and_recalled_then_every_unit_and_dose(
     assert {name: earlier[name] for name in ("orders", "outstanding", "given")} == {
         name: recall[name] for name in ("orders", "outstanding", "given")
     }
+    with api.deps.pool.connection() as conn:
+        assert [Recalls().tick(conn, api.clock.now()) for _ in range(2)] == [1, 0]
+        told = conn.execute("SELECT payload ->> 'site_id' FROM outbox WHERE kind = 'recalled'")
+        assert told.fetchall() == [("dwk-cdc",)]
     recall_id = order.json()["location"].rpartition("/")[2]
     send(
         api,
