@@ -132,7 +132,7 @@ INSERT INTO lot VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (lot_id) DO 
 INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 
 -- name: known_facts
-SELECT fact_id FROM scan WHERE fact_id = ANY(%s)
+SELECT fact_id FROM scan WHERE fact_id = ANY(%b)
 
 -- name: copy_scan
 COPY scan (position, fact_id, step, t_ms, recorded_ms, withdrawn_position, site_id, to_site_id,
@@ -161,7 +161,7 @@ WHERE w.fact_id = s.fact_id AND w.site_id = s.site_id AND s.withdrawn_position I
 RETURNING s.position
 
 -- name: codes_at
-SELECT f.k, f.t_ms, f.position FROM fact f WHERE f.position = ANY(%s)
+SELECT f.k, f.t_ms, f.position FROM fact f WHERE f.position = ANY(%b)
 
 -- name: dosed_nodes
 -- Codes whose doses were counted before their product was known.
@@ -171,14 +171,14 @@ WHERE n.doses_given + n.doses_wasted > 0
 
 -- name: nodes
 SELECT k, lot_id, level, declared_level, parent, site_id, unit_id, status, held, recalled,
-    doses_given, doses_wasted, since_ms, flags FROM node WHERE k = ANY(%s)
+    doses_given, doses_wasted, since_ms, flags FROM node WHERE k = ANY(%b)
 
 -- name: left_packs
 -- What a late fact about a pack changes: contents that have left it since (what is still inside
 -- has the pack's place by itself), and all contents where the facts about staying inside changed.
 WITH RECURSIVE below (k, t_ms, touched) AS (
     SELECT c.child, u.t_ms, u.stays OR c.t1 < 9223372036854775807
-    FROM unnest(%s::int8[], %s::int8[], %s::bool[]) AS u (k, t_ms, stays)
+    FROM unnest(%b::int8[], %b::int8[], %b::bool[]) AS u (k, t_ms, stays)
     JOIN contain c ON c.parent = u.k AND c.t1 >= u.t_ms
     UNION
     SELECT c.child, b.t_ms, b.touched OR c.t1 < 9223372036854775807
@@ -187,14 +187,15 @@ WITH RECURSIVE below (k, t_ms, touched) AS (
 SELECT DISTINCT k FROM below WHERE touched
 
 -- name: mentions_upwards
--- The facts of codes and of every pack that ever held them.
+-- The facts of codes and of every pack that ever held them, told before a position.
 WITH RECURSIVE up (k) AS (
-    SELECT unnest(%s::int8[])
+    SELECT unnest(%(codes)b::int8[])
     UNION
     SELECT f.parent FROM up JOIN fact f ON f.k = up.k WHERE f.parent IS NOT NULL
 )
 SELECT f.k, f.parent, f.as_parent, s.*
-FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
+FROM up JOIN fact f ON f.k = up.k AND f.position < %(first)s
+JOIN scan s ON s.position = f.position
 
 -- name: vials
 SELECT product_id, doses_per_vial, opened_limit_min FROM product
@@ -203,22 +204,15 @@ SELECT product_id, doses_per_vial, opened_limit_min FROM product
 -- Facts that came before the commissioning of their code, or a commissioning that was withdrawn.
 -- A commissioning itself keeps the lot it named: so that lot's past can still be told.
 SELECT DISTINCT f.lot_id, f.step, f.site_id, v.lot_id
-FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id) JOIN fact f ON f.k = v.k
+FROM unnest(%b::int8[], %b::text[]) AS v (k, lot_id) JOIN fact f ON f.k = v.k
 WHERE f.lot_id <> v.lot_id AND f.step <> 10
 
 -- name: relot
-UPDATE fact f SET lot_id = v.lot_id FROM unnest(%s::int8[], %s::text[]) AS v (k, lot_id)
+UPDATE fact f SET lot_id = v.lot_id FROM unnest(%b::int8[], %b::text[]) AS v (k, lot_id)
 WHERE f.k = v.k AND f.lot_id <> v.lot_id AND f.step <> 10
 
 -- name: hops_at
-SELECT DISTINCT lot_id, step, site_id FROM fact WHERE position = ANY(%s)
-
--- name: seen_at
--- Where codes were scanned before, and for which lot.
-SELECT DISTINCT f.k, f.lot_id, f.step::int4, f.site_id FROM fact f
-WHERE f.k = ANY(%(codes)s) AND f.position < %(first)s AND NOT EXISTS (
-    SELECT FROM scan s WHERE s.position = f.position AND s.withdrawn_position IS NOT NULL
-)
+SELECT DISTINCT lot_id, step, site_id FROM fact WHERE position = ANY(%b)
 
 -- name: add_hops
 INSERT INTO hop SELECT *
@@ -253,25 +247,25 @@ FROM fact f JOIN scan s ON s.position = f.position AND s.withdrawn_position IS N
 WHERE f.k = ANY(%s) AND f.step = 80
 
 -- name: forget_mixed
-DELETE FROM mixed WHERE k = ANY(%s)
+DELETE FROM mixed WHERE k = ANY(%b)
 
 -- name: find_mixed
 INSERT INTO mixed
 SELECT DISTINCT n.lot_id, n.k
 FROM node n JOIN contain c ON c.child = n.k LEFT JOIN node p ON p.k = c.parent
-WHERE n.k = ANY(%s) AND n.lot_id <> '' AND p.lot_id IS DISTINCT FROM n.lot_id
+WHERE n.k = ANY(%b) AND n.lot_id <> '' AND p.lot_id IS DISTINCT FROM n.lot_id
 
 -- name: contents_of
-SELECT child FROM contain WHERE parent = ANY(%s)
+SELECT child FROM contain WHERE parent = ANY(%b)
 
 -- name: stays
-SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%s)
+SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%b)
 
 -- name: forget_stays
-DELETE FROM contain WHERE child = ANY(%s)
+DELETE FROM contain WHERE child = ANY(%b)
 
 -- name: forget_nodes
-DELETE FROM node WHERE k = ANY(%s)
+DELETE FROM node WHERE k = ANY(%b)
 
 -- name: relevel
 -- The level of a pack: as commissioned, else one more than that of its contents.
@@ -279,7 +273,7 @@ UPDATE node n SET level = v.level
 FROM (
     SELECT p.k, coalesce(p.declared_level, least(1 + coalesce(max(c.level), 0), 9)) AS level
     FROM node p LEFT JOIN contain x ON x.parent = p.k LEFT JOIN node c ON c.k = x.child
-    WHERE p.k = ANY(%s) GROUP BY p.k, p.declared_level
+    WHERE p.k = ANY(%b) GROUP BY p.k, p.declared_level
 ) v
 WHERE n.k = v.k AND n.level <> v.level
 RETURNING n.k

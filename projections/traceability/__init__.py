@@ -16,7 +16,7 @@ from projections.traceability.answers import (
     stock,
 )
 from projections.traceability.follow import PROJECTION, apply
-from projections.traceability.fresh import book_of, codes_at
+from projections.traceability.fresh import book_of, codes_at, exposures
 from projections.traceability.quick import custody_now, steps_now
 from projections.traceability.views import step_name, time_of
 
@@ -31,6 +31,7 @@ __all__ = [
     "custody_of_code",
     "custody_of_lot",
     "earlier_lot",
+    "exposures",
     "lot",
     "lot_codes",
     "lot_holds",

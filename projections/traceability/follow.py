@@ -6,7 +6,7 @@ are derived: they are computed anew, from all facts, for the codes a batch touch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from domain.traceability.facts import (
     STEP_OF,
     Fact,
     FactEvent,
+    Mention,
     Step,
     fact_of,
     mentions_of,
@@ -47,13 +48,16 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
     aside with this error rather than mixing two packs).
     """
     late = [k for r in batch for k in _keep_master(cur, r)]
-    facts = _keep_facts(cur, batch)
+    facts, lots = _keep_facts(cur, batch)
     withdrawn = _keep_withdrawals(cur, batch, [fact.fact_id for fact, _ in facts])
     touched = {mention.code for _, mentions in facts for mention in mentions}
     touched.update(late, (k for k, _, _ in withdrawn))
     if touched:
         touched |= _left_packs(cur, facts, withdrawn)
-        found = _refresh(cur, touched)
+        # What the batch told is at hand; only what was told before is read again.
+        first = ALWAYS if withdrawn else batch[0].position
+        told = () if withdrawn else [m for _, mentions in facts for m in mentions]
+        found = _refresh(cur, touched, first, told, lots)
         _keep_sums(cur, facts, batch[0].position, found, withdrawn)
     book = found.book if touched else None
     gone = {position for *_, position in withdrawn}
@@ -94,14 +98,19 @@ def _values(event: ProductRegistered | LotReleased) -> list[Any]:
     return [getattr(event, f.name) for f in fields(event)]
 
 
-def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[Kept]:
-    """Store facts not yet known by their id (the first holds); return them with their codes."""
+def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> tuple[list[Kept], dict[int, str]]:
+    """Store facts not yet known by their id (the first holds).
+
+    Return them with their codes, and the lots that the codes were kept under.
+    """
     found: dict[str, tuple[Fact, FactEvent]] = {}
     for recorded in batch:
         event = recorded.envelope.event
         if type(event) in STEP_OF:
             fact = _fact(event, recorded.envelope.meta, recorded.position)  # type: ignore[arg-type]  # a key of STEP_OF
             found.setdefault(fact.fact_id, (fact, event))  # type: ignore[arg-type]  # as above
+    if not found:
+        return [], {}
     for row in cur.execute(queries.known_facts, (list(found),)):
         del found[row[0]]
     _keep_code_texts(cur, [text for _, event in found.values() for text in texts_of(event)])
@@ -117,7 +126,7 @@ def _keep_facts(cur: Cursor, batch: Sequence[Recorded]) -> list[Kept]:
                 own = fact.step is Step.COMMISSIONING
                 lot_id = fact.lot_id if own else lots.get(m.code, "")
                 copy.write_row((*narrow, fact.step, fact.site_id, lot_id))
-    return kept
+    return kept, lots
 
 
 def _fact(event: FactEvent, meta: Meta, position: int) -> Fact:
@@ -145,6 +154,8 @@ def _keep_code_texts(cur: Cursor, codes: Iterable[str]) -> None:
 
 def _known_lots(cur: Cursor, kept: Sequence[Kept]) -> dict[int, str]:
     codes = list({m.code for _, mentions in kept for m in mentions})
+    if not codes:
+        return {}
     lots = {
         m.code: fact.lot_id
         for fact, mentions in kept
@@ -180,7 +191,9 @@ def _left_packs(
     for fact, mentions in facts:
         named = (m for m in mentions if passes_down(m) or fact.all_contents)
         seeds += [(m.code, fact.t_ms, fact.all_contents) for m in named]
-    columns = [list(column) for column in zip(*seeds, strict=True)] or [[], [], []]
+    if not seeds:
+        return set()
+    columns = [list(column) for column in zip(*seeds, strict=True)]
     return {row[0] for row in cur.execute(queries.left_packs, columns)}
 
 
@@ -195,18 +208,24 @@ class _Refreshed(NamedTuple):
     book: Book
 
 
-def _refresh(cur: Cursor, touched: set[int]) -> _Refreshed:
+def _refresh(
+    cur: Cursor, touched: set[int], first: int, told: Sequence[Mention], lots: dict[int, str]
+) -> _Refreshed:
+    """Compute anew what is derived of the codes: `told` are the facts from position `first` on."""
     codes = sorted(touched)
-    mentions = read_mentions(cur.execute(queries.mentions_upwards, (codes,)))
-    texts = dict(cur.execute(queries.code_texts, (codes,)).fetchall())
+    earlier = cur.execute(queries.mentions_upwards, {"codes": codes, "first": first})
+    mentions = [*read_mentions(earlier), *told]
+    hashed = [k for k in codes if key_code(k) is None]
+    texts = dict(cur.execute(queries.code_texts, (hashed,)).fetchall()) if hashed else {}
     product = product_by_key(cur.execute(queries.vials).fetchall(), texts)
     book = Book(mentions, product=product)
     resettled, packs = _keep_stays(cur, book, codes)
     new, moved = _keep_nodes(cur, book, codes)
-    hops = sums.relot(cur, [*new, *moved], [book.progress(k).lot_id for k in (*new, *moved)])
-    _keep_levels(cur, packs | new)
-    lots = {k: book.progress(k).lot_id for k in codes}
-    return _Refreshed(lots, new, moved, resettled, hops, book)
+    found = {k: book.progress(k).lot_id for k in codes}
+    other = [k for k in (*new, *moved) if k in moved or lots.get(k, "") != found[k]]
+    hops = sums.relot(cur, other, [found[k] for k in other])
+    _keep_levels(cur, packs.union(k for k in new if book.progress(k).level is None))
+    return _Refreshed(found, new, moved, resettled, hops, book)
 
 
 def _keep_sums(
@@ -220,12 +239,22 @@ def _keep_sums(
     if withdrawn:
         positions = list({position for *_, position in withdrawn})
         stale.update(cur.execute(queries.hops_at, (positions,)).fetchall())
-    sums.keep_hops(cur, facts, found.lots, first, stale)
+    sums.keep_hops(cur, facts, found.lots, _seen(facts, found, first), stale)
     gone = {k for k, *_ in withdrawn}
     sums.keep_doses(cur, facts, found.lots, found.moved | gone)
     other = found.new | found.moved
     inside = cur.execute(queries.contents_of, (list(other),)).fetchall() if other else ()
-    sums.keep_mixed(cur, other.union(found.resettled, (row[0] for row in inside)))
+    sums.keep_mixed(cur, found.moved.union(found.resettled, (row[0] for row in inside)))
+
+
+def _seen(facts: Sequence[Kept], found: _Refreshed, first: int) -> Iterator[sums.CodeHop]:
+    """Yield the hops that the codes of a batch were in before."""
+    for k in {m.code for _, mentions in facts for m in mentions} - found.new:
+        for mention in found.book.mentions(k):
+            fact = mention.fact
+            if fact.position < first:
+                lot_id = fact.lot_id if fact.step is Step.COMMISSIONING else found.lots[k]
+                yield k, lot_id, int(fact.step), fact.site_id
 
 
 def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int], set[int]]:
@@ -243,7 +272,9 @@ def _keep_stays(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int]
     changed = [k for k in codes if sorted(old.get(k, [])) != sorted(new[k])]
     if not changed:
         return set(), set()
-    cur.execute(queries.forget_stays, (changed,))
+    gone = [k for k in changed if k in old]
+    if gone:
+        cur.execute(queries.forget_stays, (gone,))
     with cur.copy(queries.copy_contain) as copy:
         for k in changed:
             for stay in new[k]:
@@ -265,7 +296,9 @@ def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int]
         row = _node(book, k, level)
         if row != old.get(k):
             changed.append(row)
-    cur.execute(queries.forget_nodes, ([row[0] for row in changed],))
+    gone = [row[0] for row in changed if row[0] in old]
+    if gone:
+        cur.execute(queries.forget_nodes, (gone,))
     with cur.copy(queries.copy_node) as copy:
         for row in changed:
             copy.write_row(row)

@@ -28,6 +28,7 @@ from domain.traceability.facts import (
     fact_of,
     mentions_of,
 )
+from domain.traceability.thermal import Excursion, Whereabouts
 from projections.traceability.follow import PROJECTION
 from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
 from store.envelope import Recorded
@@ -79,6 +80,15 @@ def book_of(conn: Connection, codes: Sequence[str], product: Product) -> Book:
     holds += [fact for event, fact in tail.facts if not event.codes]
     mentions = [Mention(m.code, m.parent, m.as_parent, tail.marked(m.fact)) for m in stored + told]
     return Book(mentions, facts=map(tail.marked, holds), product=lambda _k: product)
+
+
+def exposures(conn: Connection, stays: Sequence[Whereabouts]) -> list[Excursion]:
+    """Return the excursions on record that a code was exposed to in any of its stays."""
+    units = {name for stay in stays for name in (stay.unit_id, *stay.device_ids) if name}
+    wanted = {"sites": sorted({stay.site_id for stay in stays} - {""}), "units": sorted(units)}
+    with conn.cursor(row_factory=tuple_row) as cur:
+        found = [Excursion(*row) for row in cur.execute(queries.excursions, wanted)]
+    return [each for each in found if any(stay.exposed(each) for stay in stays)]
 
 
 def codes_at(conn: Connection, site_id: str) -> list[str]:

@@ -6,8 +6,9 @@ folded from the facts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -23,6 +24,7 @@ from projections.traceability.cases import texts_of
 from projections.traceability.findings import queries
 from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
 
+_STATUS: dict[str | None, Status] = {None: Status.UNKNOWN} | {s.value: s for s in Status}
 # What becomes of a pack becomes of an opened vial inside too.
 _OVERRIDES = ENDED | {Status.MISSING}
 
@@ -46,23 +48,24 @@ class LotBalance:
 def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
     """Return the recall of a lot as the read model stands (at `at`); NotFound("unknown_lot")."""
     with conn.cursor(binary=True, row_factory=tuple_row) as cur:
-        nodes = {row[0]: row for row in cur.execute(queries.nodes_of_lot, (lot_id,))}
-        if not nodes:
+        rows = cur.execute(queries.nodes_of_lot, (lot_id,)).fetchall()
+        if not rows:
             raise NotFound("unknown_lot", lot_id=lot_id)
-        strange = {row[2] for row in nodes.values()} - nodes.keys() - {None}
+        packs = {row[0]: row for row in rows if row[1] > 1}
+        strange = {row[2] for row in rows} - packs.keys() - {None}
         above = cur.execute(queries.nodes_above, (list(strange),)).fetchall() if strange else []
-        places = _Places(nodes | {row[0]: row for row in above})
-        told = [(k, *places.of(k)) for k, row in nodes.items() if row[1] == 1]
-        moving = [k for k, status, _ in told if status is Status.IN_TRANSIT]
+        places = _Places(packs | {row[0]: row for row in above})
+        told = places.of_all(row for row in rows if row[1] == 1)
+        moving = [k for k, _, status in told if status is Status.IN_TRANSIT]
         lost = _lost(cur, moving, at)
-        units = sorted(
-            Unit(k, site_id, status, status is Status.MISSING or k in lost)
-            for k, status, site_id in told
-        )
-        doses = [Dose(*row) for row in cur.execute(queries.doses_of_lot, (lot_id,))]
+        missing = Status.MISSING
+        units = [
+            Unit(k, site_id, status, status is missing or k in lost) for k, site_id, status in told
+        ]
+        doses = list(starmap(Dose, cur.execute(queries.doses_of_lot, (lot_id,)).fetchall()))
         orders, acknowledged = _orders(cur, lot_id, at)
         found = Recall(orders, units, doses, acknowledged)
-        return LotRecall(found, texts_of(cur, nodes.keys()))
+        return LotRecall(found, texts_of(cur, [k for k, *_ in told]))
 
 
 class _Places:
@@ -72,26 +75,36 @@ class _Places:
         self._nodes = nodes
         self._known: dict[int, tuple[Status, str]] = {}
 
-    def of(self, k: int, depth: int = 0) -> tuple[Status, str]:
-        """Return the status and the site of a pack."""
-        found = self._known.get(k)
-        if found is None:
-            found = self._known[k] = self._find(k, depth)
+    def of_all(self, rows: Iterable[Sequence[Any]]) -> list[tuple[int, str, Status]]:
+        """Return code, site and status of packs, in their order."""
+        known, found = self._known, []
+        for k, _, parent, site_id, status in rows:
+            if parent is None:
+                found.append((k, site_id, _STATUS[status]))
+            else:
+                outer, place = known.get(parent) or self._of(parent, 1)
+                found.append((k, place, _inside(_STATUS[status], outer)))
         return found
 
-    def _find(self, k: int, depth: int) -> tuple[Status, str]:
+    def _of(self, k: int, depth: int) -> tuple[Status, str]:
         node = self._nodes.get(k)
         if node is None or depth > LEVEL_MAX:
             return Status.UNKNOWN, ""
-        _, _, parent, site_id, status = node
-        own = Status.UNKNOWN if status is None else Status(status)
-        if parent is None:
-            return own, site_id
-        outer, place = self.of(parent, depth + 1)
-        if outer is Status.USED:
-            outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
-        kept = own in ENDED or (own in OWN and outer not in _OVERRIDES)
-        return (own if kept else outer), place
+        _, _, parent, place, status = node
+        found = _STATUS[status]
+        if parent is not None:
+            outer, place = self._known.get(parent) or self._of(parent, depth + 1)
+            found = _inside(found, outer)
+        self._known[k] = found, place
+        return found, place
+
+
+def _inside(own: Status, outer: Status) -> Status:
+    """Return the status of what is inside a pack of another."""
+    if outer is Status.USED:
+        outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
+    kept = own in ENDED or (own in OWN and outer not in _OVERRIDES)
+    return own if kept else outer
 
 
 def _lost(cur: Cursor, codes: Sequence[int], at: int) -> set[int]:

@@ -8,17 +8,20 @@ inside a pack that is not of the lot: its facts are the lot's too, but no hop of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from domain.traceability.facts import Fact, Mention, Step
 from projections.traceability.rows import Cursor, queries
 
 Kept = tuple[Fact, list[Mention]]
 Hop = tuple[str, int, str]  # lot, step, place
+CodeHop = tuple[int, str, int, str]
 
 
 def relot(cur: Cursor, codes: Sequence[int], lots: Sequence[str]) -> set[Hop]:
     """Give all facts of these codes their lots; return the hops that this changed."""
+    if not codes:
+        return set()
     columns = (list(codes), list(lots))
     found = cur.execute(queries.strange_facts, columns).fetchall()
     if not found:
@@ -32,11 +35,17 @@ def _hop(lot_id: str, step: int, site_id: str) -> Hop:
 
 
 def keep_hops(
-    cur: Cursor, kept: Sequence[Kept], lots: dict[int, str], first: int, stale: set[Hop]
+    cur: Cursor,
+    kept: Sequence[Kept],
+    lots: dict[int, str],
+    before: Iterable[CodeHop],
+    stale: set[Hop],
 ) -> None:
-    """Add new facts to the hops; count those in `stale` anew. `first`: the batch's own position."""
-    codes = list({m.code for _, mentions in kept for m in mentions})
-    seen = set(cur.execute(queries.seen_at, {"codes": codes, "first": first}).fetchall())
+    """Add new facts to the hops; count those in `stale` anew. `before`: where codes were scanned.
+
+    (In a hop that a code was in before, it is not counted again.)
+    """
+    seen = set(before)
     added: dict[Hop, list[int]] = {}
     for fact, mentions in kept:
         for m in mentions:
