@@ -29,7 +29,7 @@ from alerts.subscriptions import Subscription, may_call, queries
 from domain.epcis.translate import EpcFormat
 from domain.shared.ids import region_prefix
 from projections.epcis import answers
-from projections.epcis.documents import query_document
+from projections.epcis.documents import query_document, together
 
 log = structlog.get_logger(__name__)
 
@@ -92,8 +92,9 @@ class Reporter:
         if to is None:
             return False
         followed = _followed(conn)
-        kept = _next(conn, to, followed)
-        full = len(kept) == to.batch_max
+        found = _next(conn, to, followed)
+        kept = together(found)
+        full = len(kept) == to.batch_max or len(kept) < len(found)
         if not kept and not (to.schedule and to.report_if_empty):
             return self._passed(conn, to, followed, now, told=False)
         last = (kept[-1].position, kept[-1].ordinal) if kept else (followed, _LAST_ORDINAL)

@@ -27,7 +27,7 @@ from domain.epcis.query import Query, parse
 from domain.epcis.translate import EpcFormat
 from domain.shared.errors import Invalid, NotFound
 from projections.epcis import answers
-from projections.epcis.documents import BASE, UNNAMED, query_document
+from projections.epcis.documents import BASE, UNNAMED, query_document, together
 
 # The collections, and the parameter that each value of them stands for.
 PARAMETER_OF = {
@@ -93,9 +93,10 @@ def answer(
         companies = answers.companies(conn, page.position) if form is EpcFormat.URN else ()
     if missing and not found:
         raise NotFound("unknown_event", event_id=missing[:200])
-    kept = found[:left]
-    more = len(found) > left and (query.limit is None or given + left < query.limit)
-    links = page.links(answers.key_of(kept[-1], given + left) if more else None)
+    kept = together(found[:left])
+    given += len(kept)
+    more = len(found) > len(kept) and given != query.limit
+    links = page.links(answers.key_of(kept[-1], given) if more else None)
     body = query_document(kept, form=form, companies=companies, now=page.now, query_name=query_name)
     told = {"Vaxtrail-Position": str(Position(page.position, deps.telemetry.last_position()))}
     return Response(body, headers={**links, **told}, media_type="application/json")

@@ -40,7 +40,7 @@ from domain.epcis.schedule import FIELDS, schedule_of
 from domain.epcis.translate import EpcFormat
 from domain.shared.errors import Busy, DomainError
 from projections.epcis import answers
-from projections.epcis.documents import query_document
+from projections.epcis.documents import query_document, together
 
 # Sockets open at a time in one process, seconds between two looks, events in one frame.
 SOCKETS_MAX = 100
@@ -74,7 +74,7 @@ class Following:
             return None
         with self.deps.pool.connection() as conn:
             followed = asof.shown_now(conn).ledger
-            kept = answers.events(
+            found = answers.events(
                 conn,
                 self.query,
                 position=followed,
@@ -83,7 +83,8 @@ class Following:
                 limit=BATCH_MAX,
             )
             companies = answers.companies(conn, followed) if self.form is EpcFormat.URN else ()
-        if len(kept) == BATCH_MAX:
+        kept = together(found)
+        if len(kept) == BATCH_MAX or len(kept) < len(found):
             self.position, self.ordinal = kept[-1].position, kept[-1].ordinal
         else:
             self.position, self.ordinal = max(self.position, followed), 2**31 - 1

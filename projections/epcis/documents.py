@@ -30,11 +30,12 @@ def query_document(
     """Return an EPCISQueryDocument of these events.
 
     Under Never_Translates each stands there as it was received, byte for byte; else it also has its
-    id and the time of its record. Prefixes of all documents are declared once; where two of them
-    mean different things by one, the later events declare theirs themselves.
+    id and the time of its record. The prefixes of all are declared once: they are `together`.
     """
     context = _Context()
-    events = [_event(one, context, form, companies) for one in kept]
+    for one in kept:
+        context.take(one)
+    events = [_event(one, form, companies) for one in kept]
     results: dict[str, Any] = {"queryName": query_name}
     if subscription_id:
         results["subscriptionID"] = subscription_id
@@ -49,16 +50,20 @@ def query_document(
     )
 
 
-def _event(kept: Kept, context: _Context, form: EpcFormat, companies: Collection[str]) -> object:
-    clash = context.take(_decode(kept.contexts)[0])
-    if form is EpcFormat.AS_CAPTURED and not clash:
+def together(kept: Sequence[Kept]) -> list[Kept]:
+    """Return the first of these events that can stand in one document.
+
+    The next, if any, means something else by a prefix than they do.
+    """
+    context = _Context()
+    count = next((n for n, one in enumerate(kept) if not context.take(one)), len(kept))
+    return list(kept[:count])
+
+
+def _event(kept: Kept, form: EpcFormat, companies: Collection[str]) -> object:
+    if form is EpcFormat.AS_CAPTURED:
         return msgspec.Raw(kept.content.encode())
     event: dict[str, Any] = _decode(kept.content)
-    if clash:
-        own = event.get("@context", [])
-        event["@context"] = [*clash, *(own if isinstance(own, list) else [own])]
-    if form is EpcFormat.AS_CAPTURED:
-        return event
     event = to_urns(event, companies) if form is EpcFormat.URN else to_links(event)
     event.setdefault("eventID", kept.event_id)
     event.setdefault("recordTime", kept.record_time)
@@ -72,15 +77,15 @@ class _Context:
         self.parts: list[object] = []
         self._prefixes: dict[str, object] = {}
 
-    def take(self, context: object) -> list[object]:
-        """Add a document's context; return what of it the events must declare themselves."""
-        clash: list[object] = []
-        for part in context if isinstance(context, list) else [context]:
-            if part in self.parts or not isinstance(part, dict):
-                continue  # the standard's own context, under either name, stands first
-            if any(self._prefixes.get(name, value) != value for name, value in part.items()):
-                clash.append(part)
-            else:
-                self._prefixes.update(part)
-                self.parts.append(part)
-        return clash
+    def take(self, kept: Kept) -> bool:
+        """Add the context of an event's document; False when it clashes with those before."""
+        context = _decode(kept.contexts)[0]
+        parts = context if isinstance(context, list) else [context]
+        # The standard's own context, under either name, stands first.
+        named = [part for part in parts if isinstance(part, dict) and part not in self.parts]
+        told = [(name, value) for part in named for name, value in part.items()]
+        if any(self._prefixes.get(name, value) != value for name, value in told):
+            return False
+        self._prefixes.update(told)
+        self.parts += named
+        return True
