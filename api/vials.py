@@ -15,9 +15,10 @@ from api.deps import Deps
 from domain.shared.decide import fold
 from domain.traceability import model as goods
 from domain.traceability.codes import code_key, product_of
-from domain.traceability.custody import MOVING, Book, Product
+from domain.traceability.custody import Book, Product
 from domain.traceability.facts import Step
 from domain.traceability.progress import Entry
+from domain.traceability.thermal import Whereabouts, whereabouts
 from domain.vaccination.checks import Vial
 from projections import alerting
 from projections import traceability as read
@@ -25,8 +26,6 @@ from store.envelope import Envelope
 
 GRAVE = frozenset({"major", "critical"})
 Streams = Mapping[UUID, Sequence[Envelope]]
-# A stay in a unit or vehicle: which, from when, until when.
-_Stay = tuple[str, datetime, datetime]
 
 
 def vials(
@@ -136,47 +135,42 @@ def _excursion(
 ) -> str:
     """Return the gravest excursion of the stays: none, minor or grave.
 
-    What had ended when a quality decision released the code (or its lot) is settled by it.
+    Those on record are grave; those of the alert inbox as their severity says. What had ended when
+    a quality decision released the code (or its lot) is settled by it.
     """
-    settled = max(
-        (_time(e.fact.t_ms) for e in chain if e.fact.step is Step.RELEASING), default=None
-    )
+    settled = max((e.fact.t_ms for e in chain if e.fact.step is Step.RELEASING), default=0)
+    stays = whereabouts(chain, product.doses_per_vial if product else None)
     if product is not None and any(_hurt(e, product, settled) for e in chain):
         return "grave"
-    stays = _stays(chain, at)
-    found = "none"
-    for unit_id, severity, began, ended in alerting.excursions(conn, sorted({s[0] for s in stays})):
-        if settled is not None and ended is not None and ended <= settled:
-            continue
-        last = ended or at
-        if any(unit_id == unit and began < t1 and last > t0 for unit, t0, t1 in stays):
+    if any(excursion.end_ms > settled for excursion in read.exposures(conn, stays)):
+        return "grave"
+    found, now = "none", _ms(at)
+    units = sorted({stay.unit_id for stay in stays if stay.unit_id})
+    for unit_id, severity, began, ended in alerting.excursions(conn, units):
+        t0, t1 = _ms(began), now if ended is None else _ms(ended)
+        if (ended is None or t1 > settled) and any(_meets(s, unit_id, t0, t1) for s in stays):
             found = "grave" if severity in GRAVE or found == "grave" else "minor"
     return found
 
 
-def _hurt(entry: Entry, product: goods.Product, settled: datetime | None) -> bool:
+def _meets(stay: Whereabouts, unit_id: str, t0: int, t1: int) -> bool:
+    until = stay.end_ms
+    return unit_id == stay.unit_id and stay.start_ms < t1 and (until is None or t0 < until)
+
+
+def _hurt(entry: Entry, product: goods.Product, settled: int) -> bool:
     """Tell whether the transport that a receipt tells of left the product's limits."""
     fact = entry.fact
-    if settled is not None and _time(fact.t_ms) <= settled:
+    if fact.t_ms <= settled:
         return False
     cold, warm = fact.transport_c_min, fact.transport_c_max
     too_cold = cold is not None and cold < product.temperature_c_min
     return too_cold or (warm is not None and warm > product.temperature_c_max)
 
 
-def _stays(chain: Sequence[Entry], at: datetime) -> list[_Stay]:
-    stays: list[_Stay] = []
-    until = at
-    for entry in reversed(chain):
-        fact = entry.fact
-        unit_id = fact.vehicle_id or fact.unit_id
-        began = _time(fact.t_ms)
-        if unit_id and began < until:
-            stays.append((unit_id, began, until))
-        if fact.step in MOVING:
-            until = began
-    return stays
-
-
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

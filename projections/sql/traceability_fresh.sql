@@ -29,6 +29,13 @@ SELECT * FROM rm_traceability.scan WHERE step >= 110 AND lot_id = ANY(%s) AND lo
 -- name: code_texts
 SELECT code FROM rm_traceability.code_text WHERE k = ANY(%s)
 
+-- name: excursions
+-- Those on record that concern these places, devices and units, each as last told.
+SELECT DISTINCT ON (key) device_id, start_ms, end_ms, limit_c, peak_c, unit_id, site_id, position
+FROM rm_traceability.excursion
+WHERE site_id = ANY(%(sites)s) OR device_id = ANY(%(units)s) OR unit_id = ANY(%(units)s)
+ORDER BY key, position DESC
+
 -- name: at_site
 -- Smallest packs whose own facts or whose packs' facts place them at a site now.
 WITH RECURSIVE inside (k) AS (

@@ -19,6 +19,7 @@ from domain.alerting import model as alerting
 from domain.alerting.events import AlertFired, AlertWithdrawn
 from domain.shared.ids import stream_id
 from domain.shared.roles import Role
+from domain.traceability.events import ExcursionConfirmed
 from domain.vaccination.model import SHIPPED_LIST
 from domain.vaccination.snapshot import judge_offline
 from projections import runner
@@ -190,6 +191,24 @@ def test_given_an_excursion_of_the_unit_when_checked_then_refused(
     assert codes_of(check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)) == ["excursion"]
     withdrawn = AlertWithdrawn(alert_id=alert_id, cause="late_data")
     api.followed(api.deps.ledger.append([Envelope(stream, 2, withdrawn, meta)]))
+    assert check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)["may"]
+    confirmed = ExcursionConfirmed(
+        device_id="dwk-log-9",
+        unit_id="dwk-room-1",
+        site_id="dwk-cdc",
+        started_at=now - timedelta(minutes=5),
+        ended_at=now,
+        limit_c=8.0,
+        peak_c=12.0,
+    )
+    record = Envelope(stream_id("traceability.excursion", "dwk-log-9"), 1, confirmed, meta)
+    api.followed(api.deps.ledger.append([record]))
+    assert codes_of(check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)) == ["excursion"]
+    api.clock.advance(minutes=1)
+    signed = {"executer": "Q-1", "supervisor": "Q-2", "reason": "评估合格"}
+    lot = {"site": "dwk-cdc", "at": api.clock.now().isoformat(), "codes": [], "lot": LOT}
+    with api.client(Role.CDC, "640200") as cdc:
+        ok(cdc.post("/api/v1/scans", json=lot | signed | {"step": "releasing"}))
     assert check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)["may"]
 
 
