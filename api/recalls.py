@@ -26,6 +26,7 @@ from domain.shared.errors import NotFound
 from domain.traceability.facts import Fact
 from domain.traceability.lots import LOT_PATTERN
 from domain.traceability.recalls import Unit
+from domain.traceability.states import Status
 from projections.shared import org_tree
 from projections.traceability import recalls as read
 
@@ -175,24 +176,25 @@ def _seen(who: Principal, sites: Sites, site_id: str) -> bool:
     return oversees(who) or in_region(who, sites, site_id)
 
 
-def _holders(found: read.LotRecall) -> list[dict[str, Any]]:
+def _holders(lot: read.LotRecall) -> list[dict[str, Any]]:
     at_site: dict[str, list[Unit]] = defaultdict(list)
-    for unit in found.recall.units:
+    for unit in lot.recall.units:
         at_site[unit.site_id].append(unit)
     said: dict[str, int] = {}
-    for fact in found.recall.acknowledged:
+    for fact in lot.recall.acknowledged:
         said.setdefault(fact.site_id, fact.t_ms)
-    holders = []
+    holders, texts = [], lot.texts
     for site_id in sorted(at_site):
-        codes: dict[str, list[str]] = defaultdict(list)
+        by_status: dict[Status, list[str]] = defaultdict(list)
         for unit in at_site[site_id]:
-            codes[unit.status.value].append(found.texts[unit.code])
+            by_status[unit.status].append(texts[unit.code])
+        codes = {status.value: by_status[status] for status in sorted(by_status)}
         holders.append(
             {
                 "site_id": site_id,
-                "units": {status: len(codes[status]) for status in sorted(codes)},
-                "codes": {status: codes[status] for status in sorted(codes)},
-                "lost": [found.texts[unit.code] for unit in at_site[site_id] if unit.lost],
+                "units": {status: len(found) for status, found in codes.items()},
+                "codes": codes,
+                "lost": [texts[unit.code] for unit in at_site[site_id] if unit.lost],
                 "acknowledged_at": _time(said[site_id]) if site_id in said else None,
             }
         )

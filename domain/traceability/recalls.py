@@ -81,4 +81,8 @@ def recall_of(
             if m.fact.step is Step.DISPENSING
         ]
     said = [f for f in facts if f.step is Step.ACKNOWLEDGING]
-    return Recall(orders_in_force(facts), sorted(units), sorted(doses), said)
+    return Recall(orders_in_force(facts), sorted(units), sorted(doses, key=_given), said)
+
+
+def _given(dose: Dose) -> tuple[int, int, str]:
+    return dose.t_ms, dose.code, dose.fact_id

@@ -310,7 +310,9 @@ WHERE kind = 'DATA_WITHOUT_PRODUCT' AND k = ANY(%(codes)s) AND since <= %(at)s
   AND (gone IS NULL OR gone > %(at)s)
 
 -- name: nodes_of_lot
-SELECT k, level::int4, parent, site_id, status FROM rm_traceability.node WHERE lot_id = %s
+SELECT k, level::int4, parent, site_id, status
+FROM rm_traceability.node WHERE lot_id = %s
+ORDER BY k
 
 -- name: nodes_above
 -- Packs of other lots, or of none, that hold packs of a lot, and what holds them.
@@ -325,7 +327,7 @@ FROM up JOIN rm_traceability.node n ON n.k = up.k
 -- name: doses_of_lot
 SELECT d.k, d.site_id, d.t_ms, d.recipient, s.fact_id
 FROM rm_traceability.dose d JOIN rm_traceability.scan s ON s.position = d.position
-WHERE d.lot_id = %s ORDER BY d.t_ms, d.k
+WHERE d.lot_id = %s ORDER BY d.t_ms, d.k, s.fact_id COLLATE "C"
 
 -- name: orders_of_lot
 SELECT * FROM rm_traceability.scan WHERE step >= 110 AND lot_id = %s AND lot_id <> ''
