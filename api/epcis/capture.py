@@ -19,8 +19,8 @@ from api.auth import OVERSIGHT, Principal, permission
 from api.commands import Call, CallOf
 from api.deps import Deps, DepsOf
 from api.epcis import problems
-from api.epcis.paging import page_of, parameters_of
-from api.epcis.routing import EVENTS_MAX, May, epcis_router
+from api.epcis.paging import page_of, parameters_of, query_router
+from api.epcis.routing import EVENTS_MAX, May
 from api.epcis.taking import Item, Taking
 from api.epcis.validation import check_document, check_event, hash_of, remarks_on, told
 from api.errors import wants_english
@@ -36,7 +36,7 @@ from domain.traceability.model import capture_stream
 from projections import epcis as read
 from store.envelope import Envelope
 
-router = epcis_router()
+router = query_router()
 
 # What is wrong with an event and is no fault of the event's form.
 _STATUS = {"fact_differs": 409, "not_permitted": 403, "out_of_scope": 403, "unknown_fact": 404}
@@ -86,7 +86,7 @@ def capture(
 def list_captures(request: Request, who: Tracker, deps: DepsOf) -> Response:
     """List the capture jobs, newest first."""
     with deps.pool.connection() as conn:
-        page = page_of(request, parameters_of(request), deps, conn)
+        page = page_of(request, parameters_of(request, only_controls=True), deps, conn)
         before = page.after[0] if page.after else page.position + 1
         found = read.jobs(conn, region=who.region_prefix, before=before, limit=page.limit + 1)
     shown = [
@@ -100,6 +100,7 @@ def list_captures(request: Request, who: Tracker, deps: DepsOf) -> Response:
 @router.get("/capture/{capture_id}")
 def read_capture_job(capture_id: str, request: Request, who: Tracker, deps: DepsOf) -> Response:
     """Return a capture job with what is wrong, and a receipt of each event with its hash."""
+    parameters_of(request, only_controls=True)
     ended, kept = require_job(deps, who, capture_id)
     shown = _shown(
         capture_id, ended.began_at, kept.meta.recorded_at, ended.success, ended.behaviour
