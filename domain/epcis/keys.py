@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from domain.traceability.codes import gtin_check_digit as check_digit
+from domain.shared.gs1 import gtin_check_digit as check_digit
 
 HOME = "https://id.gs1.org/"
 

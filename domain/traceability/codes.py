@@ -18,6 +18,7 @@ from typing import NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from domain.shared.errors import Invalid
+from domain.shared.gs1 import gtin_check_digit
 
 # Longer input is no code; a GS1 element string of the identifiers below has at most 78 characters.
 INPUT_LENGTH_MAX = 512
@@ -94,12 +95,6 @@ def code_key(code: str) -> int:
 def key_code(key: int) -> str | None:
     """Return the 20-digit code of a key; None for the hash of a GS1 code."""
     return f"8{key + _KEY_ZERO:019d}" if key < _GS1_KEY_MIN else None
-
-
-def gtin_check_digit(digits: str) -> str:
-    """Return the GS1 mod-10 check digit for the digits before it (weights 3, 1 from the right)."""
-    total = sum(int(d) * (3 if i % 2 == 0 else 1) for i, d in enumerate(reversed(digits)))
-    return str(-total % 10)
 
 
 def valid_gtin(gtin: str) -> bool:

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from domain.shared.errors import Invalid
-from domain.traceability.codes import canonical, gtin_check_digit
+from domain.shared.gs1 import gtin_check_digit
+from domain.traceability.codes import canonical
 from domain.traceability.lots import completed
 
 Json = Mapping[str, Any]

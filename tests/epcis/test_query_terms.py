@@ -19,7 +19,7 @@ from domain.epcis.schedule import ZONE, schedule_of
 from domain.epcis.translate import to_links, to_urns
 from domain.epcis.units import comparable
 from domain.shared.errors import Invalid
-from domain.traceability.codes import gtin_check_digit
+from domain.shared.gs1 import gtin_check_digit
 
 COMPANIES = frozenset({"0614141", "4012345", "1234567"})
 # The two forms of each GS1 key (EPC Tag Data Standard 2.0, §6.3 and §7).

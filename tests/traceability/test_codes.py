@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.shared.errors import Invalid
+from domain.shared.gs1 import gtin_check_digit
 from domain.traceability.codes import (
     canonical,
     code_key,
-    gtin_check_digit,
     key_code,
     parse,
     product_of,
