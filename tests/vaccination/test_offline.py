@@ -120,7 +120,7 @@ def test_given_scans_of_days_ago_when_sent_then_their_own_time_and_flagged_late(
 
 
 @given(st.lists(st.sampled_from([None, "away", "lost", 503, 429, 422]), max_size=12))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_given_any_faults_when_sent_again_and_again_then_nothing_lost_and_nothing_double(
     tmp_path_factory: pytest.TempPathFactory, faults: list[Any]
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.shared.errors import Conflict, DomainError, Invalid, NotFound
@@ -144,6 +144,7 @@ lots = st.lists(
 
 
 @given(lots, st.integers(1, 30), st.integers(1, 30))
+@settings(max_examples=40)
 def test_given_any_stock_when_allotted_then_near_expiry_first_and_never_too_much(
     stock: list[Stocked], a: int, b: int
 ) -> None:
