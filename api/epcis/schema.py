@@ -17,6 +17,8 @@ URI: Schema = {"type": "string", "format": "uri"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 NUMBER: Schema = {"type": "number"}
 TEXT: Schema = {"type": "string"}
+# Characters of an event's id: an index cannot hold a longer one.
+EVENT_ID_LENGTH_MAX = 1000
 # The vocabularies' own addresses are closed: a word of them stands bare.
 _FOREIGN_CBV = r"^(?!urn:epcglobal:cbv|https?://ns\.gs1\.org/cbv/)"
 _FOREIGN_VOC = r"^(?!https?://(?:www\.)?gs1\.org/voc/)"
@@ -123,7 +125,7 @@ _EVENT = {
         "type": "string",
         "pattern": "^[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00)$",
     },
-    "eventID": URI,
+    "eventID": {**URI, "maxLength": EVENT_ID_LENGTH_MAX},
     "certificationInfo": {"anyOf": [URI, _list(URI)]},
     "errorDeclaration": _ERROR,
 }

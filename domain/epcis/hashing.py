@@ -162,7 +162,11 @@ class _Canonical:
         return f"={text}" if text else ""
 
     def _pairs(self, name: str, value: object) -> str:
-        """Return the items of a list of typed things, sorted; nothing of an empty list."""
+        """Return the items of a list of typed things, sorted; nothing of an empty list.
+
+        The type stands first, in whatever order JSON has the two (the reference generator takes
+        that order, so the same event has several hashes there).
+        """
         fields = ("type", _PAIRED[name])
         items = value if isinstance(value, list) else ()
         shown = "".join(sorted(self.fields(fields, item, _WORDS[name]) for item in items))

@@ -113,6 +113,8 @@ def test_given_one_bad_event_when_rolled_back_then_nothing_when_proceeded_then_t
         assert statuses(job) == ["captured", "refused", "refused", "refused"]
         assert job["errors"][2]["path"] == "/action"
         assert job["errors"][2]["title_zh"] != job["errors"][2]["title_en"]
+        nothing: Any = 5
+        assert statuses(proceeding(county, document(nothing, good))) == ["refused", "known"]
         job = proceeding(county, document(good, event(api, "more")))
         assert statuses(job) == ["known", "captured"]
     with api.client(Role.CDC, "640205") as other_county:

@@ -131,6 +131,7 @@ def walked(found: Any) -> Iterator[tuple[Any, Any]]:
         ),
         ({"eventTime": "2026-03-02T08:00:00"}, [("/eventTime", "epcis_bad_moment")]),
         ({"eventID": "no uri"}, [("/eventID", "epcis_no_uri")]),
+        ({"eventID": "urn:x:" + "a" * 1000}, [("/eventID", "epcis_bad_value")]),
         ({"bizStep": "transforming"}, [("/bizStep", "epcis_no_word")]),
         ({"action": "x" * 200}, [("/action", "epcis_bad_value")]),
         ({"epcList": ["urn:a:b", 5]}, [("/epcList/1", "epcis_bad_value")]),
