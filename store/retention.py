@@ -79,8 +79,20 @@ def hold(conn: Connection, first_day: date, last_day: date, reason: str) -> int:
 
 
 def lift(conn: Connection, hold_id: int) -> bool:
-    """Lift a hold; False when there is none of this number in force."""
+    """Lift a hold of days; False when there is none of this number in force."""
     return conn.execute(queries.lift_hold, (hold_id,)).rowcount == 1
+
+
+def hold_lot(
+    cur: psycopg.Cursor[Any], lot_id: str, case_no: str, first_day: date, last_day: date
+) -> None:
+    """Keep the days that a lot's chain needs, in the transaction of its legal hold."""
+    cur.execute(queries.hold_lot, (lot_id, case_no, first_day, last_day))
+
+
+def lift_lot(cur: psycopg.Cursor[Any], lot_id: str, case_no: str) -> None:
+    """Let go of them, in the transaction that lifts the hold."""
+    cur.execute(queries.lift_lot, (lot_id, case_no))
 
 
 def _is_hypertable(conn: Connection) -> bool:

@@ -37,7 +37,15 @@ WHERE lifted_at IS NULL ORDER BY hold_id
 INSERT INTO reading_hold (first_day, last_day, reason) VALUES (%s, %s, %s) RETURNING hold_id
 
 -- name: lift_hold
-UPDATE reading_hold SET lifted_at = now() WHERE hold_id = %s AND lifted_at IS NULL
+-- A legal hold on a lot ends by an event only.
+UPDATE reading_hold SET lifted_at = now()
+WHERE hold_id = %s AND lifted_at IS NULL AND lot_id IS NULL
 
 -- name: dropped
 SELECT count(*), coalesce(sum(readings), 0)::bigint, min(day), max(day) FROM reading_dropped
+
+-- name: hold_lot
+SELECT hold_lot_days(%s, %s, %s, %s)
+
+-- name: lift_lot
+SELECT lift_lot_days(%s, %s)

@@ -29,6 +29,7 @@ class Role(StrEnum):
     INSURER = "insurer"
     FINANCE = "finance"
     REGULATOR = "regulator"
+    INSPECTOR = "inspector"
     COMMITTEE = "committee"
     SECRETARIAT = "secretariat"
     EXPERT = "expert"

@@ -156,10 +156,12 @@ def temperature_summary(
     *,
     ledger: int | None = None,
     telemetry: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> TemperatureSummary:
     """Return what the probes standing in a unit read in [t0, t1).
 
-    As the logs stood at the positions `ledger` and `telemetry` (None: now).
+    As the logs stood at the positions `ledger` and `telemetry` (None: now). Minutes are counted
+    outside `limits` in degrees (None: those of the unit).
     """
     wanted = {
         "unit_id": unit_id,
@@ -170,8 +172,8 @@ def temperature_summary(
     }
     stays = conn.execute(queries.stays, wanted).fetchall()
     held = [_held(conn, stay, t0, t1, telemetry) for stay in stays]
-    limits = conn.execute(queries.limits, (unit_id,)).fetchone()
-    return _summary(held, limits, (t1 - t0) // _MICROSECOND)
+    outside = limits or conn.execute(queries.limits, (unit_id,)).fetchone()
+    return _summary(held, outside, (t1 - t0) // _MICROSECOND)
 
 
 def _held(

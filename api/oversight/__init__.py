@@ -1,0 +1,1 @@
+"""Regulators' reports: their parts, formats, proofs, and who may ask."""
