@@ -142,12 +142,12 @@ class _Facets:
         return expanded(name, self._setting.prefixes)
 
     def add(self, facet: str, values: Iterable[str | float]) -> None:
-        kept = self.found.setdefault(facet, [])
         # Long lists are of identifiers, which are rarely twice there.
-        new = dict.fromkeys(v for v in values if not isinstance(v, str) or storable(v))
-        kept += [value for value in new if not kept or value not in kept]
-        if not kept:
-            del self.found[facet]
+        new = [v for v in dict.fromkeys(values) if not isinstance(v, str) or storable(v)]
+        if not new:
+            return
+        kept = self.found.setdefault(facet, [])
+        kept += [value for value in new if value not in kept] if kept else new
 
     def words(self, facet: str, value: Any) -> None:
         self.add(facet, (word(self.full(text)) for text in _texts(value)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -70,6 +71,7 @@ _LINK = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)  # places come again and again, and each code is asked for twice
 def plain(uri: str) -> str:
     """Return the plain form of a GS1 key; any other text as it is."""
     path = _path_of_urn(uri) if uri.startswith("urn:epc:") else _path_of_link(uri)

@@ -386,9 +386,12 @@ def _text(name: str, part: Any) -> str:
     return text
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
 def storable(text: str) -> bool:
     """Tell whether a text of the database can be the same: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    return _UNSTORABLE.search(text) is None
 
 
 def _numbers(name: str, value: Any) -> list[float]:

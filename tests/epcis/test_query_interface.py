@@ -89,6 +89,9 @@ class Asker:
             answers.append(self._ask(method, url="/epcis/queries/few/events"))
         if method == "POST":
             answers += self._bad_bodies(path, asked)
+            if "413" in operation["statuses"]:
+                large = {"content": b" " * (17 << 20), "headers": JSON}
+                answers.append(self._ask("POST", url=asked["url"], **large))
         else:
             answers += self._bad_queries(method, asked["url"])
         return {str(answer.status_code): answer for answer in reversed(answers)}
@@ -110,7 +113,6 @@ class Asker:
 
     def _bad_bodies(self, path: str, asked: dict[str, Any]) -> list[httpx.Response]:
         other = {"url": asked["url"], "content": "<EPCIS/>"}
-        large = {"url": asked["url"], "content": b" " * (17 << 20), "headers": JSON}
         again = [self._ask("POST", **asked)]
         if path == "/events":
             changed = {**asked["json"], "bizStep": "receiving"}
@@ -118,7 +120,6 @@ class Asker:
         return [
             self._ask("POST", **other, headers={"Content-Type": "application/xml"}),
             self._ask("POST", **{**other, "content": "{", "headers": JSON}),
-            self._ask("POST", **large),
             *again,
         ]
 
