@@ -20,6 +20,7 @@ from bench.live import percentile_ms
 from bench.report import Figures
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_POSITION = re.compile(rb"vaxtrail-position: *(\S+)", re.IGNORECASE)
 _BLOCK = 1 << 16
 _SPREAD = 7_919  # clients begin at different questions
 
@@ -92,11 +93,46 @@ def _client(questions: Questions, number: int, times: int, ready: Barrier, told:
     told.send((taken, largest))  # type: ignore[attr-defined]  # a connection, which has no public type
 
 
-def ask_once(questions: Questions) -> None:
-    """Ask the first question. OSError or SystemExit where there is no good answer."""
+def ask_once(questions: Questions) -> bytes:
+    """Return the answer to the first question with its head.
+
+    OSError or SystemExit where there is no good answer.
+    """
+    return _asked(questions, questions.encoded()[0])
+
+
+def answers(questions: Questions) -> list[bytes]:
+    """Return the body of each answer, on connections of their own."""
+    asked = questions.encoded()
+    return [_asked(questions, request).partition(b"\r\n\r\n")[2] for request in asked]
+
+
+def position_of(questions: Questions) -> str:
+    """Return the position that the answer to the first question names."""
+    found = _POSITION.search(ask_once(questions))
+    if found is None:
+        raise SystemExit("答案未注明位置 / the answer names no position")
+    return found[1].decode()
+
+
+def _asked(questions: Questions, request: bytes) -> bytes:
     with _connected(questions) as link:
-        link.sendall(questions.encoded()[0])
-        _answer(link)
+        link.sendall(request)
+        got = b""
+        while (left := _left(got)) is None or left > 0:
+            got += _more(link)
+    if not got.startswith(b"HTTP/1.1 2"):
+        raise SystemExit(got[:500].decode(errors="replace"))
+    return got
+
+
+def _left(got: bytes) -> int | None:
+    """Return how many bytes of an answer are still to come, None before its head is whole."""
+    end = got.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    length = _LENGTH.search(got, 0, end)
+    return end + 4 + (int(length[1]) if length else 0) - len(got)
 
 
 def _connected(questions: Questions) -> socket.socket:
@@ -108,14 +144,12 @@ def _connected(questions: Questions) -> socket.socket:
 
 def _answer(link: socket.socket) -> int:
     """Read one answer; return the length of its body."""
-    got = link.recv(_BLOCK)
-    while (end := got.find(b"\r\n\r\n")) < 0:
+    got = _more(link)
+    while (left := _left(got)) is None:
         got += _more(link)
     if not got.startswith(b"HTTP/1.1 2"):
         raise SystemExit(got[:500].decode(errors="replace"))
-    length = _LENGTH.search(got, 0, end)
-    size = int(length[1]) if length else 0
-    left = end + 4 + size - len(got)
+    size = len(got) + left - got.index(b"\r\n\r\n") - 4
     while left > 0:
         left -= len(_more(link))
     return size

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -17,7 +18,7 @@ import psycopg
 
 from api.auth import digest
 from bench import scans
-from bench.asking import Questions, ask, ask_once
+from bench.asking import Questions, answers, ask, ask_once, position_of
 from bench.field import append
 from bench.options import Options
 from bench.peers import relational
@@ -32,9 +33,10 @@ from store.logs import Ledger
 
 EVENTS, CHUNK = 1_000_000, 5_000
 CODES_ASKED, LOTS_ASKED = 20_000, 1_000  # questions a run at one client; four clients share twice
+RECALLS_ASKED, KEPT = 200, 50
 CLIENTS = 4
 SAMPLE = 5_000
-START_S, STEP_S = 30.0, 0.1
+START_S, STEP_S, FOLLOWED_S = 30.0, 0.1, 600.0
 SETTLE = ("VACUUM ANALYZE", "CHECKPOINT")
 
 
@@ -50,14 +52,16 @@ def w4(options: Options, made: Rig) -> Report:
         "lot": Questions(url, [f"/api/v1/lots/{lot}/chain" for lot in lots], key),
     }
     asked = min(1.0, events / EVENTS)
-    runs = [measured(ours, asked) for _ in range(options.runs)]
+    recalled = Questions(url, [f"/api/v1/lots/{scans.recalled_lot()}/recall"], key)
+    runs = [measured(ours, asked) | recall(recalled, asked) for _ in range(options.runs)]
+    product = medians(runs) | kept_answers(made, ours["code"], events)
     with peer(made, events) as address:
         theirs = {
             "code": Questions(address, [f"/codes/{code}" for code in codes]),
             "lot": Questions(address, [f"/lots/{lot}" for lot in lots]),
         }
         beside = [measured(theirs, asked) for _ in range(options.runs)]
-    product, relational_peer = medians(runs), medians(beside)
+    relational_peer = medians(beside)
     return Report(
         work="W4",
         product=product,
@@ -81,6 +85,35 @@ def measured(questions: dict[str, Questions], share: float) -> Figures:
     return found
 
 
+def recall(questions: Questions, share: float) -> Figures:
+    """Ask where every unit of a recalled lot is and who was given it."""
+    found = ask(questions, 1, max(1, int(RECALLS_ASKED * share)))
+    return {f"recall_{name}": found[name] for name in ("p50_ms", "p99_ms", "bytes")}
+
+
+def kept_answers(made: Rig, questions: Questions, events: int) -> Figures:
+    """Ask as of a position, before and after a tenth as many facts more; count what differs."""
+    at = position_of(questions)
+    as_of = replace(questions, paths=[f"{path}?as_of={at}" for path in questions.paths[:KEPT]])
+    before = answers(as_of)
+    more = islice(scans.envelopes(events + events // 10), events, None)
+    with Ledger(made.product.dsn) as ledger:
+        while chunk := list(islice(more, CHUNK)):
+            ledger.append(chunk)
+        followed(made, ledger.last_position())
+    differing = sum(one != other for one, other in zip(before, answers(as_of), strict=True))
+    return {"as_of_asked": len(before), "as_of_differing": differing}
+
+
+def followed(made: Rig, position: int) -> None:
+    """Wait until the follower stands at a position."""
+    until = time.monotonic() + FOLLOWED_S
+    while any(each.position < position for each in runner.listing(made.product.dsn)):
+        if time.monotonic() > until:
+            raise SystemExit("未能跟上 / the follower did not catch up")
+        time.sleep(STEP_S)
+
+
 def load(made: Rig, events: int) -> None:
     """Put scans into the ledger and have the read model made of them in bulk."""
     dsn = made.product.dsn
@@ -91,6 +124,7 @@ def load(made: Rig, events: int) -> None:
         with Ledger(dsn) as ledger:
             while chunk := list(islice(envelopes, CHUNK)):
                 ledger.append(chunk)
+            ledger.append(list(scans.recalled()))
         runner.rebuild(dsn, "traceability")
     finally:
         os.kill(follower, signal.SIGCONT)

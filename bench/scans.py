@@ -14,15 +14,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, islice, pairwise
 from typing import Any
 
-from domain.shared.events import Event
 from domain.traceability.events import (
     CodesCommissioned,
     DoseAdministered,
     GoodsDispatched,
     GoodsReceived,
+    HoldPlaced,
     PacksAggregated,
     PacksDisaggregated,
 )
+from domain.traceability.facts import FactEvent
 from domain.traceability.model import scan_stream
 from store.envelope import Envelope, Meta
 
@@ -30,14 +31,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 CARTONS_A_LOT, BOXES, PACKS = 100, 10, 10
 FACTS = 140  # of a carton
 PRODUCT = "8412345"
-Fact = tuple[float, Event]  # hours after the carton was packed
+RECALLED_FROM = 9_000_000  # the cartons of a lot beyond those of any run
+Fact = tuple[float, FactEvent]  # hours after the carton was packed
 
 
-def envelopes(number: int) -> Iterator[Envelope]:
-    """Yield so many facts, carton by carton."""
-    for _, (at, event) in islice(_timed(), number):
-        fact_id: str = getattr(event, "fact_id")  # noqa: B009 - each of these events has one
-        yield Envelope(scan_stream(fact_id), 1, event, Meta(occurred_at=at, recorded_at=at))
+def envelopes(number: int, first: int = 0) -> Iterator[Envelope]:
+    """Yield so many facts, carton by carton from one on."""
+    for _, (at, event) in islice(_timed(first), number):
+        yield Envelope(scan_stream(event.fact_id), 1, event, Meta(occurred_at=at, recorded_at=at))
 
 
 def code(number: int) -> str:
@@ -46,7 +47,7 @@ def code(number: int) -> str:
     return f"{PRODUCT}{number % 10:d}{int.from_bytes(digest, 'big') % 10**12:012d}"
 
 
-def carton(k: int) -> Iterator[Fact]:
+def carton(k: int, clinics: int = 997) -> Iterator[Fact]:
     """Yield the facts of carton `k`."""
     whole, boxes = code(k * 1_000), [code(k * 1_000 + 1 + x) for x in range(BOXES)]
     packs = [_pack(k, x, y) for x in range(BOXES) for y in range(PACKS)]
@@ -68,7 +69,7 @@ def carton(k: int) -> Iterator[Fact]:
         yield 24.0 * n + 12, _received(next(ids), sender, receiver, bill, whole)
     yield 100, PacksDisaggregated(fact_id=next(ids), site_id=county, parent=whole)
     for x, box in enumerate(boxes):
-        clinic, bill = f"clinic-{(k * 10 + x) % 997:03d}", f"{k}-box-{x}"
+        clinic, bill = f"clinic-{(k * 10 + x) % clinics:03d}", f"{k}-box-{x}"
         yield 170 + x, _dispatched(next(ids), county, clinic, bill, box)
         yield 180 + x, _received(next(ids), county, clinic, bill, box)
         for y in range(PACKS):
@@ -78,6 +79,26 @@ def carton(k: int) -> Iterator[Fact]:
                     fact_id=next(ids), site_id=clinic, codes=(_pack(k, x, y),), parent=box
                 ),
             )
+
+
+def recalled() -> Iterator[Envelope]:
+    """Yield the facts of a recalled lot of 10,000 doses over 300 places, half of them given."""
+    for k in range(RECALLED_FROM, RECALLED_FROM + CARTONS_A_LOT):
+        for hours, event in carton(k, clinics=300):
+            if isinstance(event, DoseAdministered) and hours % 2:
+                continue
+            at = START + timedelta(minutes=k % CARTONS_A_LOT, hours=hours)
+            yield Envelope(
+                scan_stream(event.fact_id), 1, event, Meta(occurred_at=at, recorded_at=at)
+            )
+    at = START + timedelta(days=12)
+    order = HoldPlaced(fact_id="recall", site_id="maker", lot_id=recalled_lot(), recall=True)
+    yield Envelope(scan_stream(order.fact_id), 1, order, Meta(occurred_at=at, recorded_at=at))
+
+
+def recalled_lot() -> str:
+    """Return the lot that is recalled."""
+    return lot_of(RECALLED_FROM)
 
 
 def lot_of(k: int) -> str:
@@ -108,10 +129,10 @@ def rows(events: int) -> Iterator[tuple[datetime, str, str, str, str, str | None
             yield at, each, step, getattr(event, "site_id", ""), lot_of(k), parent or None
 
 
-def _timed() -> Iterator[tuple[int, tuple[datetime, Event]]]:
-    for k in count():
+def _timed(first: int = 0) -> Iterator[tuple[int, tuple[datetime, FactEvent]]]:
+    for k in count(first):
         for hours, event in carton(k):
-            yield k, (START + timedelta(minutes=7 * k, hours=hours), event)
+            yield k, (START + timedelta(minutes=7 * (k - first), hours=hours), event)
 
 
 def _pack(k: int, box: int, number: int) -> str:

@@ -13,12 +13,13 @@ import psycopg
 import pytest
 
 from bench import backlog as filling
-from bench import history, throughput
+from bench import history, scans, throughput
 from bench import kill as killing
 from bench import soak as soaking
 from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
+from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
 from bench.kill import kill
@@ -192,6 +193,19 @@ def test_given_w3_when_measured_then_each_try_is_told_to_the_webhook(made: Rig) 
     found = [report.product, *report.peers.values()]
     assert [(figures["tries"], figures["missed"]) for figures in found] == [(3, 0)] * 4
     assert all(0 < figures["p50_ms"] <= figures["p99_ms"] for figures in found)
+
+
+@pytest.mark.journey
+def test_given_w4_when_measured_then_chains_and_recall_are_told_and_stay_the_same(
+    made: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scans, "CARTONS_A_LOT", 5)
+    report = w4(replace(SMALL, messages=1_400), made)
+    product, peer = report.product, *report.peers.values()
+    assert 0 < product["code_p50_ms"] <= product["code_p99_ms"]
+    assert min(product["lot_q_s"], peer["code_q_s"], peer["lot_bytes"]) > 0
+    assert product["recall_bytes"] > 500 * 20
+    assert (product["as_of_asked"], product["as_of_differing"]) == (50, 0)
 
 
 @pytest.mark.journey
