@@ -188,13 +188,13 @@ def _holders(lot: read.LotRecall) -> list[dict[str, Any]]:
         by_status: dict[Status, list[str]] = defaultdict(list)
         for unit in at_site[site_id]:
             by_status[unit.status].append(texts[unit.code])
-        codes = {status.value: by_status[status] for status in sorted(by_status)}
+        codes = {status.value: sorted(by_status[status]) for status in sorted(by_status)}
         holders.append(
             {
                 "site_id": site_id,
                 "units": {status: len(found) for status, found in codes.items()},
                 "codes": codes,
-                "lost": [texts[unit.code] for unit in at_site[site_id] if unit.lost],
+                "lost": sorted(texts[unit.code] for unit in at_site[site_id] if unit.lost),
                 "acknowledged_at": _time(said[site_id]) if site_id in said else None,
             }
         )

@@ -33,6 +33,7 @@ _SEPARATOR = "\x1d"  # FNC1 as transmitted
 _IDENTIFIERS = {"01": 14, "11": 6, "17": 6, "10": 0, "21": 0}
 
 _KEY_ZERO = 2**63
+_TEXT_ZERO = 8 * 10**19 + _KEY_ZERO
 _GS1_KEY_MIN = 10**19 - _KEY_ZERO  # first key that no 20-digit code uses
 _GS1_KEY_COUNT = 2**63 - _GS1_KEY_MIN
 
@@ -94,7 +95,7 @@ def code_key(code: str) -> int:
 
 def key_code(key: int) -> str | None:
     """Return the 20-digit code of a key; None for the hash of a GS1 code."""
-    return f"8{key + _KEY_ZERO:019d}" if key < _GS1_KEY_MIN else None
+    return str(_TEXT_ZERO + key) if key < _GS1_KEY_MIN else None
 
 
 def valid_gtin(gtin: str) -> bool:

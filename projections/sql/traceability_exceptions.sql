@@ -59,10 +59,12 @@ CREATE TABLE excursion (
     PRIMARY KEY (key, position)
 );
 CREATE INDEX ON excursion (site_id);
+CREATE INDEX ON excursion (position);
 CREATE TABLE probe_place (
     unit_id text COLLATE "C" PRIMARY KEY,
     position int8 NOT NULL
 );
+CREATE TABLE mobile (unit_id text COLLATE "C" PRIMARY KEY);
 CREATE TABLE declared (
     fact_id text COLLATE "C" NOT NULL,
     position int8 PRIMARY KEY,
@@ -91,6 +93,27 @@ WHERE site_id = %(site_id)s ORDER BY position DESC LIMIT 1
 
 -- name: put_excursion
 INSERT INTO excursion VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: put_mobile
+INSERT INTO mobile VALUES (%s) ON CONFLICT DO NOTHING
+
+-- name: put_alert
+INSERT INTO excursion
+SELECT %(key)s, %(position)s, %(device_id)s, %(unit_id)s,
+    CASE WHEN EXISTS (SELECT FROM mobile WHERE unit_id = %(unit_id)s) THEN '' ELSE %(site_id)s END,
+    %(start_ms)s, %(end_ms)s, %(limit_c)s, %(peak_c)s
+
+-- name: change_alert
+INSERT INTO excursion
+SELECT key, %(position)s, device_id, unit_id, site_id, coalesce(%(start_ms)s, start_ms),
+    %(end_ms)s, limit_c, coalesce(%(peak_c)s, peak_c)
+FROM excursion WHERE key = %(key)s ORDER BY position DESC LIMIT 1
+
+-- name: excursions_told
+-- What was said of excursions at these positions, up to the latest end that was ever said of them.
+SELECT e.site_id, e.unit_id, e.device_id,
+    (SELECT max(o.end_ms) FROM excursion o WHERE o.key = e.key)
+FROM excursion e WHERE e.position = ANY(%s)
 
 -- name: put_probe
 INSERT INTO probe_place VALUES (%s, %s) ON CONFLICT (unit_id) DO NOTHING
@@ -309,10 +332,13 @@ SELECT DISTINCT k FROM rm_traceability.finding
 WHERE kind = 'DATA_WITHOUT_PRODUCT' AND k = ANY(%(codes)s) AND since <= %(at)s
   AND (gone IS NULL OR gone > %(at)s)
 
--- name: nodes_of_lot
-SELECT k, level::int4, parent, site_id, status
-FROM rm_traceability.node WHERE lot_id = %s
-ORDER BY k
+-- name: units_of_lot
+-- The smallest packs by where they stand, their keys as one column of big-endian 64-bit values.
+SELECT parent, site_id, status, string_agg(int8send(k), ''::bytea)
+FROM rm_traceability.node WHERE lot_id = %s AND level = 1 GROUP BY parent, site_id, status
+
+-- name: packs_of_lot
+SELECT k, parent, site_id, status FROM rm_traceability.node WHERE lot_id = %s AND level > 1
 
 -- name: nodes_above
 -- Packs of other lots, or of none, that hold packs of a lot, and what holds them.
@@ -321,7 +347,7 @@ WITH RECURSIVE up (k) AS (
     UNION
     SELECT n.parent FROM up JOIN rm_traceability.node n ON n.k = up.k WHERE n.parent IS NOT NULL
 )
-SELECT n.k, n.level::int4, n.parent, n.site_id, n.status
+SELECT n.k, n.parent, n.site_id, n.status
 FROM up JOIN rm_traceability.node n ON n.k = up.k
 
 -- name: doses_of_lot

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from domain.cold_chain.events import ProbePlaced
+from domain.alerting.events import AlertAmended, AlertFired, AlertResolved, AlertWithdrawn
+from domain.cold_chain.events import ProbePlaced, UnitRegistered
+from domain.cold_chain.model import UnitKind
 from domain.registry.events import SiteChanged, SiteRegistered
 from domain.shared.events import Event
 from domain.traceability.codes import key_code, product_of
@@ -36,14 +38,31 @@ from store.envelope import Recorded
 DDL = queries.ddl
 # What must be known beside the facts.
 TOPICS = (
+    AlertAmended.TOPIC,
+    AlertFired.TOPIC,
+    AlertResolved.TOPIC,
+    AlertWithdrawn.TOPIC,
     ProbePlaced.TOPIC,
+    UnitRegistered.TOPIC,
     SiteChanged.TOPIC,
     SiteRegistered.TOPIC,
     ExceptionAssigned.TOPIC,
     ExceptionClosed.TOPIC,
     ExcursionConfirmed.TOPIC,
 )
-_MASTER = (ProductRegistered, LotReleased, SiteRegistered, SiteChanged, ExcursionConfirmed)
+_ALERTS = (AlertAmended, AlertFired, AlertResolved, AlertWithdrawn)
+_MASTER = (
+    ProductRegistered,
+    LotReleased,
+    SiteRegistered,
+    SiteChanged,
+    ExcursionConfirmed,
+    *_ALERTS,
+)
+# Units that ride along: an alert of one says nothing of the stock of the site it belongs to.
+_MOBILE = frozenset({UnitKind.REFRIGERATED_VEHICLE, UnitKind.COLD_BOX})
+# The end of an excursion that goes on, and of one that never was (ms).
+_GOES_ON, _NEVER = 2**62, -1
 _ON_BILLS = SENDING | {Step.RECEIVING}
 _NO_PLACE = Place()
 
@@ -116,6 +135,44 @@ def _keep_excursion(cur: Cursor, recorded: Recorded) -> None:
     cur.execute(queries.put_excursion, (key, recorded.position, *where, *read))
 
 
+def _keep_unit(cur: Cursor, recorded: Recorded) -> None:
+    event: Any = recorded.envelope.event
+    if event.kind in _MOBILE:
+        cur.execute(queries.put_mobile, (event.unit_id,))
+
+
+def _keep_fired(cur: Cursor, recorded: Recorded) -> None:
+    """Keep that an alert began: the alert engine's episodes are excursions too, with its dwell."""
+    event: Any = recorded.envelope.event
+    row = {
+        "key": event.alert_id,
+        "position": recorded.position,
+        "device_id": event.device_id,
+        "unit_id": event.unit_id,
+        "site_id": event.site_id,
+        "start_ms": _ms(event.started_at),
+        "end_ms": _GOES_ON,
+        "limit_c": event.limit_c,
+        "peak_c": event.peak_c,
+    }
+    cur.execute(queries.put_alert, row)
+
+
+def _keep_ended(cur: Cursor, recorded: Recorded) -> None:
+    """Keep what became of an alert; it recovered at its first good reading."""
+    event: Any = recorded.envelope.event
+    started, ended = getattr(event, "started_at", None), getattr(event, "recovered_at", None)
+    end_ms = _GOES_ON if ended is None else _ms(ended) - 1
+    row = {
+        "key": event.alert_id,
+        "position": recorded.position,
+        "start_ms": None if started is None else _ms(started),
+        "end_ms": _NEVER if isinstance(event, AlertWithdrawn) else end_ms,
+        "peak_c": getattr(event, "peak_c", None),
+    }
+    cur.execute(queries.change_alert, row)
+
+
 def _keep_act(cur: Cursor, recorded: Recorded) -> None:
     position, envelope = recorded
     event: Any = envelope.event
@@ -127,6 +184,9 @@ def _keep_act(cur: Cursor, recorded: Recorded) -> None:
 
 
 _KEEP: dict[type[Event], Callable[[Cursor, Recorded], None]] = {
+    AlertFired: _keep_fired,
+    **dict.fromkeys((AlertAmended, AlertResolved, AlertWithdrawn), _keep_ended),
+    UnitRegistered: _keep_unit,
     SiteRegistered: _keep_site,
     SiteChanged: _keep_change,
     ProbePlaced: _keep_probe,
@@ -194,14 +254,11 @@ def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world:
         if not mentions and fact.lot_id:
             rows = cur.execute(queries.moved_after, (fact.lot_id, fact.t_ms))
             found.update(row[0] for row in rows)
-    for recorded in batch:
-        event = recorded.envelope.event
-        if isinstance(event, ExcursionConfirmed):
-            where = {"site_id": event.site_id, "unit_id": event.unit_id}
-            when = {"device_id": event.device_id, "end_ms": _ms(event.ended_at)}
-            under = [row[0] for row in cur.execute(queries.codes_under, where | when)]
-            given = [row[0] for row in cur.execute(queries.given_inside, (under,))]
-            found.update(under, given)
+    for row in cur.execute(queries.excursions_told, ([r.position for r in batch],)).fetchall():
+        where = dict(zip(("site_id", "unit_id", "device_id", "end_ms"), row, strict=True))
+        under = [row[0] for row in cur.execute(queries.codes_under, where)]
+        given = [row[0] for row in cur.execute(queries.given_inside, (under,))]
+        found.update(under, given)
     book = taken.book
     if book is None:
         return found

@@ -66,7 +66,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    4,
+    5,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

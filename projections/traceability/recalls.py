@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from struct import unpack
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -48,24 +49,22 @@ class LotBalance:
 def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
     """Return the recall of a lot as the read model stands (at `at`); NotFound("unknown_lot")."""
     with conn.cursor(binary=True, row_factory=tuple_row) as cur:
-        rows = cur.execute(queries.nodes_of_lot, (lot_id,)).fetchall()
-        if not rows:
+        groups = cur.execute(queries.units_of_lot, (lot_id,)).fetchall()
+        packs = {row[0]: row for row in cur.execute(queries.packs_of_lot, (lot_id,)).fetchall()}
+        if not groups and not packs:
             raise NotFound("unknown_lot", lot_id=lot_id)
-        packs = {row[0]: row for row in rows if row[1] > 1}
-        strange = {row[2] for row in rows} - packs.keys() - {None}
+        strange = {row[0] for row in groups} | {row[1] for row in packs.values()}
+        strange -= packs.keys() | {None}
         above = cur.execute(queries.nodes_above, (list(strange),)).fetchall() if strange else []
-        places = _Places(packs | {row[0]: row for row in above})
-        told = places.of_all(row for row in rows if row[1] == 1)
-        moving = [k for k, _, status in told if status is Status.IN_TRANSIT]
+        units = _Places(packs | {row[0]: row for row in above}).units(groups)
+        moving = [unit.code for unit in units if unit.status is Status.IN_TRANSIT]
         lost = _lost(cur, moving, at)
-        missing = Status.MISSING
-        units = [
-            Unit(k, site_id, status, status is missing or k in lost) for k, site_id, status in told
-        ]
+        if lost:
+            units = [unit._replace(lost=True) if unit.code in lost else unit for unit in units]
         doses = list(starmap(Dose, cur.execute(queries.doses_of_lot, (lot_id,)).fetchall()))
         orders, acknowledged = _orders(cur, lot_id, at)
         found = Recall(orders, units, doses, acknowledged)
-        return LotRecall(found, texts_of(cur, [k for k, *_ in told]))
+        return LotRecall(found, texts_of(cur, [unit.code for unit in units]))
 
 
 class _Places:
@@ -75,22 +74,24 @@ class _Places:
         self._nodes = nodes
         self._known: dict[int, tuple[Status, str]] = {}
 
-    def of_all(self, rows: Iterable[Sequence[Any]]) -> list[tuple[int, str, Status]]:
-        """Return code, site and status of packs, in their order."""
-        known, found = self._known, []
-        for k, _, parent, site_id, status in rows:
-            if parent is None:
-                found.append((k, site_id, _STATUS[status]))
-            else:
-                outer, place = known.get(parent) or self._of(parent, 1)
-                found.append((k, place, _inside(_STATUS[status], outer)))
+    def units(self, groups: Iterable[Sequence[Any]]) -> list[Unit]:
+        """Return the smallest packs in rows of (pack, site, status, codes as big-endian int8)."""
+        found: list[Unit] = []
+        for parent, site_id, status, packed in groups:
+            own, place = _STATUS[status], site_id
+            if parent is not None:
+                outer, place = self._known.get(parent) or self._of(parent, 1)
+                own = _inside(own, outer)
+            gone = own is Status.MISSING
+            codes = unpack(f">{len(packed) // 8}q", packed)
+            found += [Unit(k, place, own, gone) for k in codes]
         return found
 
     def _of(self, k: int, depth: int) -> tuple[Status, str]:
         node = self._nodes.get(k)
         if node is None or depth > LEVEL_MAX:
             return Status.UNKNOWN, ""
-        _, _, parent, place, status = node
+        _, parent, place, status = node
         found = _STATUS[status]
         if parent is not None:
             outer, place = self._known.get(parent) or self._of(parent, depth + 1)
