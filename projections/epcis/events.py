@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 import psycopg
 
-from domain.epcis.document import hash_uri, prefixes_of
+from domain.epcis.document import event_id_of, hash_uri, prefixes_of
 from domain.epcis.facets import Facets, Setting, facets_of, setting_of
+from domain.epcis.hashing import declared, event_hash
 from domain.epcis.keys import company_prefixes_in, plain
 from domain.epcis.query import moment_of
 from domain.traceability.events import CaptureStored
@@ -113,16 +114,16 @@ def _kept(recorded: Recorded, stored: CaptureStored) -> Iterator[tuple[Row, list
         if "@context" in event and event is not document:
             contexts.append(event["@context"])
             around = Setting(prefixes_of(*contexts), setting.attributes, setting.parents)
-        digest = stored.hashes[n] if stored.hashes else ""
-        own_id = event.get("eventID")
-        ids = [str(own_id)] if own_id else []
-        found = facets_of(event, [*ids, *([hash_uri(digest)] if digest else [])], around)
+        # Documents stored before hashes were kept with them are told theirs here.
+        digest = stored.hashes[n] if stored.hashes else event_hash(event, declared(*contexts))
+        event_id = event_id_of(event, digest)
+        found = facets_of(event, [event_id, hash_uri(digest)], around)
         meta = recorded.envelope.meta
         row = Row(
             position=recorded.position,
             ordinal=index,
             region_code=(stored.region_codes[n] if stored.region_codes else "") or meta.region_code,
-            event_id=str(next(iter(found.get("eventID", [])), "")),
+            event_id=event_id,
             hash=digest,
             event_time=_moment(event.get("eventTime"), meta.occurred_at),
             record_time=meta.recorded_at,

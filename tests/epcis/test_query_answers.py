@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from domain.epcis.document import events_of
+from domain.epcis.query import parse
 from projections import runner
+from projections.epcis import answers
 from projections.rebuild import check, named
 from store.logs import Ledger
 from tests.conftest import Database
@@ -260,3 +263,13 @@ def test_given_all_shared_documents_when_kept_then_each_event_comes_back_as_it_w
 
 def test_given_what_is_kept_when_rebuilt_then_the_same_rows(kept: Kept, shared: Path) -> None:
     assert check(kept.ledger, kept.runner.conn, named("epcis")).same
+
+
+def test_given_an_event_without_an_id_when_asked_for_by_its_hash_then_found(kept: Kept) -> None:
+    event = object_event(bizStep="sampling", epcList=["urn:x:nameless"])
+    kept.store(document([event]), region="630000")
+    with psycopg.connect(kept.database.app_dsn, autocommit=True) as conn:
+        query = parse({"MATCH_epc": "urn:x:nameless"}, {})
+        (found,) = answers.events(conn, query, position=10**9, region="63", limit=2)
+    assert found.event_id.startswith("ni:///sha-256;")
+    assert kept.ask({"EQ_eventID": found.event_id}, region="63") == [event]
