@@ -202,13 +202,26 @@ class _Looking:
         """Return for each subject its rows as of each position that may have changed them."""
         for subjects, mentions in self._parts():
             seen: dict[str, list[tuple[int, set[_Row]]]] = {s: [] for s in subjects}
-            for position in self._positions(subjects, mentions):
+            changed = self._changed(subjects, mentions)
+            for position in sorted(changed):
                 book, ground = self._known(mentions, position)
-                for subject in subjects:
+                for subject in changed[position]:
                     found = single(self._findings(subject, book, ground, mentions, position))
                     tops = {(f, e) for f in found for e in expanded(book, [f])}
                     seen[subject].append((position, {_row(subject, f, e) for f, e in tops}))
             yield from seen.items()
+
+    def _changed(
+        self, subjects: Iterable[str], mentions: Sequence[Mention]
+    ) -> dict[int, list[str]]:
+        """Return the subjects that each position of the batch may have changed."""
+        family = _Family(mentions)
+        found: dict[int, list[str]] = defaultdict(list)
+        for subject in subjects:
+            named = family.of(self._roots[subject])
+            for position in self._positions(subject, (m for k in named for m in family.facts[k])):
+                found[position].append(subject)
+        return found
 
     def _parts(self) -> Iterator[tuple[list[str], list[Mention]]]:
         """Return subjects with the facts they depend on, those that share codes together."""
@@ -228,12 +241,16 @@ class _Looking:
         for each, names in subjects.items():
             yield names, mentions.get(each, [])
 
-    def _positions(self, subjects: Iterable[str], mentions: Iterable[Mention]) -> list[int]:
+    def _positions(self, subject: str, mentions: Iterable[Mention]) -> set[int]:
         facts = {m.fact.position: m.fact for m in mentions}
-        facts |= {f.position: f for s in subjects if (f := self._facts.get(s[2:]))}
         facts |= {f.position: f for f in self._lot_facts}
+        if subject[2:] in self._facts:
+            fact = self._facts[subject[2:]]
+            facts[fact.position] = fact
         told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
-        return sorted({p for p in (*facts, *told, *self._extra) if p in self._clock})
+        declared = self._declared.get(subject[2:])
+        more = [*self._extra, *([declared[4]] if declared else [])]
+        return {p for p in (*facts, *told, *more) if p in self._clock}
 
     def _known(self, mentions: Sequence[Mention], at: int) -> tuple[Book, Ground]:
         products = {row[0]: Product(row[1], row[2]) for row in self._products if row[3] <= at}
@@ -298,6 +315,33 @@ def _texts(cur: Cursor, hashed: Sequence[int]) -> dict[int, str]:
 
 def _ms(time: datetime) -> int:
     return round(time.timestamp() * 1000)
+
+
+class _Family:
+    """Codes with the packs they were in and what was in them, by the facts that say so."""
+
+    def __init__(self, mentions: Iterable[Mention]) -> None:
+        self.facts: dict[int, list[Mention]] = defaultdict(list)
+        self._up: dict[int, set[int]] = defaultdict(set)
+        self._down: dict[int, set[int]] = defaultdict(set)
+        for mention in mentions:
+            self.facts[mention.code].append(mention)
+            if mention.parent is not None:
+                self._up[mention.code].add(mention.parent)
+                self._down[mention.parent].add(mention.code)
+
+    def of(self, codes: Iterable[int]) -> set[int]:
+        """Return codes with all that was ever in them, and all that ever held any of these."""
+        return _reached(_reached(codes, self._down), self._up)
+
+
+def _reached(codes: Iterable[int], steps: Mapping[int, set[int]]) -> set[int]:
+    found, waiting = set(codes), list(codes)
+    while waiting:
+        new = steps.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
 
 
 class _Union:
