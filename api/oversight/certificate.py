@@ -7,9 +7,8 @@ answer gives the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import re
 from html import escape
-from typing import Any
 
 import segno
 from reportlab.lib import colors
@@ -21,21 +20,31 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table
 
-from api.oversight.parts import PARTS, Part, cell
+from api.oversight.parts import PARTS, Body, Part, cell
 from api.oversight.tables import head_rows
 
-FONT = "STSong-Light"
+FONT, LATIN = "STSong-Light", "Helvetica"
+_ASCII = re.compile("[ -~°]+")
 PAGE = landscape(A4)
 MARGIN = 14 * mm
 # Rows of a part on paper; what is beyond stands in the other formats.
 ROWS_MAX = 500
 # Columns that hold long texts take more of the width.
 _WIDE = {"from_site_id": 2, "to_site_id": 2, "site_id": 2, "events": 2.6, "code": 2.2}
-_WIDE |= {"kind": 2.2, "recipient": 1.6, "flags": 1.8, "owner": 1.8, "reason": 2, "unit_id": 1.6}
+_WIDE |= {
+    "kind": 2.2,
+    "recipient": 1.6,
+    "flags": 1.8,
+    "owner": 1.8,
+    "reason": 2,
+    "unit_id": 1.6,
+    "lot_id": 1.8,
+}
 
 pdfmetrics.registerFont(UnicodeCIDFont(FONT))
 _TITLE = ParagraphStyle("title", fontName=FONT, fontSize=17, leading=22)
 _HEADING = ParagraphStyle("heading", fontName=FONT, fontSize=11, leading=15, spaceBefore=9)
+_HEADING.spaceAfter, _HEADING.keepWithNext = 3, 1
 _TEXT = ParagraphStyle("text", fontName=FONT, fontSize=8.5, leading=12, wordWrap="CJK")
 _CELL = ParagraphStyle("cell", fontName=FONT, fontSize=6.6, leading=8.4, wordWrap="CJK")
 _GRID = [
@@ -47,8 +56,6 @@ _GRID = [
     ("TOPPADDING", (0, 0), (-1, -1), 1.5),
     ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
 ]
-
-Body = Mapping[str, Any]
 
 
 def certificate(body: Body, link: str) -> bytes:
@@ -82,10 +89,11 @@ def certificate(body: Body, link: str) -> bytes:
 
 _NOTE = (
     "每行末列为所依据事件在账本中的位置及其存储字节的 SHA-256 哈希（前 16 位；完整哈希见 JSON、"
-    "Excel 与证据包）。扫描二维码可取得同一位置的同一答复。时间为北京时间。<br/>The last column "
+    "Excel 与证据包）。扫描二维码可取得同一位置的同一答复。时间为北京时间。<br/>"
+    f'<font name="{LATIN}">The last column '
     "names the ledger position of the event behind a row, and the beginning of the SHA-256 of its "
     "stored bytes; the whole hash stands in JSON, Excel and the evidence bundle. The QR code leads "
-    "to the same answer at the same position. Times are China Standard Time."
+    "to the same answer at the same position. Times are China Standard Time.</font>"
 )
 
 
@@ -100,27 +108,30 @@ def _head(body: Body, link: str, width: float) -> list[Flowable]:
         colWidths=[width - 36 * mm, 36 * mm],
         style=[("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (0, 0), 0)],
     )
-    title = "疫苗追溯证明 <font size=11>Certificate of vaccine traceability</font>"
+    english = f'<font name="{LATIN}" size=11>Certificate of vaccine traceability</font>'
+    title = f"疫苗追溯证明 {english}"
     return [Paragraph(title, _TITLE), Spacer(1, 5), beside]
 
 
 def _part(body: Body, part: Part, width: float) -> list[Flowable]:
     rows = body["parts"][part.name]
-    title = f"{part.zh} <font size=8>{part.en}（{len(rows)}）</font>"
+    title = f'{part.zh} <font name="{LATIN}" size=8>{part.en} ({len(rows)})</font>'
     heading = Paragraph(title, _HEADING)
     if not rows:
         return [heading, Paragraph("无 none", _TEXT)]
     columns = [next(c for c in part.columns if c.name == name) for name in part.narrow]
-    headings = [Paragraph(f"{c.zh}<br/><font size=5.6>{c.en}</font>", _CELL) for c in columns]
+    headings = [
+        Paragraph(f'{_latin(c.zh)}<br/><font name="{LATIN}" size=5.4>{c.en}</font>', _CELL)
+        for c in columns
+    ]
     shown = [
-        [_told(cell(c.name, row.get(c.name), body["sites"], short=True), _CELL) for c in columns]
+        [_told(cell(c.name, row.get(c.name), body, short=True), _CELL) for c in columns]
         for row in rows[:ROWS_MAX]
     ]
     weights = [_WIDE.get(name, 1.0) for name in part.narrow]
     widths = [width * weight / sum(weights) for weight in weights]
     found: list[Flowable] = [
         heading,
-        Spacer(1, 3),
         Table([headings, *shown], colWidths=widths, repeatRows=1, style=_GRID),
     ]
     if len(rows) > ROWS_MAX:
@@ -131,4 +142,9 @@ def _part(body: Body, part: Part, width: float) -> list[Flowable]:
 
 
 def _told(value: object, style: ParagraphStyle = _TEXT) -> Paragraph:
-    return Paragraph(escape(str(value)), style)
+    return Paragraph(_latin(escape(str(value))), style)
+
+
+def _latin(text: str) -> str:
+    """Return a text with what is ASCII in a Latin font: figures stand apart in every reader."""
+    return _ASCII.sub(rf'<font name="{LATIN}">\g<0></font>', text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -59,11 +59,11 @@ PARTS = (
         units | 实收支数 | units
         first_at | 开始时间 | begun
         departed_at | 启运时间 | departed
-        departed_c | 启运温度℃ | departed °C
+        departed_c | 启运温度 °C | departed °C
         arrived_at | 到达时间 | arrived
-        arrived_c | 到达温度℃ | arrived °C
-        transport_c_min | 途中最低℃ | min °C
-        transport_c_max | 途中最高℃ | max °C
+        arrived_c | 到达温度 °C | arrived °C
+        transport_c_min | 途中最低 °C | min °C
+        transport_c_max | 途中最高 °C | max °C
         outside_min | 超温分钟 | minutes outside
         unknown_min | 缺测分钟 | minutes unknown
         vehicle_id | 车辆 | vehicle
@@ -118,8 +118,8 @@ PARTS = (
         doses_given | 接种剂数 | doses given
         doses_wasted | 报废剂数 | doses wasted
         """,
-        "site_id region lot_id in_stock in_transit held opened used wasted destroyed missing "
-        "difference",
+        "site_id lot_id in_stock in_transit held opened used wasted destroyed missing "
+        "difference events",
     ),
     _part(
         "thermal",
@@ -133,17 +133,18 @@ PARTS = (
         to | 止 | to
         devices | 测温设备 | devices
         readings | 读数 | readings
-        min_c | 最低℃ | min °C
-        max_c | 最高℃ | max °C
-        mean_c | 平均℃ | mean °C
+        min_c | 最低 °C | min °C
+        max_c | 最高 °C | max °C
+        mean_c | 平均 °C | mean °C
         above_min | 超上限分钟 | minutes above
         below_min | 低于下限分钟 | minutes below
-        frozen | 冻结（≤ −0.5 ℃） | frozen (≤ −0.5 °C)
+        frozen | 冻结 | frozen
         unknown_min | 缺测分钟 | minutes unknown
         units | 受影响支数 | units
         settled | 处置 | settled
         """,
-        "site_id unit_id from to min_c max_c mean_c above_min below_min frozen unknown_min units",
+        "site_id unit_id from to min_c max_c mean_c above_min below_min frozen unknown_min units "
+        "events",
     ),
     _part(
         "injections",
@@ -210,7 +211,7 @@ PARTS = (
         temperature_missing | 缺温度 | temperature missing
         """,
         "site_id facts late manual without_code unknown_code data_error doses_exceed_vial "
-        "temperature_missing",
+        "temperature_missing events",
     ),
 )
 PART_NAMES = tuple(part.name for part in PARTS)
@@ -249,21 +250,36 @@ STEPS = {
     "condemning": "判定不合格",
     "releasing": "解封",
 }
+_WORDS = {
+    "step": STEPS,
+    "state": {"open": "未了结", "closed": "已了结", "resolved": "已消除"},
+    "severity": {"critical": "严重", "major": "重要", "minor": "一般"},
+}
 _SITES = frozenset({"site_id", "from_site_id", "to_site_id"})
+_UNITS = frozenset({"unit_id", "vehicle_id"})
 HASH_SHOWN = 16  # of the hash, where a person compares it; files hold it whole
 
+Body = Mapping[str, Any]
 
-def cell(column: str, value: Any, sites: Mapping[str, Any], *, short: bool = False) -> Cell:
-    """Return what a cell says; `short`: on paper."""
+
+def cell(column: str, value: Any, body: Body, *, short: bool = False) -> Cell:
+    """Return what a cell of an answer says; `short`: on paper."""
     if value is None or value == "":
         return ""
-    if column in _SITES and value in sites:
-        return sites[value].zh if short else f"{sites[value].zh} ({value})"
-    if column == "step":
-        return f"{STEPS.get(value, value)}" if short else f"{STEPS.get(value, '')} {value}".strip()
+    if column in _SITES | _UNITS:
+        name = body["units" if column in _UNITS else "sites"].get(value)
+        return _named(name.zh if name else "", value, short=short)
+    if column in _WORDS:
+        return _named(_WORDS[column].get(value, ""), value, short=short)
     if column == "events":
         return _events(value, short=short)
     return _plain(value, short=short)
+
+
+def _named(name: str, value: str, *, short: bool) -> str:
+    if not name:
+        return value
+    return name if short else f"{name} ({value})"
 
 
 def _plain(value: Any, *, short: bool) -> Cell:
@@ -275,7 +291,7 @@ def _plain(value: Any, *, short: bool) -> Cell:
 
 def _time(value: datetime, short: bool) -> str:
     local = value.astimezone(ZONE)
-    return f"{local:%Y-%m-%d %H:%M}" if short else value.astimezone(UTC).isoformat()
+    return f"{local:%Y-%m-%d %H:%M}" if short else local.isoformat()
 
 
 _TOLD: tuple[tuple[type, Callable[[Any, bool], Cell]], ...] = (

@@ -143,7 +143,7 @@ def chain(subject: Subject, hops: Sequence[Hop], warmth: Warmth) -> list[Row]:
         arrival = next((a for a in met_by if id(a) not in met), None)
         if arrival is not None:
             met.add(id(arrival))
-        rows.append(_hop(subject, hop, arrival, warmth) | {"seq": len(rows) + 1})
+        rows.append({"seq": len(rows) + 1} | _hop(subject, hop, arrival, warmth))
     return rows
 
 
@@ -271,6 +271,7 @@ def stock(conn: Connection, subject: Subject) -> list[Row]:
             own = book.progress(code)
             row["doses_given"] += own.doses_given
             row["doses_wasted"] += own.doses_wasted
+            row["events"] = _newest(row, (e.fact.position for e in book.chain(code)))
     if subject.span is not None:
         return _stock_of_places(conn, subject)
     for line in balance_of(book, subject.codes).lines:
@@ -284,6 +285,11 @@ def _stock_row(rows: dict[tuple[str, str], Row], site_id: str, lot_id: str) -> R
     empty = {"site_id": site_id, "lot_id": lot_id, **dict.fromkeys(STOCK_COLUMNS, 0)}
     more: Row = {"doses_given": 0, "doses_wasted": 0, "difference": None, "events": []}
     return rows.setdefault((site_id, lot_id), empty | more)
+
+
+def _newest(row: Row, positions: Iterable[int]) -> list[int]:
+    """Return the newest event that a sum rests on: it names none of the many before."""
+    return [max([*positions, *row["events"]])]
 
 
 def _stock_of_places(conn: Connection, subject: Subject) -> list[Row]:
@@ -448,6 +454,7 @@ def quality(subject: Subject, found: Iterable[Row]) -> list[Row]:
         row["facts"] += 1
         row["late"] += fact.recorded_ms - fact.t_ms > LATE_MS
         row["manual"] += bool(fact.more.get("manual"))
+        row["events"] = _newest(row, [fact.position])
     for case in found:
         column = _QUALITY.get(Kind(case["kind"]))
         if column not in {None, "late"} and case["state"] != "resolved":

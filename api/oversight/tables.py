@@ -17,7 +17,7 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font, PatternFill
 from openpyxl.utils import get_column_letter
 
-from api.oversight.parts import HEAD, PARTS, Cell, Part, cell
+from api.oversight.parts import HEAD, PARTS, Body, Cell, Part, cell
 
 BOM = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
 # What a spreadsheet would calculate when it opens the file.
@@ -25,8 +25,6 @@ _FORMULA = re.compile(r"^[=+\-@\t\r]")
 _MADE = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _WIDTH_MAX = 40
-
-Body = Mapping[str, Any]
 
 
 def csv_of(body: Body, part: Part) -> Iterator[bytes]:
@@ -87,7 +85,7 @@ def head_rows(body: Body) -> list[list[Cell]]:
     head, proof = body["head"], body["proof"]
     rows: list[list[Cell]] = [["查询对象 subject", f"{head['subject']} {head['key']}"]]
     for lot in head["lots"]:
-        rows += [[f"{zh} {en}", cell(name, lot[name], {})] for name, (zh, en) in HEAD.items()]
+        rows += [[f"{zh} {en}", cell(name, lot[name], body)] for name, (zh, en) in HEAD.items()]
     ledger = proof["ledger_head"]
     rows += [
         ["截至位置 as of", body["as_of"]],
@@ -100,7 +98,7 @@ def head_rows(body: Body) -> list[list[Cell]]:
 def _rows(body: Body, part: Part) -> Iterator[Sequence[Cell]]:
     yield [column.zh for column in part.columns]
     for row in body["parts"][part.name]:
-        yield [cell(c.name, row.get(c.name), body["sites"]) for c in part.columns]
+        yield [cell(c.name, row.get(c.name), body) for c in part.columns]
 
 
 def _safe(value: Cell) -> Cell:
