@@ -18,7 +18,7 @@ from api.auth import Principal, permission
 from api.commands import CallOf
 from api.deps import DepsOf
 from api.epcis.taking import Item, Taking
-from api.epcis.validation import hash_of
+from api.epcis.validation import hasher
 from api.routing import PREFIX, ModuleRoute, json_answer
 from api.schemas import Body
 from domain.epcis.document import events_of
@@ -92,7 +92,8 @@ def capture_document(
     """
     sha256 = hashlib.sha256(call.body).hexdigest()
     whole = orjson.loads(call.body)
-    items = [Item(n, event, hash_of(event, whole)) for n, event in enumerate(events_of(whole))]
+    hashed = hasher(whole)
+    items = [Item(n, event, hashed(event)) for n, event in enumerate(events_of(whole))]
     taking = Taking(call, who, sha256, items, raising=True, strict=True)
     stored = call.deps.ledger.stream(model.capture_stream(sha256))
     taking.read(again=bool(stored))

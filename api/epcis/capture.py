@@ -22,7 +22,7 @@ from api.epcis import problems
 from api.epcis.paging import page_of, parameters_of, query_router
 from api.epcis.routing import EVENTS_MAX, May
 from api.epcis.taking import Item, Taking
-from api.epcis.validation import check_document, check_event, hash_of, remarks_on, told
+from api.epcis.validation import check_document, check_event, hasher, remarks_on, told
 from api.errors import wants_english
 from api.routing import json_answer
 from domain.epcis import model
@@ -126,7 +126,7 @@ def capture_event(who: Capturer, call: CallOf) -> Response:
     if event.get("type") in {"EPCISDocument", "EPCISQueryDocument"}:
         raise Invalid("epcis_not_one_event")
     _refuse([*check_document(event), *check_event(event, 0)])
-    item = Item(0, event, hash_of(event, event))
+    item = Item(0, event, hasher(event)(event))
     taking = Taking(call, who, hashlib.sha256(call.body).hexdigest(), [item], raising=True)
     taking.read()
     taking.take(call.body)
@@ -151,9 +151,9 @@ def _items(call: Call, behaviour: str) -> list[Item]:
     wrong = {n: found for n, event in enumerate(events) if (found := check_event(event, n))}
     if behaviour == "rollback":
         _refuse(problem for found in wrong.values() for problem in found)
-    items = []
+    items, hashed = [], hasher(document)
     for n, event in enumerate(events):
-        item = Item(n, event, "" if n in wrong else hash_of(event, document))
+        item = Item(n, event, "" if n in wrong else hashed(event))
         item.refused = wrong[n][0] if n in wrong else _too_deep(item)
         item.remarks = [] if item.refused else remarks_on(event, n)
         items.append(item)

@@ -241,7 +241,8 @@ class Taking:
 
 def _read(item: Item) -> None:
     epcis.check_people(item.event)
-    item.captured = epcis.read_event({**item.event, "eventID": item.event_id})
+    named = item.event if "eventID" in item.event else {**item.event, "eventID": item.event_id}
+    item.captured = epcis.read_event(named)
 
 
 def _sites(item: Item) -> set[str]:

@@ -14,7 +14,7 @@ import orjson
 
 from api.epcis import schema
 from api.messages import message
-from domain.epcis.document import EVENT_TYPES, events_of, hash_uri
+from domain.epcis.document import EVENT_TYPES, declared_in, events_of, hash_uri
 from domain.epcis.events import EventProblem
 from domain.epcis.hashing import declared, event_hash
 from domain.epcis.query import parse
@@ -84,7 +84,7 @@ def verdict(content: bytes) -> Verdict:
     problems = [*check_document(document)]
     for index, event in enumerate(events):
         problems += check_event(event, index)
-    hashes = [hash_of(event, document) for event in events]
+    hashes = list(map(hasher(document), events))
     listed = [] if problems else enumerate(events)
     remarks = [remark for index, event in listed for remark in remarks_on(event, index)]
     return Verdict(str(document.get("type")), events, hashes, problems, remarks)
@@ -127,14 +127,20 @@ def _findings(
     ]
 
 
-def hash_of(event: Any, document: Mapping[str, Any]) -> str:
-    """Return the hash of an event, hex; empty for what is no event or too deep."""
-    if not isinstance(event, dict):
-        return ""
-    try:
-        return event_hash(event, declared(document.get("@context"), event.get("@context")))
-    except RecursionError:
-        return ""
+def hasher(document: Mapping[str, Any]) -> Callable[[Any], str]:
+    """Return what hashes the events of a document: hex; empty for what is no event or too deep."""
+    outer = declared(document.get("@context"))
+
+    def hashed(event: Any) -> str:
+        if not isinstance(event, dict):
+            return ""
+        own = event.get("@context")
+        try:
+            return event_hash(event, {**outer, **declared_in(own)} if own else outer)
+        except RecursionError:
+            return ""
+
+    return hashed
 
 
 def told(problem: EventProblem) -> dict[str, Any]:
