@@ -97,10 +97,10 @@ def remove_query(name: Name, who: Keeper, call: CallOf) -> Response:
 @router.get("/queries/{name}/events")
 def query_events(name: Name, request: Request, who: Reader, deps: DepsOf) -> Response:
     """Return the events that a named query asks for; as a WebSocket, those to come."""
-    query = require_query(deps, name)
     if "stream" in request.query_params or FIELDS.keys() & request.query_params.keys():
         raise Invalid("bad_subscription", field="Upgrade", value="", expected="websocket")
     parameters = paging.parameters_of(request, only_controls=True)
+    query = require_query(deps, name)
     asked = named.query_of(query.query, query.extensions)
     return queries.answer(request, who, deps, parameters, asked, query_name=name)
 

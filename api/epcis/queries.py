@@ -139,9 +139,9 @@ def _list_of(kind: str) -> None:
     @router.get(f"/{kind}/{{value:path}}/events", name=f"{kind}_events")
     def events(value: str, request: Request, who: Reader, deps: DepsOf) -> Response:
         """Return the events of one member of a collection that the parameters ask for."""
-        require_member(request, who, deps, kind)
         parameters = paging.parameters_of(request)
         query = asked_in(request, parameters, **{PARAMETER_OF[kind]: [value]})
+        require_member(request, who, deps, kind)
         return answer(request, who, deps, parameters, query)
 
     @router.get(f"/{kind}/{{value:path}}", name=f"{kind}_member")

@@ -19,7 +19,7 @@ from api.deps import Deps, DepsOf
 from api.epcis import headers, paging
 from api.epcis.named import Keeper, Name, read_json, require_query
 from api.epcis.problems import PATH
-from api.epcis.routing import Reader
+from api.epcis.routing import Anybody, Reader
 from api.routing import json_answer
 from domain.epcis import named
 from domain.epcis.named import NamedQuery
@@ -90,8 +90,8 @@ def begin_at(deps: Deps, initial: datetime | None) -> int:
 @router.get("/queries/{name}/subscriptions")
 def list_subscriptions(name: Name, request: Request, who: Reader, deps: DepsOf) -> Response:
     """List the subscriptions to a named query."""
-    require_query(deps, name)
     parameters = paging.parameters_of(request, only_controls=True)
+    require_query(deps, name)
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         scope: dict[str, Any] = {"region": who.region_prefix, "limit": page.limit + 1}
@@ -139,7 +139,7 @@ def subscribe(name: Name, request: Request, who: Keeper, call: CallOf) -> Respon
 
 
 @router.options(_ID, status_code=204)
-def discover(name: Name, subscription_id: str, who: Reader, deps: DepsOf) -> Response:
+def discover(name: Name, subscription_id: str, who: Anybody, deps: DepsOf) -> Response:
     """Tell the versions and methods of a subscription, and up to when it was told."""
     with deps.pool.connection() as conn:
         found = _require(conn, who, name, subscription_id)
