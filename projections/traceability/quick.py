@@ -195,14 +195,17 @@ def _plain(conn: Connection, code: str, key: int, rows: Sequence[_Row]) -> CodeC
 def _is_plain(key: int, rows: Sequence[_Row]) -> bool:
     made = used = 0
     for row in rows:
-        if row.step not in PLAIN or row.withdrawn_position is not None or row.lot_bound:
+        step = row.step
+        if step not in PLAIN or row.withdrawn_position is not None or row.lot_bound:
             return False
         if row.position > row.ledger:  # followed since
             return False
-        made += row.k == key and row.step == Step.COMMISSIONING
-        used += row.step == Step.DISPENSING
-        if row.step == Step.DISPENSING and row.k != key:
-            return False
+        if step == Step.COMMISSIONING:
+            made += row.k == key
+        elif step == Step.DISPENSING:
+            used += 1
+            if row.k != key:
+                return False
     moments = {row.t_ms for row in rows}
     return made <= 1 and used <= 1 and len(moments) == len({row.position for row in rows})
 
