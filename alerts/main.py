@@ -26,6 +26,8 @@ from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
 from alerts.outbox import Sender
+from alerts.platform.connector import Connector
+from alerts.platform.national import Access, National
 from alerts.recalls import Recalls
 from alerts.reports import SENDERS, Reporter
 from domain.shared.clock import Clock
@@ -46,7 +48,13 @@ RETRY_S = 1.0
 
 
 def run(
-    *, app_dsn: str, clock: Clock, smtp: Smtp | None, public_url: str, stop: threading.Event
+    *,
+    app_dsn: str,
+    clock: Clock,
+    smtp: Smtp | None,
+    public_url: str,
+    stop: threading.Event,
+    platform: Access | None = None,
 ) -> None:
     """Deliver and escalate until `stop`; an absent database is waited for."""
     webhook = Webhook()
@@ -57,27 +65,38 @@ def run(
         app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + SENDERS + 3, open=True
     )
     with pool, closing(Sender(pool, channels, now=clock.now, public_url=public_url)) as sender:
-        Alerting(app_dsn, clock, sender, Reporter(pool, webhook, now=clock.now)).run(stop)
+        reporter = Reporter(pool, webhook, now=clock.now)
+        Alerting(app_dsn, clock, sender, reporter, platform).run(stop)
 
 
 class Alerting:
     """The threads around one sender, one reporter and one escalator."""
 
-    def __init__(self, app_dsn: str, clock: Clock, sender: Sender, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        app_dsn: str,
+        clock: Clock,
+        sender: Sender,
+        reporter: Reporter,
+        platform: Access | None = None,
+    ) -> None:
         self._app_dsn = app_dsn
         self._clock = clock
         self._sender = sender
         self._reporter = reporter
+        self._platform = platform
         self._bells = [threading.Event() for _ in range(WORKERS)]
         self._wake = threading.Event()
         self._end = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 3, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 4, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
             parts.append(threads.submit(self._keep, self._look_for_due))
             parts.append(threads.submit(self._keep, self._report))
+            if self._platform is not None:
+                parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
             parts += [threads.submit(self._keep, partial(self._send, bell)) for bell in self._bells]
             try:
                 while not stop.is_set():
@@ -117,6 +136,17 @@ class Alerting:
         with ThreadPoolExecutor(SENDERS, "reports") as threads:
             while not self._end.wait(POLL_S):
                 self._reporter.round(threads)
+
+    def _upload(self, access: Access) -> None:
+        """Tell the platform what is due."""
+        with (
+            psycopg.connect(self._app_dsn, autocommit=True) as conn,
+            Ledger(self._app_dsn) as ledger,
+            closing(National(access, self._clock.now)) as platform,
+        ):
+            connector = Connector(ledger, conn, platform, self._clock.now)
+            while not self._end.wait(POLL_S):
+                connector.tick()
 
     def _send(self, bell: threading.Event) -> None:
         while not self._end.is_set():

@@ -10,9 +10,10 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import api.routes
-from api import auth, errors, health, quick, system
+from api import auth, errors, health, public, quick, system
 from api.deps import Deps
 from api.epcis import problems
+from api.fhir import routes as fhir
 from api.middleware import Tracing
 from api.routing import PREFIX, ModuleRoute, SocketRoute
 
@@ -38,13 +39,14 @@ def create_app(deps: Deps) -> FastAPI:
     )
     app.state.deps = deps
     # Parts of the interface whose refusals a standard shapes.
-    app.state.problem_shapes = {problems.PATH: problems.shape}
+    app.state.problem_shapes = {problems.PATH: problems.shape, fhir.PATH: fhir.shape}
     app.state.keys = auth.KeyTable(lambda: auth.load_keys(deps.pool))
     for router in (system.router, *discover()):
         app.router.routes.extend(router.routes)
     quick.first(app)
     errors.install(app)
     seconds = health.install(app, deps)
+    public.install(app, deps)
     app.add_middleware(Tracing, seconds=seconds)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
@@ -41,6 +42,7 @@ class Deps:
     parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
     instance's figures on `/metrics`. `read_sample` opens a message of readings, given its device
     and the time now (UTC ms). `signing_key` gives the key for files that leave the instance.
+    `elements` is the table of immunization data elements (None: the one shipped).
     """
 
     ledger: Ledger
@@ -51,6 +53,7 @@ class Deps:
     collectors: Sequence[Collector] = ()
     read_sample: ReadSample = _unread
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
+    elements: Path | None = None
 
 
 async def deps_of(request: Request) -> Deps:

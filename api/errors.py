@@ -53,6 +53,7 @@ STATUS_OF_CODE = {
     "uri_too_long": 414,
     "unsupported_media_type": 415,
     "version_required": 428,
+    "too_many_questions": 429,
 }
 CODE_OF_STATUS = {
     400: "malformed_request",
@@ -146,10 +147,8 @@ def problem(
     told = {"Content-Language": "en" if english else "zh", **(headers or {})}
     for path, shape in getattr(request.app.state, "problem_shapes", {}).items():
         if request.url.path.startswith(path):
-            shape(body, told)
-    return Response(
-        orjson.dumps(body, default=str), cast(int, body["status"]), told, media_type=PROBLEM_JSON
-    )
+            status = shape(body, told)
+    return Response(orjson.dumps(body, default=str), status, told, media_type=PROBLEM_JSON)
 
 
 def domain_status(error: DomainError) -> int:
@@ -170,7 +169,7 @@ def refusal(request: HTTPConnection, error: DomainError) -> Response:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
+    if status in {429, 503}:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return problem(request, status, error.code, error.facts, headers=headers)
 

@@ -34,6 +34,7 @@ _REASONS = {
     415: "Not the media type asked for",
     422: "A field has an unacceptable value",
     428: "If-Match is required",
+    429: "Asked too often, try again later",
     500: "The server failed",
     503: "Unavailable, try again",
 }

@@ -31,6 +31,7 @@ from store.tables import APP_ROLE
 
 if TYPE_CHECKING:
     from alerts.channels.email import Smtp
+    from alerts.platform.national import Access
     from domain.shared.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ def run_alert(settings: Settings) -> None:
         smtp=smtp(settings),
         public_url=settings.public_url,
         stop=stop_event(),
+        platform=platform_access(settings),
     )
 
 
@@ -207,6 +209,7 @@ def run_api(settings: Settings) -> None:
             collectors=(DatabaseCollector(pool, disk), GatewayFaults(settings.data)),
             read_sample=read_sample,
             signing_key=partial(signing_key, settings.data),
+            elements=settings.immunization_elements,
         )
         uvicorn.run(
             create_app(deps),
@@ -215,6 +218,7 @@ def run_api(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=5,
+            forwarded_allow_ips=settings.proxy_addresses,
         )
 
 
@@ -239,6 +243,16 @@ def smtp(settings: Settings) -> Smtp | None:
         return Smtp.from_url(url, sender=settings.smtp_from)
     except ValueError as error:
         raise Refusal(f"VAXTRAIL_SMTP_URL 有误：{error}", f"VAXTRAIL_SMTP_URL: {error}") from error
+
+
+def platform_access(settings: Settings) -> Access | None:
+    """Return how to reach the national platform, None where it is not spoken to."""
+    from alerts.platform.national import Access
+
+    secret_text = dsn(settings.platform_secret)
+    if not settings.platform_url or not secret_text:
+        return None
+    return Access(settings.platform_url.rstrip("/"), settings.platform_app_key, secret_text)
 
 
 def health(settings: Settings, app_dsn: str, mqtt_url: str) -> Health:

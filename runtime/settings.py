@@ -101,6 +101,27 @@ class Settings(BaseModel):
         description="发信服务器 | mail server: smtp[s]://[user:password@]host[:port]",
     )
     smtp_from: str = Field("", description="发信人地址 | address mail is sent from")
+    platform_url: Annotated[str, Field(pattern=r"^$|^https?://[^\s/]+(/\S*)?$")] = Field(
+        "",
+        description="国家追溯协同平台接口地址；不填则不对接"
+        " | address of the national platform's interface; not spoken to when empty",
+    )
+    platform_app_key: str = Field(
+        "", description="平台分配的应用标识 | application key that the platform gave"
+    )
+    platform_secret: SecretStr | None = Field(
+        None, description="平台分配的签名密钥 | secret that calls to the platform are signed with"
+    )
+    proxy_addresses: str = Field(
+        "127.0.0.1",
+        description="反向代理的地址（逗号分隔），只采信其 X-Forwarded-For"
+        " | addresses of reverse proxies, comma separated: only their X-Forwarded-For is believed",
+    )
+    immunization_elements: Path | None = Field(
+        None,
+        description="接种数据元对照表（JSON）；不填则用自带的"
+        " | table of immunization data elements (JSON); the one shipped when unset",
+    )
     regions: tuple[str, ...] = Field(
         (),
         description="本实例接收的地区（GB/T 2260，逗号分隔）；不填为全部"
@@ -141,7 +162,7 @@ class Settings(BaseModel):
         "info", description="日志级别 | log level"
     )
 
-    @field_validator("data", "mqtt_tls")
+    @field_validator("data", "mqtt_tls", "immunization_elements")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.absolute() if value else None
@@ -170,6 +191,11 @@ class Settings(BaseModel):
         if self.owner_database_url and not self.database_url:
             raise ValueError(
                 "owner_database_url 须与 database_url 同时给出 / needs database_url beside it"
+            )
+        if self.platform_url and not (self.platform_app_key and self.platform_secret):
+            raise ValueError(
+                "platform_url 须与 platform_app_key、platform_secret 同时给出"
+                " / needs platform_app_key and platform_secret beside it"
             )
         if self.ingest_workers > max(1, len(set(self.regions))):
             raise ValueError(

@@ -51,9 +51,10 @@ def kind_of(code: str, status: int) -> str:
     return f"epcisException:{_OF_CODE.get(code) or _OF_STATUS.get(status, 'ValidationException')}"
 
 
-def shape(body: dict[str, Any], headers: dict[str, str]) -> None:
+def shape(body: dict[str, Any], headers: dict[str, str]) -> int:
     """Give a problem its EPCIS type and status, and the answer the versions in force."""
     if body["status"] in {412, 422, 428}:
         body["status"] = 400  # the standard knows no other
     body["type"] = kind_of(body["code"], body["status"])
     headers.update(ALWAYS)
+    return int(body["status"])

@@ -71,7 +71,7 @@ def test_given_every_route_when_asked_by_a_role_then_as_declared(api: Api, role:
             expected = 400 if role in route.allowed.roles else 403
             assert answer.status_code == expected, (method, path, answer.text)
             if expected == 403:
-                assert answer.json()["code"] == "not_permitted"
+                assert "not_permitted" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What the outside is told: bills, temperatures and injections to the national platform."""
