@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from api.oversight.rows import Connection, queries
@@ -166,9 +167,9 @@ def _hop(subject: Subject, hop: Hop, arrival: Hop | None, warmth: Warmth) -> Row
         "units_due": hop.units if sending else None,
         "units": (arrived or hop).units if arrived or not sending else 0,
         "first_at": time_of(hop.first_ms),
-        "departed_at": _more(facts, "departed_at") or (time_of(hop.first_ms) if sending else None),
+        "departed_at": _when(facts, "departed_at") or (time_of(hop.first_ms) if sending else None),
         "departed_c": _first([_more(facts, "departed_c"), hop.temperature_c if sending else None]),
-        "arrived_at": _more(facts, "arrived_at") or (arrived and time_of(arrived.first_ms)),
+        "arrived_at": _when(facts, "arrived_at") or (arrived and time_of(arrived.first_ms)),
         "arrived_c": arrived.temperature_c if arrived else None,
         **_transport(hop, arrived, warmth),
         "vehicle_id": hop.unit_id if sending else _said(facts, "vehicle_id"),
@@ -221,6 +222,11 @@ def _said(facts: Iterable[Fact], name: str) -> Any:
 
 def _more(facts: Iterable[Fact], name: str) -> Any:
     return _first(f.more.get(name) for f in facts)
+
+
+def _when(facts: Iterable[Fact], name: str) -> datetime | None:
+    told = _more(facts, name)
+    return None if told is None else datetime.fromisoformat(told)
 
 
 def _first(values: Iterable[Any]) -> Any:
@@ -312,7 +318,7 @@ def thermal(
     subject: Subject, hops: Sequence[Hop], warmth: Warmth, found: Sequence[Row]
 ) -> list[Row]:
     """Return one row a stay in a cold unit or vehicle, with what its probes read meanwhile."""
-    settled = {row["site_id"]: row for row in found if row["kind"] == Kind.THERMAL_EXCURSION.value}
+    cases_found = [row for row in found if row["kind"] == Kind.THERMAL_EXCURSION.value]
     rows = []
     for hop in hops:
         read = warmth.of(hop.unit_id, hop.first_ms, hop.until_ms)
@@ -320,7 +326,7 @@ def thermal(
             continue
         end = hop.until_ms if hop.until_ms is not None else warmth.until_ms
         t0, t1 = time_of(hop.first_ms), time_of(end or hop.first_ms)
-        case = settled.get(hop.site_id)
+        case = next((c for c in cases_found if _of_stay(c, hop, t0, t1)), None)
         rows.append(
             {
                 "site_id": hop.site_id,
@@ -343,6 +349,12 @@ def thermal(
             }
         )
     return rows
+
+
+def _of_stay(case: Row, hop: Hop, t0: datetime, t1: datetime) -> bool:
+    """Tell whether an excursion is of a stay: at its place, or of the facts that made it."""
+    at_place = case["site_id"] == hop.site_id and t0 <= case["occurred_at"] <= t1
+    return at_place or not set(hop.fact_ids).isdisjoint(case["fact_ids"])
 
 
 # ---- doses ----

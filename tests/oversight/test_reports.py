@@ -207,6 +207,34 @@ def test_given_further_questions_when_asked_then_answered_as_of_a_time(
     assert rows(world.get(f"{V1}/regions/640200/impossible-journeys")) == []
 
 
+def test_given_a_code_at_two_places_when_too_soon_then_distance_and_speed_are_told(
+    api: Api, world: httpx.Client
+) -> None:
+    for number, latitude in ((71, 38.5), (72, 39.5)):
+        site = {
+            "site_id": f"far-{number}",
+            "org_code": "126402024540000009",
+            "site_no": number,
+            "name": f"接种点 {number}",
+            "kind": "clinic",
+            "region_code": "640202",
+            "latitude": latitude,
+            "longitude": 106.4,
+        }
+        assert world.post(f"{V1}/sites", json=site).status_code == 201
+        got = {"site": site["site_id"], "step": "receiving", "bill": f"F{number}"}
+        scan(api, world, OTHER[2:], got)
+    (found,) = rows(world.get(f"{V1}/regions/640200/impossible-journeys"))
+    assert (found["code"], found["from_site_id"], found["to_site_id"]) == (
+        OTHER[2],
+        "far-71",
+        "far-72",
+    )
+    assert found["km"] == pytest.approx(111.2, abs=0.1)
+    assert found["km_per_h"] == pytest.approx(667, abs=1)
+    assert len(found["events"]) == 2
+
+
 def test_given_a_bundle_when_changed_anywhere_then_the_check_says_so(
     world: httpx.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
