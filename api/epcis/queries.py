@@ -140,8 +140,9 @@ def _list_of(kind: str) -> None:
     def events(value: str, request: Request, who: Reader, deps: DepsOf) -> Response:
         """Return the events of one member of a collection that the parameters ask for."""
         parameters = paging.parameters_of(request)
-        query = asked_in(request, parameters, **{PARAMETER_OF[kind]: [value]})
+        asked_in(request, parameters)  # what is wrong with the question comes first
         require_member(request, who, deps, kind)
+        query = asked_in(request, parameters, **{PARAMETER_OF[kind]: [value]})
         return answer(request, who, deps, parameters, query)
 
     @router.get(f"/{kind}/{{value:path}}", name=f"{kind}_member")
