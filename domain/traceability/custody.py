@@ -137,6 +137,7 @@ class Book:
             self._lot_facts[fact.lot_id].append(fact)
         self._stays: dict[int, tuple[Stay, ...]] = {}
         self._entries: dict[int, list[Entry]] = {}
+        self._passed: dict[int, list[Entry]] = {}
         self._progress: dict[int, Progress] = {}
 
     @property
@@ -348,16 +349,29 @@ class Book:
             if stay.parent == code or stay.parent in below:
                 whole = False
                 continue
-            above, complete = self._climb(stay.parent, (*below, code))
+            above, complete = self._passing(stay.parent, (*below, code))
             whole = whole and complete
             for entry in above:
-                if passes_down(entry) and stay.covers(entry.order):
-                    passed = entry if entry.inherited else entry._replace(inherited=True)
-                    entries.setdefault(entry.fact.fact_id, passed)
-        chain = sorted(entries.values(), key=lambda entry: entry.order)
+                if stay.covers(entry.fact.order):
+                    entries.setdefault(entry.fact.fact_id, entry)
+        chain = sorted(entries.values(), key=lambda entry: entry.fact.order)
         if whole:
             self._entries[code] = chain
         return chain, whole
+
+    def _passing(self, pack: int, below: tuple[int, ...]) -> tuple[list[Entry], bool]:
+        """Return of the chain of a pack what its contents go through too; for all of them once."""
+        if pack in self._passed:
+            return self._passed[pack], True
+        above, whole = self._climb(pack, below)
+        passed = [
+            entry if entry.inherited else entry._replace(inherited=True)
+            for entry in above
+            if passes_down(entry)
+        ]
+        if whole:
+            self._passed[pack] = passed
+        return passed, whole
 
     def _resolved(
         self, code: int, below: tuple[int, ...]
