@@ -48,7 +48,7 @@ class May(StrEnum):
 Watcher = Annotated[Principal, permission(May.WATCH, *OVERSIGHT)]
 Mender = Annotated[Principal, permission(May.MEND, Role.CDC, Role.STEWARD)]
 UploadInPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
-DayAsked = Annotated[date | None, Query(examples=["2026-03-02"])]
+DayAsked = Annotated[Day | None, Query(examples=["2026-03-02"])]
 
 
 class UploadOut(Body):
