@@ -73,6 +73,11 @@ _HEX: Both = (
     "it must be 64 lower-case hexadecimal digits (SHA-256)",
 )
 
+_ORG: Both = (
+    "须为 18 位统一社会信用代码（GB 32100）",
+    "it must be an 18-character unified social credit code (GB 32100)",
+)
+
 PATTERNS: dict[str, Both] = {
     NAME_PATTERN: _NAME,
     NAME_OR_NONE_PATTERN: _NAME,
@@ -83,10 +88,7 @@ PATTERNS: dict[str, Both] = {
         "须为 6 位行政区划代码，000000 表示全国（GB/T 2260）",
         "it must be a 6-digit region code, 000000 for the whole country (GB/T 2260)",
     ),
-    ORG_CODE_PATTERN: (
-        "须为 18 位统一社会信用代码（GB 32100）",
-        "it must be an 18-character unified social credit code (GB 32100)",
-    ),
+    ORG_CODE_PATTERN: _ORG,
 }
 
 _CHANNEL: Both = (
@@ -96,6 +98,15 @@ _CHANNEL: Both = (
 _FACT: Both = (
     "须为 1 至 200 位字母、数字或“_.:#-”",
     "it takes 1 to 200 letters, digits and _.:#-",
+)
+
+_LOT: Both = (
+    "须为产品标识、“.”和批号，例如 8474354.A2026573",
+    "product id, a dot and the lot number, for example 8474354.A2026573",
+)
+_PRODUCT: Both = (
+    "须为追溯码前 7 位（以 8 开头）或 GTIN-14",
+    "the first 7 digits of its codes (beginning with 8), or a GTIN-14",
 )
 
 # Patterns that one field has.
@@ -108,6 +119,11 @@ FIELDS: dict[str, Both] = {
     "as_of": (
         "须为位置（例如 L12.T34）或带时区的时间（例如 2026-11-22T08:00:00Z）",
         "a position like L12.T34, or a time with its offset like 2026-11-22T08:00:00Z",
+    ),
+    "case_id": ("须为异常编号（UUID）", "it must be the id of an exception (a UUID)"),
+    "case_no": (
+        "须为案号：1 至 64 个字符，不含 / ? # %",
+        "it must be a case number of 1 to 64 characters without / ? # %",
     ),
     "channel": _CHANNEL,
     "channels": _CHANNEL,
@@ -124,25 +140,34 @@ FIELDS: dict[str, Both] = {
         '须为读取时给出的 ETag，带引号，例如 "1"',
         'it must be the ETag as it was read, in quotes, for example "1"',
     ),
-    "lot_id": (
-        "须为产品标识、“.”和批号，例如 8474354.A2026573",
-        "product id, a dot and the lot number, for example 8474354.A2026573",
-    ),
+    "lot_id": _LOT,
+    "lot_ids": _LOT,
     "lot_number": (
         "须为 1 至 20 个字符，不含空格和 / ? # %",
         "it takes 1 to 20 characters without blanks and / ? # %",
     ),
+    "org_code": _ORG,
+    "owner": _ORG,
     "prefer": ("例如 wait=2", "for example wait=2"),
-    "product_id": (
-        "须为追溯码前 7 位（以 8 开头）或 GTIN-14",
-        "the first 7 digits of its codes (beginning with 8), or a GTIN-14",
+    "product_id": _PRODUCT,
+    "product_ids": _PRODUCT,
+    "recipient": (
+        "须为假名：1 至 64 位字母、数字或“_.:-”",
+        "it must be a pseudonym of 1 to 64 letters, digits and _.:-",
     ),
     "secret": (
         "须为 16 至 200 个可见 ASCII 字符，不含空格",
         "it takes 16 to 200 visible ASCII characters without blanks",
     ),
     "sha256": _HEX,
+    "since": KINDS["not_a_time"],
+    "state": ("须为 open、closed 或 resolved", "it must be open, closed or resolved"),
     "to": KINDS["not_a_time"],
+    "until": KINDS["not_a_time"],
+    "upload_id": (
+        "须为 32 位十六进制小写数字",
+        "it must be 32 lower-case hexadecimal digits",
+    ),
 }
 _ANY_PATTERN: Both = ("格式不对", "its form is not the agreed one")
 

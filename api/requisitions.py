@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import psycopg
-from fastapi import Query, Response
+from fastapi import Path, Response
 from pydantic import Field
 
 from api import facts
@@ -177,14 +177,14 @@ def set_stock_limit(
     return call.run(
         model.limit_stream(body.site_id, body.product_id),
         decide(model.evolve_limit, None, model.set_limit, **body.model_dump()),
-        location=f"{PREFIX}/vaccination/stock-limits?site_id={body.site_id}",
+        location=f"{PREFIX}/vaccination/sites/{body.site_id}/stock-limits",
         meta=call.meta(region_code=region),
     )
 
 
-@router.get("/vaccination/stock-limits", response_model=Proposals)
+@router.get("/vaccination/sites/{site_id}/stock-limits", response_model=Proposals)
 def list_stock_limits(
-    who: Reader, deps: DepsOf, site_id: Annotated[str, Query(pattern=NAME_PATTERN)]
+    who: Reader, deps: DepsOf, site_id: Annotated[str, Path(pattern=NAME_PATTERN)]
 ) -> Response:
     """Return a site's limits with its stock, and what it should ask for."""
     region = facts.site_region(deps, site_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -25,7 +25,6 @@ from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parent / "sql" / "oversight.sql")
 
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 FOR_EVER = date(9999, 12, 31)
 
 
@@ -69,6 +68,7 @@ class LegalHold:
     placed_by: str
     lifted_at: datetime | None
     lifting_grounds: str
+    position: int
 
 
 _PUT: dict[type[Event], LiteralString] = {
@@ -97,7 +97,7 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     name="oversight",
-    version=1,
+    version=2,
     topics=tuple(kind.TOPIC for kind in _PUT),
     apply=apply,
     ddl=queries.ddl,
@@ -131,12 +131,12 @@ def reads(
 def legal_holds(
     conn: psycopg.Connection[Any],
     *,
-    after: tuple[str, str, datetime] = ("", "", BEGINNING),
+    after: tuple[str, str, int] = ("", "", 0),
     limit: int,
 ) -> list[LegalHold]:
-    """Return up to `limit` legal holds, lifted ones too, by lot, case and time, after that key."""
+    """Return up to `limit` legal holds, lifted ones too, by lot, case and order, after that key."""
     with conn.cursor(row_factory=class_row(LegalHold)) as cur:
-        page = {"lot_id": after[0], "case_no": after[1], "placed_at": after[2], "limit": limit}
+        page = {"lot_id": after[0], "case_no": after[1], "position": after[2], "limit": limit}
         return cur.execute(queries.legal_holds, page).fetchall()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import uuid4
@@ -28,7 +28,6 @@ from api.schemas import (
     RegionOrCountry,
     Text,
     Version,
-    moment_of,
 )
 from domain.oversight import model
 from domain.shared.decide import decide
@@ -128,6 +127,7 @@ class Hold(Body):
     placed_by: str
     lifted_at: datetime | None
     lifting_grounds: str
+    position: int
 
 
 @router.post("/inspections", status_code=201, response_model=Receipt)
@@ -238,16 +238,11 @@ def lift_legal_hold(
 
 @router.get("/legal-holds", response_model=Items[Hold])
 def list_legal_holds(_who: Seer, deps: DepsOf, page: PageOf) -> Response:
-    """List the legal holds, lifted ones too, by lot, case and time; the same for every region."""
-    key = page.after_key(str, str, str)
-    after = None if key is None else (key[0], key[1], moment_of(key[2], "cursor"))
+    """List the legal holds, lifted ones too, by lot, case and order; the same for every region."""
+    after = page.after_key(str, str, int) or ("", "", 0)
     with deps.pool.connection() as conn:
-        more = {} if after is None else {"after": after}
-        rows = read.legal_holds(conn, limit=page.limit + 1, **more)
-    return page.answer(
-        rows,
-        lambda row: [row.lot_id, row.case_no, row.placed_at.astimezone(UTC).isoformat()],
-    )
+        rows = read.legal_holds(conn, after=after, limit=page.limit + 1)
+    return page.answer(rows, lambda row: [row.lot_id, row.case_no, row.position])
 
 
 def _hold(call: Call, body: HoldIn, command: Any, before: Any) -> Response:

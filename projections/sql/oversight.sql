@@ -33,7 +33,8 @@ CREATE TABLE legal_hold (
     placed_by text NOT NULL,
     lifted_at timestamptz,
     lifting_grounds text NOT NULL,
-    PRIMARY KEY (lot_id, case_no, placed_at)
+    position bigint NOT NULL,
+    PRIMARY KEY (lot_id, case_no, position)
 )
 
 -- name: put_inspection
@@ -51,8 +52,9 @@ INSERT INTO read (position, inspection_id, read_at, path, query, as_of, sha256)
 VALUES (%(position)s, %(inspection_id)s, %(at)s, %(path)s, %(query)s, %(as_of)s, %(sha256)s)
 
 -- name: put_hold
-INSERT INTO legal_hold (lot_id, case_no, grounds, placed_at, placed_by, lifting_grounds)
-VALUES (%(lot_id)s, %(case_no)s, %(grounds)s, %(at)s, %(by)s, '')
+INSERT INTO legal_hold
+    (lot_id, case_no, grounds, placed_at, placed_by, lifting_grounds, position)
+VALUES (%(lot_id)s, %(case_no)s, %(grounds)s, %(at)s, %(by)s, '', %(position)s)
 
 -- name: lift_hold
 UPDATE legal_hold SET lifted_at = %(at)s, lifting_grounds = %(grounds)s
@@ -76,10 +78,10 @@ SELECT position, read_at, path, query, as_of, sha256 FROM rm_oversight.read
 WHERE inspection_id = %(inspection_id)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
 
 -- name: legal_holds
-SELECT lot_id, case_no, grounds, placed_at, placed_by, lifted_at, lifting_grounds
+SELECT lot_id, case_no, grounds, placed_at, placed_by, lifted_at, lifting_grounds, position
 FROM rm_oversight.legal_hold
-WHERE (lot_id, case_no, placed_at) > (%(lot_id)s, %(case_no)s, %(placed_at)s::timestamptz)
-ORDER BY lot_id, case_no, placed_at LIMIT %(limit)s
+WHERE (lot_id, case_no, position) > (%(lot_id)s, %(case_no)s, %(position)s)
+ORDER BY lot_id, case_no, position LIMIT %(limit)s
 
 -- name: days_of_lot
 -- First and last day (UTC) of a lot's facts, and whether any pack of it still has a life.

@@ -255,7 +255,7 @@ def test_given_a_requisition_when_approved_then_lots_and_a_bill(
     limit = {"site_id": "szs", "product_id": PRODUCT, "units_min": 5, "units_max": 9}
     with api.client(Role.CDC, "640200") as cdc:
         ok(cdc.post(f"{V1}/stock-limits", json=limit))
-        (wanted,) = ok(cdc.get(f"{V1}/stock-limits", params={"site_id": "szs"}))["items"]
+        (wanted,) = ok(cdc.get(f"{V1}/sites/szs/stock-limits"))["items"]
         assert (wanted["units_now"], wanted["units_to_ask"]) == (0, 9)
         ok(cdc.post(f"{V1}/requisitions", json=body | lines))
     with api.client(Role.STORE_KEEPER, "640202") as keeper:
