@@ -323,7 +323,8 @@ class Book:
             case Step.PACKING:
                 return mention.parent != parent
             case Step.UNPACKING:
-                return True
+                # Told of another pack, it is late word of one left before.
+                return mention.parent in {None, parent}
             case step:
                 together = (mention.fact.fact_id, False) in self._by_code.get(parent, ())
                 return step in MOVING and not together

@@ -406,3 +406,15 @@ def test_given_stock_when_asked_then_by_place_lot_and_status() -> None:
         StockLine(CLINIC, LOT, "in_stock", 1, {1: 1, 2: 1}),
         StockLine(CLINIC, LOT, "used", 1, {1: 1}),
     ]
+
+
+@pytest.mark.parametrize("at", [5, 6], ids=["at the same moment", "later"])
+def test_given_a_vial_repacked_when_its_old_box_tells_of_unpacking_then_it_stays_in_the_new(
+    at: int,
+) -> None:
+    again = scan(Step.PACKING, 5, MAKER, VIAL, parent=BOX + 1)
+    out = scan(Step.UNPACKING, at, MAKER, VIAL, parent=BOX)
+    found = book(MADE, BOXED, again, out)
+    assert found.state(VIAL).parent == BOX + 1
+    named = scan(Step.UNPACKING, 7, MAKER, VIAL, parent=BOX + 1)
+    assert book(MADE, BOXED, again, out, named).state(VIAL).parent is None
