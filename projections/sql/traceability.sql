@@ -294,6 +294,7 @@ JOIN rm_traceability.scan s ON s.position = f.position
 
 -- name: chain_now
 -- The same, with all else an answer of now needs. Only a commissioning names a lot for its code.
+-- Folded: holds of its lot; a product or lot told after the position (another follower lags).
 WITH RECURSIVE up (k) AS (
     SELECT %(k)s::int8
     UNION
@@ -306,9 +307,11 @@ SELECT f.k, f.parent, f.as_parent,
     CASE WHEN f.step = 10 AND f.k = %(k)s THEN (
         SELECT l.expires_on FROM rm_traceability.lot l WHERE l.lot_id = s.lot_id
     ) END,
-    f.step = 10 AND f.k = %(k)s AND EXISTS (
-        SELECT FROM rm_traceability.scan h
-        WHERE h.lot_id = s.lot_id AND h.step >= 110 AND h.lot_id <> ''
+    coalesce(p.position > n.ledger, false) OR f.step = 10 AND f.k = %(k)s AND (
+        EXISTS (
+            SELECT FROM rm_traceability.scan h
+            WHERE h.lot_id = s.lot_id AND h.step >= 110 AND h.lot_id <> ''
+        ) OR EXISTS (SELECT FROM rm_traceability.lot l WHERE l.lot_id = s.lot_id AND l.position > n.ledger)
     ),
     n.ledger, n.telemetry, n.names_version
 FROM up
@@ -324,18 +327,50 @@ CROSS JOIN (
 ) n
 
 -- name: steps_now
--- The hops of a lot behind one row that tells the positions and whether hops tell it all.
+-- The hops of a lot behind one row that tells the positions, whether hops tell it all, and whether
+-- they may tell more than stands at the position (another follower lags).
+WITH stand AS (
+    SELECT coalesce(min(coalesce(t.notification_id, 0)), 0) AS ledger,
+        coalesce(max(t.notification_id) FILTER (WHERE w.name = 'traceability'), 0) AS own
+    FROM follower w LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || w.name
+)
 SELECT * FROM (
-    SELECT -1 AS step, CASE WHEN EXISTS (SELECT FROM rm_traceability.mixed m WHERE m.lot_id = %(lot)s)
-            THEN 'mixed' ELSE '' END AS site_id,
+    SELECT -1 AS step, CASE
+            WHEN EXISTS (SELECT FROM rm_traceability.mixed m WHERE m.lot_id = %(lot)s) THEN 'mixed'
+            WHEN stand.own > stand.ledger THEN 'ahead'
+            ELSE ''
+        END AS site_id,
         (SELECT coalesce(max(c.position), 0) FROM rm_shared_org_tree.changed c) AS packs,
-        (SELECT coalesce(min(coalesce(t.notification_id, 0)), 0) FROM follower w
-         LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || w.name) AS first_ms,
+        stand.ledger AS first_ms,
         (SELECT coalesce(max(e.notification_id), 0) FROM telemetry_events e) AS last_ms
+    FROM stand
     UNION ALL
     SELECT h.step, h.site_id, h.packs, h.first_ms, h.last_ms
     FROM rm_traceability.hop h WHERE h.lot_id = %(lot)s
 ) h ORDER BY step <> -1, first_ms, step, site_id
+
+-- name: told_since
+-- Whether a fact or withdrawal after a position changed the hops of a lot, or made them tell it all:
+-- of its codes, of codes that were once commissioned as its, of packs that hold its codes.
+SELECT EXISTS (
+    SELECT FROM (
+        SELECT f.* FROM rm_traceability.fact f WHERE f.position > %(at)s
+        UNION ALL
+        SELECT f.* FROM rm_traceability.withdrawal w
+        JOIN rm_traceability.scan s ON s.withdrawn_position = w.position AND s.fact_id = w.fact_id
+        JOIN rm_traceability.fact f ON f.position = s.position
+        WHERE w.position > %(at)s
+    ) f
+    WHERE f.lot_id = %(lot)s OR f.step = 10 AND (
+        EXISTS (
+            SELECT FROM rm_traceability.fact o
+            WHERE o.k = f.k AND o.step = 10 AND o.lot_id = %(lot)s
+        ) OR EXISTS (
+            SELECT FROM rm_traceability.contain c JOIN rm_traceability.node n ON n.k = c.child
+            WHERE c.parent = f.k AND n.lot_id = %(lot)s
+        )
+    )
+)
 
 -- name: facts_of_lot
 -- The facts of a lot's codes, of codes that were once taken for the lot's, and of packs of other

@@ -96,7 +96,7 @@ class _Row(NamedTuple):
     doses_per_vial: int | None
     opened_limit_min: int | None
     expires_on: Any
-    lot_bound: bool
+    apart: bool  # held, or of a product or lot told after the position
     ledger: int
     telemetry: int
     names_version: int
@@ -165,8 +165,11 @@ def steps_now(conn: Connection, lot_id: str) -> StepsNow:
     """Return the steps of a lot in order of their beginning; NotFound("unknown_lot")."""
     with conn.cursor(binary=True, row_factory=tuple_row) as cur:
         head, *steps = cur.execute(queries.steps_now, {"lot": lot_id}).fetchall()
-    _, mixed, version, ledger, telemetry = head
-    if mixed or not steps:
+        _, why, version, ledger, telemetry = head
+        if why == "ahead":
+            since = {"lot": lot_id, "at": ledger}
+            why = cur.execute(queries.told_since, since).fetchall()[0][0]
+    if why or not steps:
         folded = steps_of_lot(conn, lot_id, ledger)
         steps = [(int(s.step), s.site_id, s.packs, s.first_ms, s.last_ms) for s in folded]
     return StepsNow(ledger, telemetry, version, steps)
@@ -196,7 +199,7 @@ def _is_plain(key: int, rows: Sequence[_Row]) -> bool:
     made = used = 0
     for row in rows:
         step = row.step
-        if step not in PLAIN or row.withdrawn_position is not None or row.lot_bound:
+        if step not in PLAIN or row.withdrawn_position is not None or row.apart:
             return False
         if row.position > row.ledger:  # followed since
             return False

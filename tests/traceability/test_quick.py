@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from projections.shared import org_tree
 from projections.traceability import quick
 from store.envelope import Recorded
 from tests.conftest import Database
-from tests.traceability.chain import START, projected, recorded
+from tests.traceability.chain import START, products, projected, recorded
 
 pytestmark = pytest.mark.database
 
@@ -112,13 +113,19 @@ def log_of(rng: random.Random) -> list[Recorded]:
     return recorded([(event, at, datetime.now(UTC)) for event, at in told])
 
 
-def follow_to(conn: psycopg.Connection[Any], position: int) -> None:
-    """Say that the read models stand at a position, until the transaction is rolled back."""
+def stand_at(conn: psycopg.Connection[Any], position: int, ahead: int) -> None:
+    """Say that the slowest read model stands at a position, that of custody further `ahead`."""
     conn.execute("DELETE FROM follower")
     conn.execute("DELETE FROM follower_tracking")
-    conn.execute("INSERT INTO follower VALUES ('traceability', 1, now())")
+    conn.execute("INSERT INTO follower VALUES ('traceability', 1, now()), ('slow', 1, now())")
     insert = "INSERT INTO follower_tracking (application_name, notification_id) VALUES (%s, %s)"
-    conn.execute(insert, ("ledger.traceability", position))
+    conn.execute(insert, ("ledger.traceability", position + ahead))
+    conn.execute(insert, ("ledger.slow", position))
+
+
+def follow_to(conn: psycopg.Connection[Any], position: int, ahead: int = 0) -> None:
+    """Say so until the transaction is rolled back, with the names that answers read."""
+    stand_at(conn, position, ahead)
     conn.execute("SET LOCAL search_path = rm_shared_org_tree, public")
     conn.execute(org_tree.PROJECTION.ddl)
     conn.execute("SET LOCAL search_path = rm_traceability, public")
@@ -188,3 +195,65 @@ def test_given_facts_followed_since_when_asked_then_not_before_the_position_told
         follow_to(conn, 1)
         now = traceability.custody_now(conn, VIALS[0])
     assert (now.ledger, [e["step"] for e in now.custody.chain]) == (1, ["commissioning"])
+
+
+def test_given_a_product_or_lot_told_since_when_asked_then_no_later_code_is_answered_by_it(
+    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick, "_templates", {})
+    events: list[Event] = []
+    for n, vial in enumerate(VIALS[:3]):
+        made: dict[str, Any] = {"site_id": "MAH1", "lot_id": LOTS[0], "codes": (vial,)}
+        events.append(facts.CodesCommissioned(fact_id=f"m{n}", **made))
+        events.append(facts.DoseAdministered(fact_id=f"d{n}", site_id="POV1", codes=(vial,)))
+    lot: dict[str, Any] = {
+        "product_id": PRODUCT,
+        "lot_number": "A1",
+        "expires_on": date(2020, 1, 1),
+    }
+    events.append(facts.LotReleased(lot_id=LOTS[0], **lot))
+    events.append(next(p for p in products() if p.product_id == PRODUCT))
+    log = recorded([(e, START + timedelta(minutes=n), START) for n, e in enumerate(events)])
+    with projected(conn, log):
+        follow_to(conn, 6, ahead=2)
+        for position, vial in enumerate(VIALS[:3], start=6):
+            stand_at(conn, position, len(log) - position)
+            now = traceability.custody_now(conn, vial)
+            assert now.ledger == position
+            assert repr(now.custody) == repr(traceability.custody_of_code(conn, vial, position))
+
+
+def test_given_facts_followed_since_when_steps_are_asked_then_those_of_the_position_told(
+    conn: psycopg.Connection[Any],
+) -> None:
+    def made(fact_id: str, lot: str, *codes: str) -> facts.CodesCommissioned:
+        return facts.CodesCommissioned(fact_id=fact_id, site_id="MAH1", lot_id=lot, codes=codes)
+
+    def wrong(fact_id: str) -> facts.FactWithdrawn:
+        why: dict[str, Any] = {"reason": "incorrect_data", "declared_at": START}
+        return facts.FactWithdrawn(fact_id=fact_id, site_id="MAH1", **why)
+
+    events: list[Event] = [
+        made("m0", LOTS[0], VIALS[0]),
+        made("m1", LOTS[0], VIALS[1]),
+        facts.PacksAggregated(fact_id="p", site_id="MAH1", parent=CASE, codes=(VIALS[1],)),
+        facts.PutAway(fact_id="put", site_id="MAH1", unit_id="C1", codes=(CASE,)),
+        made("case", LOTS[0], CASE),
+        made("m2", LOTS[1], VIALS[0]),
+        wrong("m0"),
+        wrong("m2"),
+    ]
+    log = recorded([(e, START + timedelta(minutes=n), START) for n, e in enumerate(events)])
+    with projected(conn, log):
+        follow_to(conn, len(log))
+        for position, lot in product(range(1, len(log) + 1), LOTS):
+            stand_at(conn, position, len(log) - position)
+            try:
+                folded = traceability.steps_of_lot(conn, lot, position)
+            except NotFound:
+                with pytest.raises(NotFound):
+                    traceability.steps_now(conn, lot)
+                continue
+            now = traceability.steps_now(conn, lot)
+            told = [(s.step, s.site_id, s.packs, s.first_ms, s.last_ms) for s in folded]
+            assert (now.ledger, [tuple(step) for step in now.steps]) == (position, told)
