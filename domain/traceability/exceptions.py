@@ -18,7 +18,7 @@ from domain.traceability.codes import key_code, product_of
 from domain.traceability.custody import Book
 from domain.traceability.facts import Fact, Mention, Order, Step
 from domain.traceability.journeys import Place, impossible
-from domain.traceability.kinds import GENERAL, Kind
+from domain.traceability.kinds import GENERAL, TELLING, Kind
 from domain.traceability.progress import ZONE, Entry
 from domain.traceability.states import Flag
 from domain.traceability.thermal import Excursion, Whereabouts, whereabouts
@@ -198,7 +198,7 @@ def single(findings: Iterable[Finding]) -> list[Finding]:
     What a fact tells of no code in particular (numbers that differ) gives way to missing codes.
     """
     found = list(dict.fromkeys(findings))
-    telling = {(f.code, i) for f in found if f.kind not in GENERAL for i in f.fact_ids}
+    telling = {(f.code, i) for f in found if f.kind in TELLING for i in f.fact_ids}
     telling |= {(None, i) for f in found if f.kind is Kind.DATA_WITHOUT_PRODUCT for i in f.fact_ids}
     return [
         f

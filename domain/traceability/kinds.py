@@ -89,4 +89,5 @@ RULES: dict[Kind, Rule] = {
 # What gives way where a more telling kind names the same code and fact.
 GENERAL = frozenset(
     {Kind.ILLEGAL_STATE, Kind.MASS_IMBALANCE, Kind.QUANTITY_MISMATCH, Kind.DATA_ERROR}
-)
+)  # What they give way to; what is wrong with the telling alone says nothing of the goods.
+TELLING = frozenset(Kind) - GENERAL - {Kind.LATE_CAPTURE, Kind.ERROR_DECLARED}

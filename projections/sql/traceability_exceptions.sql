@@ -258,7 +258,7 @@ WITH known AS (
       AND f.kind = ANY(%(kinds)s)
       AND NOT (f.kind = ANY(%(general)s) AND EXISTS (
           SELECT FROM rm_traceability.finding t
-          WHERE t.kind <> ALL(%(general)s) AND t.since <= %(at)s
+          WHERE t.kind = ANY(%(telling)s) AND t.since <= %(at)s
             AND (t.gone IS NULL OR t.gone > %(at)s) AND t.fact_ids && f.fact_ids
             AND (t.k = f.k OR (f.k IS NULL AND t.kind = 'DATA_WITHOUT_PRODUCT'))))
 ), grouped AS (

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from domain.traceability.codes import key_code
 from domain.traceability.facts import Step
-from domain.traceability.kinds import GENERAL, RULES, Kind, Severity
+from domain.traceability.kinds import GENERAL, RULES, TELLING, Kind, Severity
 from projections.traceability.findings import queries
 from projections.traceability.rows import Connection, Cursor
 
@@ -60,6 +60,7 @@ def cases(
         "kinds": [kind.value for kind in kinds],
         "due_ms": [RULES[kind].due_h * HOUR_MS for kind in kinds],
         "general": [kind.value for kind in GENERAL],
+        "telling": [kind.value for kind in TELLING],
         "state": wanted.state,
         "prefix": wanted.prefix,
         "site_id": wanted.site_id,

@@ -189,6 +189,19 @@ def test_given_an_error_declared_late_when_read_then_both_kinds() -> None:
     }
 
 
+def test_given_a_sighting_out_of_place_told_late_or_declared_when_read_then_it_is_still_told() -> (
+    None
+):
+    seen = scan(Step.STORING, 40 * HOUR, CLINIC, VIAL, recorded_ms=80 * HOUR, fact_id="seen")
+    wrong = scan(Step.STORING, 39 * HOUR, CITY, VIAL, withdrawn_position=9)[0].fact
+    declared = Declaration(wrong, (), 50 * HOUR, 50 * HOUR, ("seen",))
+    assert of(MADE, SENT, ARRIVED, seen, declarations=[declared]) == {
+        Kind.MASS_IMBALANCE: [VIAL],
+        Kind.LATE_CAPTURE: [VIAL],
+        Kind.ERROR_DECLARED: [VIAL],
+    }
+
+
 WARM = Excursion("D1", 35 * HOUR, 36 * HOUR, 8.0, 9.5, unit_id="U1", site_id=CITY)
 
 
