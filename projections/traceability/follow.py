@@ -66,7 +66,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    5,
+    6,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,
@@ -220,11 +220,12 @@ def _refresh(
     product = product_by_key(cur.execute(queries.vials).fetchall(), texts)
     book = Book(mentions, product=product)
     resettled, packs = _keep_stays(cur, book, codes)
-    new, moved = _keep_nodes(cur, book, codes)
+    new, moved, relevelled = _keep_nodes(cur, book, codes)
     found = {k: book.progress(k).lot_id for k in codes}
     other = [k for k in (*new, *moved) if k in moved or lots.get(k, "") != found[k]]
     hops = sums.relot(cur, other, [found[k] for k in other])
-    _keep_levels(cur, packs.union(k for k in new if book.progress(k).level is None))
+    undeclared = (k for k in new if book.progress(k).level is None)
+    _keep_levels(cur, packs.union(relevelled, undeclared))
     return _Refreshed(found, new, moved, resettled, hops, book)
 
 
@@ -287,12 +288,18 @@ def _end(end: tuple[int, int, str] | None) -> int:
     return ALWAYS if end is None else end[0]
 
 
-def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int], set[int]]:
-    """Replace the nodes that differ; return those that are new, and those of another lot now."""
+def _keep_nodes(
+    cur: Cursor, book: Book, codes: Sequence[int]
+) -> tuple[set[int], set[int], set[int]]:
+    """Replace the nodes that differ.
+
+    Return those that are new, those of another lot now, and those of another level as commissioned
+    (which keep the level they had: what changes it changes the packs they are in, too).
+    """
     old = {row[0]: row for row in cur.execute(queries.nodes, (codes,))}
     changed = []
     for k in codes:
-        level = old[k][2] if k in old else 1
+        level = old[k][2] if k in old else book.progress(k).level or 1
         row = _node(book, k, level)
         if row != old.get(k):
             changed.append(row)
@@ -302,8 +309,10 @@ def _keep_nodes(cur: Cursor, book: Book, codes: Sequence[int]) -> tuple[set[int]
     with cur.copy(queries.copy_node) as copy:
         for row in changed:
             copy.write_row(row)
-    moved = {row[0] for row in changed if row[0] in old and row[1] != old[row[0]][1]}
-    return set(codes) - old.keys(), moved
+    again = [(row, old[row[0]]) for row in changed if row[0] in old]
+    moved = {row[0] for row, before in again if row[1] != before[1]}
+    relevelled = {row[0] for row, before in again if row[3] != before[3]}
+    return set(codes) - old.keys(), moved, relevelled
 
 
 def _node(book: Book, k: int, level: int) -> tuple[Any, ...]:
@@ -313,7 +322,7 @@ def _node(book: Book, k: int, level: int) -> tuple[Any, ...]:
     return (
         k,
         own.lot_id,
-        own.level or level,
+        level,
         own.level,
         stay.parent if stay else None,
         *place,

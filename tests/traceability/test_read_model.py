@@ -142,6 +142,28 @@ def test_given_any_facts_when_shuffled_and_cut_then_same_tables_and_same_stock_a
             assert traceability.lot_codes(conn, LOT, limit=1000) == codes
 
 
+def test_given_a_level_told_late_or_withdrawn_when_projected_then_the_same_however_cut(
+    conn: psycopg.Connection[Any],
+) -> None:
+    def levelled(fact_id: str, level: int, code: str) -> facts.CodesCommissioned:
+        return replace(made(code, fact_id=fact_id), level=level)
+
+    box, case, other = PACKS[:3]
+    events = [
+        packed("p", case, box),
+        levelled("box", 2, box),
+        levelled("other", 3, other),
+        arrived("r", other),
+        withdrawn("other", "MAH1"),
+    ]
+    log = recorded([told(event, n) for n, event in enumerate(events)])
+    levels = "SELECT level FROM rm_traceability.node ORDER BY k"
+    for size in (2000, 1):
+        with projected(conn, log, size):
+            assert [row[0] for row in conn.execute(levels)] == [2, 3, 1]
+            assert traceability.stock(conn) == traceability.stock(conn, as_of=len(log))
+
+
 def test_given_a_late_receipt_of_a_pack_when_projected_then_vials_that_left_it_know(
     conn: psycopg.Connection[Any],
 ) -> None:
