@@ -168,8 +168,8 @@ SELECT lot_id, expires_on, position FROM lot WHERE lot_id = ANY(%s)
 SELECT product_id, doses_per_vial, opened_limit_min, position FROM product
 
 -- name: moved_after
--- Codes of a lot that were sent or given after something was said of the whole lot.
-SELECT DISTINCT k FROM fact WHERE lot_id = %s AND step IN (30, 80) AND t_ms >= %s
+-- Codes of a lot that went through one of these steps after something was said of the whole lot.
+SELECT DISTINCT k FROM fact WHERE lot_id = %s AND step = ANY(%s) AND t_ms >= %s
 
 -- name: codes_under
 -- Codes that were where a device stood, or on the way with it, not later than it read wrongly.
@@ -205,7 +205,9 @@ WHERE f.k = ANY(%s) AND m.bill_no <> ''
 SELECT fact_id FROM withdrawal WHERE corrective_fact_ids && %s
 
 -- name: withdrawn_at
-SELECT fact_id FROM scan WHERE position = ANY(%s)
+-- Facts, with the lot where they speak of a whole one.
+SELECT fact_id, CASE WHEN step >= 110 THEN lot_id ELSE '' END, t_ms FROM scan
+WHERE position = ANY(%s)
 
 -- name: scans
 SELECT * FROM scan WHERE fact_id = ANY(%s)

@@ -30,6 +30,7 @@ from domain.traceability.exceptions import SENDING, Ground, of_fact
 from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.journeys import Place, impossible
 from domain.traceability.progress import ZONE, Entry
+from domain.traceability.states import flag_of_hold
 from projections.traceability.findings import World, look_again, queries, read_world
 from projections.traceability.rows import Cursor
 from projections.traceability.sums import Kept
@@ -65,6 +66,12 @@ _MOBILE = frozenset({UnitKind.REFRIGERATED_VEHICLE, UnitKind.COLD_BOX})
 _GOES_ON, _NEVER = 2**62, -1
 _ON_BILLS = SENDING | {Step.RECEIVING}
 _NO_PLACE = Place()
+# What a hold or a recall forbids.
+_HELD_BACK = [
+    step.value
+    for step in Step
+    if flag_of_hold(step, recall=True) or flag_of_hold(step, recall=False)
+]
 
 
 class Taken(NamedTuple):
@@ -241,7 +248,7 @@ def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
         if made or of_fact(fact, [m.code for m in mentions], ground):
             yield f"f:{fact.fact_id}"
     if taken.withdrawn:
-        for (fact_id,) in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
+        for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
             yield from (f"f:{fact_id}", f"d:{fact_id}")
     new = [fact.fact_id for fact, _ in taken.facts]
     for (fact_id,) in cur.execute(queries.corrected_by, (new,)).fetchall():
@@ -249,11 +256,7 @@ def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
 
 
 def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world: World) -> set[int]:
-    found: set[int] = set()
-    for fact, mentions in taken.facts:
-        if not mentions and fact.lot_id:
-            rows = cur.execute(queries.moved_after, (fact.lot_id, fact.t_ms))
-            found.update(row[0] for row in rows)
+    found = _codes_of_lots(cur, taken)
     for row in cur.execute(queries.excursions_told, ([r.position for r in batch],)).fetchall():
         where = dict(zip(("site_id", "unit_id", "device_id", "end_ms"), row, strict=True))
         under = [row[0] for row in cur.execute(queries.codes_under, where)]
@@ -268,6 +271,20 @@ def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world:
     reader = _Reader(book, batch[0].position, world, bound, expiry)
     withdrawn = _withdrawn_codes(cur, taken)
     found.update(k for k in taken.touched if k in withdrawn or not reader.ordinary(k))
+    return found
+
+
+def _codes_of_lots(cur: Cursor, taken: Taken) -> set[int]:
+    """Return codes whose lot was held, recalled or released after all, or not after all."""
+    told = [(fact.lot_id, fact.t_ms) for fact, mentions in taken.facts if not mentions]
+    if taken.withdrawn:
+        rows = cur.execute(queries.withdrawn_at, (list(taken.withdrawn),))
+        told += [(lot_id, t_ms) for _, lot_id, t_ms in rows]
+    found = set[int]()
+    for lot_id, t_ms in told:
+        if lot_id:
+            rows = cur.execute(queries.moved_after, (lot_id, _HELD_BACK, t_ms))
+            found.update(row[0] for row in rows)
     return found
 
 

@@ -49,7 +49,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
     """
     late = [k for r in batch for k in _keep_master(cur, r)]
     facts, lots = _keep_facts(cur, batch)
-    withdrawn = _keep_withdrawals(cur, batch, [fact.fact_id for fact, _ in facts])
+    gone, withdrawn = _keep_withdrawals(cur, batch, [fact.fact_id for fact, _ in facts])
     touched = {mention.code for _, mentions in facts for mention in mentions}
     touched.update(late, (k for k, _, _ in withdrawn))
     if touched:
@@ -60,7 +60,6 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
         found = _refresh(cur, touched, first, told, lots)
         _keep_sums(cur, facts, batch[0].position, found, withdrawn)
     book = found.book if touched else None
-    gone = {position for *_, position in withdrawn}
     exceptions.keep(cur, batch, exceptions.Taken(facts, touched, book, gone))
 
 
@@ -168,8 +167,8 @@ def _known_lots(cur: Cursor, kept: Sequence[Kept]) -> dict[int, str]:
 
 def _keep_withdrawals(
     cur: Cursor, batch: Sequence[Recorded], new_facts: Sequence[str]
-) -> list[tuple[int, int, int]]:
-    """Mark facts declared wrong; return (code, time, position) of what they named."""
+) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """Mark facts declared wrong; return their positions, and (code, time, position) they named."""
     declared = []
     for recorded in batch:
         event = recorded.envelope.event
@@ -178,10 +177,9 @@ def _keep_withdrawals(
             told = (event.of_site, event.reason, event.declared_at)
             row = (event.fact_id, recorded.position, *told, list(event.corrective_fact_ids))
             cur.execute(queries.keep_withdrawal, row)
-    marked = cur.execute(queries.withdraw, ([*new_facts, *declared],)).fetchall()
-    if not marked:
-        return []
-    return cur.execute(queries.codes_at, ([row[0] for row in marked],)).fetchall()
+    rows = cur.execute(queries.withdraw, ([*new_facts, *declared],)).fetchall()
+    marked = [row[0] for row in rows]
+    return marked, cur.execute(queries.codes_at, (marked,)).fetchall() if marked else []
 
 
 def _left_packs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import psycopg
@@ -14,8 +14,9 @@ import pytest
 from domain.alerting.events import AlertFired, AlertResolved, AlertWithdrawn
 from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
+from domain.traceability import events as told_as
 from domain.traceability.cases import confirm
-from domain.traceability.events import LotReleased
+from domain.traceability.events import LotReleased, ProductRegistered
 from store.envelope import Recorded
 from tests.conftest import Database
 from tests.traceability.chain import START, chain, master, projected, recorded
@@ -136,3 +137,73 @@ def test_given_an_alert_when_it_ends_or_was_none_then_codes_in_the_unit_are_expo
             "WHERE kind = 'THERMAL_EXCURSION'"
         )
     assert (before > 50, now > 50) == (True, found)
+
+
+P = "8474354"
+LOT = f"{P}.A1"
+V = [f"{P}{n:013d}" for n in range(6)]
+PRODUCT = ProductRegistered(
+    product_id=P, name="x", holder="h", doses_per_vial=10, temperature_c_min=2,
+    temperature_c_max=8, freeze_sensitive=True,
+)  # fmt: skip
+
+
+def at(minute: int, event: Event) -> tuple[Event, Any, Any]:
+    """Return an event that was told as it happened."""
+    moment = START + timedelta(minutes=minute)
+    return event, moment, moment
+
+
+def released(expires_on: date) -> Event:
+    return LotReleased(lot_id=LOT, product_id=P, lot_number="A1", expires_on=expires_on)
+
+
+def withdrawn(fact_id: str) -> tuple[Event, Any, Any]:
+    wrong = told_as.FactWithdrawn(
+        fact_id=fact_id, site_id="A", reason="录入错误", declared_at=START + timedelta(hours=1)
+    )
+    return at(60, wrong)
+
+
+BASE: Log = [
+    at(0, PRODUCT),
+    at(0, released(date(2030, 1, 1))),
+    at(1, told_as.CodesCommissioned(fact_id="m", site_id="A", lot_id=LOT, level=1, codes=tuple(V))),
+]
+DOSE = at(10, told_as.DoseAdministered(fact_id="d", site_id="A", codes=(V[0],)))
+OPENED = at(10, told_as.VialOpened(fact_id="o", site_id="A", codes=(V[0],)))
+RECALL = at(
+    5, told_as.HoldPlaced(fact_id="rec", site_id="A", lot_id=LOT, recall=True, reason="召回")
+)
+ADJUSTED = at(
+    5, told_as.StockAdjusted(fact_id="adj", site_id="A", lot_id=LOT, units=-3, reason="盘亏")
+)
+# Beside that nobody received what was opened or given.
+TOLD = (
+    "SELECT kind, since, gone FROM rm_traceability.finding "
+    "WHERE kind <> 'PRODUCT_WITHOUT_DATA' ORDER BY since, kind"
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param(
+            [RECALL, DOSE, withdrawn("rec")], [("RECALLED_USE", 5, 6)], id="recall withdrawn"
+        ),
+        pytest.param(
+            [ADJUSTED, withdrawn("adj")], [("MASS_IMBALANCE", 4, 5)], id="count withdrawn"
+        ),
+        pytest.param([OPENED, RECALL], [("RECALLED", 5, None)], id="recalled after opening"),
+    ],
+)
+def test_given_facts_of_a_whole_lot_when_told_late_or_withdrawn_then_its_codes_are_judged_anew(
+    conn: psycopg.Connection[Any], events: Log, expected: list[tuple[Any, ...]]
+) -> None:
+    log_of_lot = recorded([*BASE, *events])
+    found = []
+    for size in (2000, 1):
+        with projected(conn, log_of_lot, size):
+            found.append(rows(conn))
+            assert conn.execute(TOLD).fetchall() == expected
+    assert found[1] == found[0]
