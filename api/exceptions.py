@@ -218,6 +218,7 @@ def close_exception(case_id: CaseInPath, body: ClosingIn, who: Settler, call: Ca
         NOTHING,
         close,
         is_open=row["state"] == "open",
+        closings=sum(act["act"] == "closed" for act in found.acts),
         case_id=case_id,
         kind=kind.value,
         codes=found.codes,

@@ -54,9 +54,10 @@ def evolve_case(
 
 
 def close(
-    _acts: tuple[Event, ...],
+    acts: tuple[Event, ...],
     *,
     is_open: bool,
+    closings: int,
     case_id: str,
     kind: str,
     codes: Sequence[str],
@@ -64,8 +65,13 @@ def close(
     resolution: str,
     reason: str,
 ) -> list[Event]:
-    """Close a case with grounds: Conflict("case_not_open"), Invalid("bad_field")."""
-    if not is_open:
+    """Close a case with grounds: Conflict("case_not_open"), Invalid("bad_field").
+
+    `is_open` is what the read model knows, `closings` how many closings it knew then: a case that
+    was closed since is closed once.
+    """
+    closed = sum(isinstance(act, ExceptionClosed) for act in acts)
+    if not is_open or closed > closings:
         raise Conflict("case_not_open", case_id=case_id)
     if resolution not in set(Resolution):
         raise Invalid("bad_field", field="resolution")

@@ -17,6 +17,7 @@ from domain.traceability.thermal import Excursion
 ID = cases.case_id_of(Kind.DAMAGED, "f1")
 CLOSING: dict[str, Any] = {
     "is_open": True,
+    "closings": 0,
     "case_id": ID,
     "kind": "DAMAGED",
     "codes": ["84743540181360010008"],
@@ -38,6 +39,13 @@ def test_given_an_open_case_when_closed_then_the_event_holds_its_grounds() -> No
 def test_given_a_case_that_is_not_open_when_closed_then_refused() -> None:
     with pytest.raises(Conflict, match="case_not_open"):
         cases.close((), **CLOSING | {"is_open": False})
+
+
+def test_given_a_case_closed_since_it_was_read_when_closed_then_refused() -> None:
+    acts = tuple(cases.close((), **CLOSING))
+    with pytest.raises(Conflict, match="case_not_open"):
+        cases.close(acts, **CLOSING)
+    assert len(cases.close(acts, **CLOSING | {"closings": 1})) == 1  # opened again meanwhile
 
 
 @pytest.mark.parametrize("wrong", [{"resolution": "gone"}, {"reason": ""}])
