@@ -268,7 +268,8 @@ WITH known AS (
         (array_agg(site_id ORDER BY stands DESC, t_ms, site_id))[1] AS site_id,
         coalesce(min(t_ms) FILTER (WHERE stands), min(t_ms)) AS t_ms,
         coalesce(min(since_ms) FILTER (WHERE stands), min(since_ms)) AS opened_ms,
-        coalesce(count(DISTINCT k) FILTER (WHERE stands), count(DISTINCT k)) AS units,
+        CASE WHEN bool_or(stands) THEN count(DISTINCT k) FILTER (WHERE stands)
+             ELSE count(DISTINCT k) END AS units,
         max(since) FILTER (WHERE stands) AS newest,
         max(gone_ms) FILTER (WHERE NOT stands) AS gone_ms
     FROM known GROUP BY case_id, kind, key

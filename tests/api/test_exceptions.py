@@ -100,7 +100,8 @@ def test_given_a_case_when_closed_and_new_facts_come_then_closed_and_open_again(
     case = client.get(path).json()
     assert (case["state"], case["reopened"]) == ("open", True)
     send(api, client, site="dwk-cdc", step="receiving", bill="B1", codes=[OTHER])
-    assert client.get(path).json()["state"] == "resolved"
+    case = client.get(path).json()
+    assert (case["state"], case["units"]) == ("resolved", 1)
     again = client.get(LIST, params={"as_of": before["as_of"]}).json()
     assert again == before
 
