@@ -184,12 +184,22 @@ def judge_person(found: Verdict, vial: Vial, person: Person, *, at: datetime) ->
     _screening(found, person, at)
     if person.due is None:
         found.warn(Caution.DUE_UNKNOWN, True)
+        found.refuse(Reason.ALREADY_GIVEN, _repeated(vial, person, day_of(at)))
     else:
         _schedule(found, vial, person, person.due, day_of(at))
 
 
 def _doses_left(vial: Vial) -> int:
     return vial.doses_per_vial - vial.doses_given - vial.doses_wasted
+
+
+def _repeated(vial: Vial, person: Person, today: date) -> bool:
+    """Tell whether the person got this product today, or its dose of this number on any day."""
+    return any(
+        day_of(dose.given_at) == today or dose.series_dose == (person.series_dose or 0)
+        for dose in person.given
+        if dose.product_id == vial.product_id
+    )
 
 
 def _screening(found: Verdict, person: Person, at: datetime) -> None:
@@ -212,7 +222,11 @@ def _schedule(
         return
     item = min(items, key=lambda item: item.series_dose)
     before = [dose for dose in person.given if dose.product_id in item.product_ids]
-    again = any(dose.series_dose == item.series_dose for dose in before)
+    again = any(
+        dose.series_dose == item.series_dose
+        or (dose.series_dose is None and day_of(dose.given_at) == today)
+        for dose in before
+    )
     found.refuse(Reason.ALREADY_GIVEN, again)
     found.refuse(Reason.TOO_EARLY, today < item.not_before)
     found.refuse(Reason.TOO_LATE, item.not_after is not None and today > item.not_after)
