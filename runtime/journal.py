@@ -2,7 +2,7 @@
 
 One line of JSON a scan, on disk (fsync) before it is acknowledged. Each has the id of its fact, so
 whatever is sent again, after a crash or twice, is one fact. A line cut off by a crash was never
-acknowledged; it stays where it is and is passed over. `FILE.sent` lists what the server has.
+acknowledged: the next one takes its place. `FILE.sent` lists what the server has, and since when.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
 
+from domain.shared.errors import Invalid
 from domain.shared.ids import stream_id
 from domain.traceability.scan import fact_from_scan, has_reason
 from domain.traceability.times import UNEXPLAINED_MAX
@@ -27,7 +28,14 @@ from domain.vaccination.snapshot import Scanned
 # What is told later than this is flagged as late.
 LATE = timedelta(hours=24)
 LATE_REASON = "离线补传 / from an offline journal"
-_AFTERWARDS = {"opening", "dispensing", "wasting"}
+# What another try of the same may mend, among the statuses that refuse: unauthorized, timeout,
+# locked, too early, too many.
+_TRY_AGAIN = {401, 408, 423, 425, 429}
+UNREADABLE = {
+    "code": "unreadable_line",
+    "title_zh": "离线记录中这一行无法读取，请人工核对并补录",
+    "title_en": "This line of the journal cannot be read; look into it and record it again.",
+}
 
 Scan = dict[str, Any]
 # Send one scan and return the status and the body of the answer.
@@ -62,33 +70,34 @@ class Journal:
             codes=scan["codes"],
             fields={name: value for name, value in scan.items() if name not in about},
         )
+        if _moment(scan.get("at")) is None:
+            raise Invalid("bad_field", field="at")
         with self._opened(self._path) as file:
-            text = file.read()
-            if any(known["fact_id"] == scan["fact_id"] for known in _read(text)):
+            known, _ = _read(_mended(file, _scan))
+            if any(each["fact_id"] == scan["fact_id"] for each in known):
                 return False
-            line = json.dumps(scan, ensure_ascii=False).encode() + b"\n"
-            file.write(b"\n" + line if text and not text.endswith(b"\n") else line)
+            file.write(json.dumps(scan, ensure_ascii=False).encode() + b"\n")
             _settle(file)
         return True
 
     def scans(self) -> list[Scan]:
         """Return every scan in the order in which it was put down."""
-        if not self._path.exists():
-            return []
-        return list(_read(self._path.read_bytes()))
+        return _read(_whole(self._path))[0]
 
     def since(self) -> list[Scanned]:
-        """Return what a check without the server must know of."""
+        """Return what a check without the server must know of; the snapshot tells what it knew."""
+        sent = _marks(_whole(self._sent))
         return [
             Scanned(
                 code=code,
+                lot_id=str(scan.get("lot", "")),
                 step=scan["step"],
                 at=datetime.fromisoformat(scan["at"]),
                 doses=scan.get("doses"),
+                sent_at=sent.get(scan["fact_id"]),
             )
             for scan in self.scans()
-            if scan["step"] in _AFTERWARDS
-            for code in scan["codes"]
+            for code in scan["codes"] or [""]
         ]
 
     def sync(self, send: Send, now: datetime) -> Synced:
@@ -96,23 +105,23 @@ class Journal:
 
         A scan that is refused stays in the journal and is tried again the next time.
         """
-        found = Synced()
+        scans, unreadable = _read(_whole(self._path))
+        found = Synced(refused=[{"fact_id": n, "problem": UNREADABLE} for n in unreadable])
         with self._opened(self._sent) as marks:
-            done = set(marks.read().decode().split())
-            waiting = [scan for scan in self.scans() if scan["fact_id"] not in done]
+            done = _marks(_mended(marks, _mark))
+            waiting = [scan for scan in scans if scan["fact_id"] not in done]
             for n, scan in enumerate(waiting):
-                told = _told(scan, now)
                 try:
-                    status, body = send(told)
-                except httpx.TransportError:
+                    status, body = send(_told(scan, now))
+                except (httpx.HTTPError, httpx.InvalidURL):
                     status, body = 0, {}
                 if status in {200, 201}:
                     found.sent += status == httpx.codes.CREATED
                     found.known += status == httpx.codes.OK
                     found.late += now - datetime.fromisoformat(scan["at"]) > LATE
-                    marks.write(f"{scan['fact_id']}\n".encode())
+                    marks.write(f"{scan['fact_id']} {now.isoformat()}\n".encode())
                     _settle(marks)
-                elif 400 <= status < 500 and status not in {401, 408, 429}:
+                elif 400 <= status < 500 and status not in _TRY_AGAIN:
                     found.refused.append({"fact_id": scan["fact_id"], "problem": body})
                 else:
                     found.waiting = len(waiting) - n
@@ -137,7 +146,8 @@ class Journal:
 
 def scan_id(scan: Scan) -> str:
     """Return an id made of what a scan says: the same said again is the same fact."""
-    said = json.dumps(scan, ensure_ascii=False, sort_keys=True)
+    at = datetime.fromisoformat(scan["at"]).astimezone(UTC).isoformat()
+    said = json.dumps({**scan, "at": at}, ensure_ascii=False, sort_keys=True)
     return stream_id("vaccination.offline", said).hex
 
 
@@ -148,14 +158,65 @@ def _told(scan: Scan, now: datetime) -> Scan:
     return scan
 
 
-def _read(text: bytes) -> Iterator[Scan]:
-    for line in text.splitlines():
-        try:
-            scan = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(scan, dict) and "fact_id" in scan:
-            yield scan
+def _read(text: bytes) -> tuple[list[Scan], list[str]]:
+    """Return the scans of a journal and the names of the lines that are none."""
+    scans, unreadable = list[Scan](), list[str]()
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        scan = _scan(line)
+        if scan is not None:
+            scans.append(scan)
+        elif line.strip():
+            unreadable.append(f"#{number}")
+    return scans, unreadable
+
+
+def _scan(line: bytes) -> Scan | None:
+    try:
+        scan = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(scan, dict) or not isinstance(scan.get("codes"), list):
+        return None
+    texts = [scan.get(name) for name in ("fact_id", "step", "site")] + scan["codes"]
+    readable = all(isinstance(text, str) for text in texts) and _moment(scan.get("at"))
+    return scan if readable else None
+
+
+def _marks(text: bytes) -> dict[str, datetime]:
+    """Return the ids that the server has, and when it took them."""
+    return dict(filter(None, map(_mark, text.split(b"\n"))))
+
+
+def _mark(line: bytes) -> tuple[str, datetime] | None:
+    fact_id, _, at = line.decode(errors="replace").partition(" ")
+    sent_at = _moment(at)
+    return None if sent_at is None else (fact_id, sent_at)
+
+
+def _moment(text: object) -> datetime | None:
+    """Return a time with its offset; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found and found.tzinfo else None
+
+
+def _whole(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _mended(file: BinaryIO, read: Callable[[bytes], object]) -> bytes:
+    """Return a file's lines; end the last one where a crash has not, or cut off the piece of it."""
+    text = file.read()
+    lines, newline, last = text.rpartition(b"\n")
+    if not last:
+        return text
+    if read(last):
+        file.write(b"\n")
+        return text + b"\n"
+    file.truncate(len(lines + newline))
+    return lines + newline
 
 
 def _settle(file: BinaryIO) -> None:

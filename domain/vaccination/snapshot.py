@@ -26,12 +26,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
-    """What was done at the clinic since: opening, dispensing, or wasting of `doses`."""
+    """What was done at the clinic, to a code or to a whole lot; `doses`: those wasted.
 
-    code: str
+    `sent_at`: when the server took it, None before; by the clinic's clock, as `at`.
+    """
+
+    code: str = ""
+    lot_id: str = ""
     step: str
     at: datetime
     doses: int | None = None
+    sent_at: datetime | None = None
 
 
 def snapshot(*, site_id: str, made_at: datetime, position: int, vials: Iterable[Vial]) -> Snapshot:
@@ -58,7 +63,8 @@ def judge_offline(
         found.refuse(Reason.WRONG_PLACE)
     else:
         for scan in since:
-            if scan.code == code and scan.at >= known.made_at - BEHIND_MAX:
+            about = scan.code == code or (not scan.code and scan.lot_id == vial.lot_id)
+            if about and not (scan.sent_at and scan.sent_at < known.made_at - BEHIND_MAX):
                 vial = _after(vial, scan)
         found = judge_vial(vial, site_id=known.site_id, at=at)
     in_time = known.made_at - BEHIND_MAX <= at <= known.valid_until
@@ -67,14 +73,44 @@ def judge_offline(
     return found
 
 
+# What a step makes of a vial; a vial that was let go offline waits for the server to say so.
+_STATUS_AFTER = {
+    "destroying": "destroyed",
+    "losing": "missing",
+    "returning": "returned",
+    "sampling": "sampled",
+    "shipping": "in_transit",
+}
+_UNCHANGED = frozenset(
+    {
+        "acknowledging",
+        "adjusting",
+        "commissioning",
+        "cycle_counting",
+        "finding",
+        "packing",
+        "receiving",
+        "releasing",
+        "storing",
+        "unpacking",
+    }
+)
+
+
 def _after(vial: Vial, scan: Scanned) -> Vial:
-    opened_at = vial.opened_at
-    if scan.step in {"opening", "dispensing"}:
-        opened_at = min(scan.at, opened_at) if opened_at else scan.at
-        given = vial.doses_given + (scan.step == "dispensing")
-        return replace(vial, opened_at=opened_at, doses_given=given)
+    if scan.step in _UNCHANGED:
+        return vial
+    if scan.step == "holding":
+        return replace(vial, held=True)
+    if scan.step == "condemning":
+        return replace(vial, condemned=True)
+    if scan.step not in {"opening", "dispensing", "wasting"}:
+        # Of a step not known here nobody can say that the vial is still at hand.
+        return replace(vial, status=_STATUS_AFTER.get(scan.step, "unknown"))
+    opened_at = min(scan.at, vial.opened_at) if vial.opened_at else scan.at
+    given = vial.doses_given + (scan.step == "dispensing")
+    wasted = vial.doses_wasted
     if scan.step == "wasting":
-        left = vial.doses_per_vial - vial.doses_given - vial.doses_wasted
-        wasted = vial.doses_wasted + (left if scan.doses is None else scan.doses)
-        return replace(vial, doses_wasted=wasted)
-    return vial
+        left = vial.doses_per_vial - vial.doses_given - wasted
+        wasted += left if scan.doses is None else scan.doses
+    return replace(vial, opened_at=opened_at, doses_given=given, doses_wasted=wasted)

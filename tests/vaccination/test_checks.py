@@ -118,6 +118,30 @@ def test_given_a_fault_of_the_visit_when_judged_then_its_reason_alone(
     assert asked(**changes).reasons == [reason]
 
 
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        (replace(FIRST, series_dose=2), True),
+        (replace(FIRST, given_at=NOW), True),
+        (replace(FIRST, given_at=NOW, series_dose=None), True),
+        (FIRST, False),
+        (replace(FIRST, given_at=NOW, product_id="8690011"), False),
+    ],
+)
+def test_given_no_due_list_when_judged_then_doses_given_before_count(
+    before: Given, again: bool
+) -> None:
+    found = asked(due=None, given=[before])
+    assert found.reasons == [Reason.ALREADY_GIVEN] * again
+    assert found.cautions == [Caution.DUE_UNKNOWN]
+
+
+def test_given_a_dose_of_unknown_number_today_when_judged_then_already_given() -> None:
+    today = replace(FIRST, given_at=NOW, series_dose=None)
+    listed = [replace(DUE, interval_days_min=0)]
+    assert asked(given=[today], due=listed).reasons == [Reason.ALREADY_GIVEN]
+
+
 def test_given_nothing_wrong_when_judged_then_may() -> None:
     assert (asked().may, asked().cautions) == (True, [])
     assert asked(series_dose=None, due=[replace(DUE, not_after=None)], given=[]).may
@@ -189,7 +213,21 @@ def test_given_a_snapshot_when_checked_out_of_time_then_old(hours: int) -> None:
         ([scanned("opening")], 62, [Reason.OPENED_TOO_LONG]),
         ([scanned("opening", 30), scanned("dispensing", 1)], 62, [Reason.OPENED_TOO_LONG]),
         ([scanned("storing")], 2, []),
-        ([scanned("dispensing", -60), scanned("dispensing", -61)], 2, []),
+        # Not told to the server before the snapshot: it counts, however old it is.
+        ([scanned("dispensing", -50), scanned("dispensing", -51)], 2, [Reason.USED]),
+        ([replace(scanned("dispensing", -60), sent_at=NOW - timedelta(minutes=6))] * 2, 2, []),
+        ([replace(scanned("dispensing", -50), sent_at=NOW)] * 2, 2, [Reason.USED]),
+        ([scanned("wasting", 1, 1)], 62, [Reason.OPENED_TOO_LONG]),
+        ([scanned("destroying")], 2, [Reason.DESTROYED]),
+        ([scanned("sampling")], 2, [Reason.USED]),
+        ([scanned("shipping")], 2, [Reason.NOT_RECEIVED]),
+        ([scanned("returning")], 2, [Reason.NOT_RECEIVED]),
+        ([scanned("losing")], 2, [Reason.WRONG_PLACE]),
+        ([scanned("repacking")], 2, [Reason.WRONG_PLACE]),
+        ([scanned("holding")], 2, [Reason.HELD]),
+        ([replace(scanned("holding"), code="", lot_id=GOOD.lot_id)], 2, [Reason.HELD]),
+        ([replace(scanned("holding"), code="", lot_id="8474354.B2")], 2, []),
+        ([scanned("condemning")], 2, [Reason.CONDEMNED]),
         ([replace(scanned("wasting"), code="84743540181360010009")], 2, []),
     ],
 )

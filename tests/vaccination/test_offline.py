@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from api.snapshot_file import opened, sealed
 from domain.shared.errors import Invalid
-from domain.vaccination.checks import Vial
-from domain.vaccination.snapshot import Snapshot, snapshot
+from domain.vaccination.checks import Reason, Vial
+from domain.vaccination.snapshot import Snapshot, judge_offline, snapshot
 from runtime.journal import LATE_REASON, Journal, scan_id
 from runtime.signing import public_pem, signing_key
 from tests.runtime.instance import run
@@ -43,7 +43,8 @@ def stock(made_at: datetime = NOW) -> Snapshot:
 
 def scan(code: str = CODES[0], hours: float = 0, **more: Any) -> dict[str, Any]:
     at = (NOW - timedelta(hours=hours)).isoformat()
-    found = {"site": "dwk", "step": "dispensing", "codes": [code], "at": at, **more}
+    found: dict[str, Any] = {"site": "dwk", "step": "dispensing", "codes": [code], "at": at}
+    found |= more
     return {**found, "fact_id": scan_id(found)}
 
 
@@ -59,6 +60,8 @@ class Server:
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, int):
             return fault, {"code": "told"}
+        if isinstance(fault, Exception):
+            raise fault
         if fault == "away":
             raise httpx.ConnectError("away")
         known = sent["fact_id"] in self.facts
@@ -142,6 +145,63 @@ def test_given_a_refused_scan_when_sent_then_kept_and_the_others_go_on(tmp_path:
     found = journal.sync(server.take, NOW)
     assert (found.sent, [each["problem"]["code"] for each in found.refused]) == (1, ["told"])
     assert len(journal.scans()) == 2
+
+
+def test_given_a_dose_of_before_the_snapshot_when_never_sent_then_it_still_counts(
+    tmp_path: Path,
+) -> None:
+    journal, at = Journal(tmp_path / "journal"), NOW + timedelta(minutes=5)
+    journal.append(scan(hours=1))
+    hold = scan(step="holding", lot="8474354.A1", codes=[], reason="断电")
+    journal.append(hold)
+    refused = judge_offline(stock(), CODES[0], at=at, since=journal.since())
+    assert refused.reasons == [Reason.USED]
+    assert [each.lot_id for each in journal.since()] == ["", "8474354.A1"]
+    assert journal.sync(Server().take, NOW - timedelta(minutes=9)).sent == 2
+    assert judge_offline(stock(), CODES[0], at=at, since=journal.since()).may
+
+
+def test_given_marks_cut_off_by_a_crash_when_sent_again_then_none_is_taken_for_another(
+    tmp_path: Path,
+) -> None:
+    journal, server = Journal(tmp_path / "journal"), Server()
+    for fact_id in ("abc", "abcdef"):
+        journal.append(scan() | {"fact_id": fact_id})
+    marks = tmp_path / "journal.sent"
+    marks.write_bytes(b"abc")
+    assert journal.sync(server.take, NOW).sent == 2
+    marks.write_bytes(marks.read_bytes()[:-1])
+    assert journal.sync(server.take, NOW).known == 0
+    assert len(marks.read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize("fault", [httpx.InvalidURL("x"), httpx.TooManyRedirects("x"), 423, 425])
+def test_given_a_server_that_cannot_take_it_now_when_sent_then_it_waits(
+    tmp_path: Path, fault: Exception | int
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(scan())
+    found = journal.sync(Server(fault).take, NOW)
+    assert (found.waiting, found.refused) == (1, [])
+
+
+def test_given_damaged_lines_when_sent_then_listed_and_the_others_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    journal = Journal(file)
+    for at in ("2026-03-02T09:00:00", "garbage", None):
+        with pytest.raises(Invalid, match="bad_field"):
+            journal.append(scan() | {"at": at})
+    damaged = [b"{}", b"\xff", json.dumps(scan() | {"at": "2026-03-02"}).encode()]
+    file.write_bytes(b"".join(line + b"\n" for line in damaged))
+    journal.append(scan())
+    found = journal.sync(Server().take, NOW)
+    assert (found.sent, [each["fact_id"] for each in found.refused]) == (1, ["#1", "#2", "#3"])
+    assert len(journal.since()) == 1
+
+
+def test_given_one_moment_with_another_offset_when_named_then_the_same_id() -> None:
+    said = {**scan(), "at": "2026-03-02T09:00:00+08:00"}
+    assert scan_id(said) == scan_id(said | {"at": "2026-03-02T01:00:00+00:00"})
 
 
 def test_given_files_when_checked_at_the_command_line_then_told_and_by_status(
