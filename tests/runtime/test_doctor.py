@@ -108,8 +108,9 @@ def test_given_full_disk_when_examined_then_not_ok() -> None:
 
 
 def test_given_settings_when_shown_then_secrets_are_not(tmp_path: Path) -> None:
-    shown = run(tmp_path, "config", "show", VAXTRAIL_SMTP_URL="smtp://a:secret@b")
-    assert "secret" not in shown.stdout
+    hidden = {"VAXTRAIL_SMTP_URL": "smtp://a:hidden@b", "VAXTRAIL_PLATFORM_SECRET": "hidden too"}
+    shown = run(tmp_path, "config", "show", **hidden)
+    assert "hidden" not in shown.stdout
     assert "api_host" in shown.stdout
     assert "# api_port" in run(tmp_path, "config", "template").stdout
     assert run(tmp_path, "config", "show", VAXTRAIL_NONSENSE="1").returncode == 1
