@@ -136,16 +136,13 @@ def read_lot_recall(lot_id: LotInPath, who: Reader, deps: DepsOf, as_of: AsOf = 
     if who.region_prefix and not any(in_region(who, sites, site) for site in ids):
         raise NotFound("unknown_lot", lot_id=lot_id)
     holders = [h for h in _holders(found) if _seen(who, sites, h["site_id"])]
+    waiting = {site for order in recall.orders for site in recall.outstanding(order)}
     shown = {
         "lot_id": lot_id,
         "orders": [_order(fact) for fact in recall.orders],
         "holders": holders,
         "given": _given(who, sites, found),
-        "outstanding": [
-            h["site_id"]
-            for h in holders
-            if recall.orders and h["acknowledged_at"] is None and h["site_id"] in recall.holders
-        ],
+        "outstanding": [h["site_id"] for h in holders if h["site_id"] in waiting],
         "sites": {site: name for site, name in sites.items() if _seen(who, sites, site)},
         "as_of": str(at),
     }

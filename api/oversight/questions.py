@@ -12,7 +12,6 @@ from api.oversight.report import Row, cases_by_id, injections
 from api.oversight.rows import Connection, queries
 from api.oversight.subject import EVER_MS, Subject, of_code, of_unit
 from api.oversight.warmth import Limits, Warmth
-from domain.traceability.facts import Fact
 from domain.traceability.journeys import HOUR_MS, Place, distance_km
 from domain.traceability.kinds import Kind
 from domain.traceability.states import ENDED
@@ -184,7 +183,6 @@ def unacknowledged(conn: Connection, lot_id: str, at: int) -> list[Row]:
             held[unit.site_id] += 1
     rows = []
     for order in found.orders:
-        told = {f.site_id for f in found.acknowledged if _answers(f, order.fact_id)}
         rows += [
             {
                 "recall_id": order.fact_id,
@@ -194,15 +192,9 @@ def unacknowledged(conn: Connection, lot_id: str, at: int) -> list[Row]:
                 "units": held[site_id],
                 "events": [order.position],
             }
-            for site_id in found.holders
-            if site_id not in told
+            for site_id in found.outstanding(order)
         ]
     return rows
-
-
-def _answers(fact: Fact, recall_id: str) -> bool:
-    """Tell whether an acknowledgement is of this recall, or of the lot as such."""
-    return bool(fact.more.get("recall_id", recall_id) == recall_id)
 
 
 def journeys(

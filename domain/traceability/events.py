@@ -238,7 +238,7 @@ class HoldPlaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(Event):
-    """A hold ended by a quality decision; a recall of codes ends only where `recall` says so.
+    """A hold ended by a quality decision; a recall ends only where `recall` says so.
 
     Two persons decide: one releases (`executed_by`), another confirms (`supervised_by`).
     """

@@ -48,8 +48,10 @@ class LotHold(NamedTuple):
                 return LotHold(True, fact.recall or self.recalled, self.condemned)
             case Step.CONDEMNING:
                 return LotHold(True, self.recalled, True)
+            case _ if self.condemned or (self.recalled and not fact.recall):
+                return self  # a recall ends only where the release says so
             case _:
-                return self if self.condemned else FREE
+                return FREE
 
 
 FREE = LotHold()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from domain.traceability.custody import Book
 from domain.traceability.facts import Fact, Step
+from domain.traceability.progress import FREE
 from domain.traceability.states import ENDED, Status
 
 
@@ -47,16 +48,39 @@ class Recall:
         """Return the sites that have, or await, units that are not used up, ascending."""
         return sorted({u.site_id for u in self.units if u.status not in ENDED and u.site_id})
 
+    def outstanding(self, order: Fact) -> list[str]:
+        """Return the holders that have not acknowledged a recall, ascending."""
+        told = {fact.site_id for fact in self.acknowledged if _answers(fact, order)}
+        return [site_id for site_id in self.holders if site_id not in told]
+
 
 def orders_in_force(facts: Iterable[Fact]) -> list[Fact]:
     """Return the recalls of a lot that no release ended, oldest first."""
     orders: list[Fact] = []
-    for fact in sorted(facts, key=lambda f: f.order):
+    hold = FREE
+    for fact in sorted((f for f in facts if f.step >= Step.HOLDING), key=lambda f: f.order):
+        hold = hold.after(fact)
         if fact.step is Step.HOLDING and fact.recall:
             orders.append(fact)
-        elif fact.step is Step.RELEASING:
+        elif not hold.recalled:
             orders = []
     return orders
+
+
+def acknowledged(orders: Iterable[Fact], facts: Iterable[Fact]) -> list[Fact]:
+    """Return the facts that acknowledge one of these recalls of a lot, oldest first."""
+    of = list(orders)
+    found = [f for f in facts if any(_answers(f, order) for order in of)]
+    return sorted(found, key=lambda f: f.order)
+
+
+def _answers(fact: Fact, order: Fact) -> bool:
+    """Tell whether a fact acknowledges a recall: by its id, or else of the lot and not before."""
+    if fact.step is not Step.ACKNOWLEDGING:
+        return False
+    if recall_id := fact.more.get("recall_id"):
+        return bool(recall_id == order.fact_id)
+    return fact.lot_id == order.lot_id and fact.t_ms >= order.t_ms
 
 
 def recall_of(
@@ -66,7 +90,7 @@ def recall_of(
 
     Asked of a lot that is not recalled, it tells the same with no order.
     """
-    facts = sorted({f.fact_id: f for f in lot_facts}.values(), key=lambda f: f.order)
+    facts = list({f.fact_id: f for f in lot_facts}.values())
     units: list[Unit] = []
     doses: list[Dose] = []
     for code in codes:
@@ -80,8 +104,9 @@ def recall_of(
             for m in book.mentions(code)
             if m.fact.step is Step.DISPENSING
         ]
-    said = [f for f in facts if f.step is Step.ACKNOWLEDGING]
-    return Recall(orders_in_force(facts), sorted(units), sorted(doses, key=_given), said)
+    orders = orders_in_force(facts)
+    said = acknowledged(orders, facts)
+    return Recall(orders, sorted(units), sorted(doses, key=_given), said)
 
 
 def _given(dose: Dose) -> tuple[int, int, str]:

@@ -18,7 +18,14 @@ from domain.shared.errors import NotFound
 from domain.traceability.balance import Balance, balance_of
 from domain.traceability.custody import Book
 from domain.traceability.facts import LEVEL_MAX, Fact
-from domain.traceability.recalls import Dose, Recall, Unit, orders_in_force, recall_of
+from domain.traceability.recalls import (
+    Dose,
+    Recall,
+    Unit,
+    acknowledged,
+    orders_in_force,
+    recall_of,
+)
 from domain.traceability.states import ENDED, OWN, Status
 from projections.traceability.answers import lot_book
 from projections.traceability.cases import texts_of
@@ -62,8 +69,8 @@ def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
         if lost:
             units = [unit._replace(lost=True) if unit.code in lost else unit for unit in units]
         doses = list(starmap(Dose, cur.execute(queries.doses_of_lot, (lot_id,)).fetchall()))
-        orders, acknowledged = _orders(cur, lot_id, at)
-        found = Recall(orders, units, doses, acknowledged)
+        orders, said = _orders(cur, lot_id, at)
+        found = Recall(orders, units, doses, said)
         return LotRecall(found, texts_of(cur, [unit.code for unit in units]))
 
 
@@ -120,15 +127,15 @@ def _orders(cur: Cursor, lot_id: str, at: int) -> tuple[list[Fact], list[Fact]]:
     orders = orders_in_force(fact for fact in facts if fact.counts(at))
     asked = {"lot": lot_id, "orders": [fact.fact_id for fact in orders]}
     told = [read_fact(row) for row in cur.execute(queries.acknowledged, asked)]
-    return orders, sorted((f for f in told if f.counts(at)), key=lambda f: f.order)
+    return orders, acknowledged(orders, (f for f in told if f.counts(at)))
 
 
 def recall_at(conn: Connection, lot_id: str, at: int) -> LotRecall:
     """Return the recall of a lot as of a position; NotFound("unknown_lot")."""
     with conn.cursor(row_factory=tuple_row) as cur:
         book, codes = _book(cur, lot_id, at)
-        orders, acknowledged = _orders(cur, lot_id, at)
-        found = recall_of(book, codes, [*orders, *acknowledged], _lost(cur, codes, at))
+        orders, said = _orders(cur, lot_id, at)
+        found = recall_of(book, codes, [*orders, *said], _lost(cur, codes, at))
         return LotRecall(found, texts_of(cur, codes))
 
 

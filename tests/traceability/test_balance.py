@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -15,8 +16,13 @@ from domain.traceability.recalls import orders_in_force, recall_of
 from domain.traceability.states import ENDED, Status
 from tests.traceability.chain import expected
 from tests.traceability.ground import book_of, cases, log_of, lot_facts, ms
+from tests.traceability.test_custody import LOT, MADE, MAKER, VIAL, book
 
 COUNT = 150
+RECALL = Fact(
+    fact_id="r", step=Step.HOLDING, t_ms=3, recorded_ms=3, position=3, site_id=MAKER, lot_id=LOT,
+    recall=True,
+)  # fmt: skip
 LOST = {c for case in cases() if case.kind == "DATA_WITHOUT_PRODUCT" for c in case.codes}
 
 
@@ -85,5 +91,22 @@ def test_given_a_recall_lifted_when_asked_then_none_in_force() -> None:
 
     recall, hold = of_lot(Step.HOLDING, 1, recall=True), of_lot(Step.HOLDING, 2)
     assert orders_in_force([hold, recall]) == [recall]
-    assert orders_in_force([recall, of_lot(Step.RELEASING, 3)]) == []
+    lifted = of_lot(Step.RELEASING, 3, recall=True)
+    assert orders_in_force([recall, lifted]) == []
+    assert orders_in_force([recall, of_lot(Step.RELEASING, 3)]) == [recall]
+    assert orders_in_force([recall, of_lot(Step.CONDEMNING, 2), lifted]) == [recall]
     assert Status.USED in ENDED
+
+
+def test_given_a_lot_recalled_again_when_only_the_first_was_acknowledged_then_outstanding() -> None:
+    first, second = (replace(RECALL, fact_id=f"r{t}", t_ms=t) for t in (3, 5))
+    stated = Fact(
+        fact_id="a1", step=Step.ACKNOWLEDGING, t_ms=6, recorded_ms=6, position=6, site_id=MAKER,
+        lot_id=LOT, details='{"recall_id": "r3"}',
+    )  # fmt: skip
+    unnamed = [replace(stated, fact_id=f"a{t}", t_ms=t, details="") for t in (4, 5)]
+    found = recall_of(book(MADE), [VIAL], [first, second, stated, unnamed[0]])
+    assert (found.acknowledged, found.holders) == ([unnamed[0], stated], [MAKER])
+    assert (found.outstanding(first), found.outstanding(second)) == ([], [MAKER])
+    assert recall_of(book(MADE), [VIAL], [second, stated, unnamed[0]]).acknowledged == []
+    assert recall_of(book(MADE), [VIAL], [second, unnamed[1]]).outstanding(second) == []

@@ -345,12 +345,15 @@ def test_given_a_recalled_lot_when_asked_then_its_codes_are_held_until_release()
     )
     other = replace(recall, fact_id="o", lot_id="8474354.OTHER")
     hold = replace(recall, fact_id="h", t_ms=80, recall=False)
-    end = replace(recall, fact_id="e", t_ms=90, step=Step.RELEASING, recall=False)
+    end = replace(recall, fact_id="e", t_ms=90, step=Step.RELEASING)
     found = book(*LIFE, facts=[recall, other, hold])
     assert (found.state(VIAL_2).status, found.state(VIAL_2).recalled) == (Status.HELD, True)
     assert found.state(VIAL).status is Status.USED
     assert [e.fact.fact_id for e in found.chain(VIAL)][-2:] == ["r", "h"]
     assert not book(*LIFE, facts=[recall, hold, end]).state(VIAL_2).held
+    plain = replace(end, recall=False)
+    assert book(*LIFE, facts=[recall, hold, plain]).state(VIAL_2).recalled
+    assert not book(*LIFE, facts=[hold, plain]).state(VIAL_2).held
     assert not book(*LIFE, facts=[other]).state(VIAL_2).held
 
 

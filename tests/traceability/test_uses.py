@@ -61,7 +61,8 @@ def test_given_a_recalled_lot_when_given_then_flagged_until_released() -> None:
     recall, hold = lot(Step.HOLDING, 5, recall=True), lot(Step.HOLDING, 6)
     assert flags(lot=(recall, hold)) == (Flag.RECALLED,)
     assert flags(lot=(hold,)) == (Flag.ILLEGAL_STATE,)
-    assert flags(lot=(recall, lot(Step.RELEASING, 7))) == ()
+    assert flags(lot=(recall, lot(Step.RELEASING, 7))) == (Flag.RECALLED,)
+    assert flags(lot=(recall, lot(Step.RELEASING, 7, recall=True))) == ()
 
 
 def test_given_an_expiry_when_given_the_day_after_in_china_then_flagged() -> None:
