@@ -95,6 +95,8 @@ def check_document(document: Mapping[str, Any]) -> Iterator[EventProblem]:
     validator = _DOCUMENTS.get(str(document.get("type")))
     if validator is not None:
         yield from _problems(validator, document, None, "")
+        around = {name: value for name, value in document.items() if name != "epcisBody"}
+        yield from _problems_of_names(around, None)
     elif "type" not in document:
         yield _problem(None, "", "epcis_not_a_document")
     elif "@context" not in document:
@@ -107,7 +109,38 @@ def check_event(event: Any, index: int) -> list[EventProblem]:
     validator = _OF_TYPE.get(kind, _EXTENDED) if isinstance(kind, str) else _EXTENDED
     if not validator.is_valid(event):
         return list(_problems(validator, event, index, str(kind or "")))[:PROBLEMS_MAX]
-    return _findings(broken, event, index)
+    return [*_problems_of_names(event, index), *_findings(broken, event, index)]
+
+
+def _problems_of_names(found: Mapping[str, Any], index: int | None) -> Iterator[EventProblem]:
+    """Give a name or prefix with a NUL, at any depth: nothing asked for could be under it."""
+    try:
+        if b"\\u0000" not in orjson.dumps(found):
+            return
+    except TypeError:  # too deep for that, not for the walk
+        pass
+    names, contexts = _names_in(found), _names_in(found.get("@context"), values=True)
+    wrong = next((name for name in (*names, *contexts) if "\0" in name), None)
+    if wrong is not None:
+        told = wrong.replace("\0", "\ufffd")
+        facts = {"field": told[:VALUE_LENGTH_MAX], "value": _short(told), "rule": "NUL"}
+        yield EventProblem(
+            index=index, event_id=_id(found), path="", code="epcis_bad_value", facts=facts
+        )
+
+
+def _names_in(found: Any, *, values: bool = False) -> Iterator[str]:
+    """Yield the names of fields at any depth; with `values`, texts too."""
+    waiting = [found]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield from part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+        elif values and isinstance(part, str):
+            yield part
 
 
 def remarks_on(event: Mapping[str, Any], index: int) -> list[EventProblem]:

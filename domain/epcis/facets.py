@@ -144,7 +144,7 @@ class _Facets:
     def add(self, facet: str, values: Iterable[str | float]) -> None:
         # Long lists are of identifiers, which are rarely twice there.
         new = [v for v in dict.fromkeys(values) if not isinstance(v, str) or storable(v)]
-        if not new:
+        if not new or not storable(facet):
             return
         kept = self.found.setdefault(facet, [])
         kept += [value for value in new if value not in kept] if kept else new

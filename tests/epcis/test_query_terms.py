@@ -309,3 +309,10 @@ def test_given_an_odd_event_when_taken_apart_then_what_can_be_asked() -> None:
     assert not {"parentID", "quantity", "readPoint", "value", "booleanValue"} & found.keys()
     place = facets_of({"readPoint": {"id": "urn:x:place"}}, [], setting)
     assert place["WD_readPoint"] == ["urn:x:place", "b", "a"]
+
+
+def test_given_a_nul_in_a_name_when_looked_at_then_no_facet_of_that_name() -> None:
+    event = {"type": "ObjectEvent", "x:a": {"x:b\0": 5, "x:c": 6}, "bizTransactionList": []}
+    found = facets_of(event, [], setting_of({}, {"x": "urn:x:"}))
+    assert found["INNER_ urn:x:c #"] == [6.0]
+    assert not any("\0" in name for name in found)

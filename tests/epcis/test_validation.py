@@ -170,6 +170,27 @@ def test_given_what_is_no_document_when_judged_then_refused(content: bytes, code
     assert verdict(content).problems[0].code == code
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"ilmd": {"x:a": [{"x:b\0": 1}]}},
+        {"x:a": {"x:b\0": {"x:c": 1}}},
+        {"@context": [*EVENT["@context"], {"ex": "urn:x:\0"}]},
+        {"@context": [*EVENT["@context"], {"ex\0": "urn:x:y"}]},
+    ],
+)
+def test_given_a_nul_in_a_name_when_judged_then_refused(more: dict[str, Any]) -> None:
+    assert judged(**more) == [("", "epcis_bad_value")]
+    if "@context" not in more:
+        held = {"@context": EVENT["@context"], "type": "EPCISDocument", "schemaVersion": "2.0"}
+        held |= {"creationDate": EVENT["eventTime"], "epcisBody": {"eventList": [EVENT | more]}}
+        assert [p.index for p in verdict(orjson.dumps(held)).problems] == [0]
+
+
+def test_given_a_nul_in_what_a_text_says_when_judged_then_accepted() -> None:
+    assert judged(**{"x:a": "\0", "x:b": "\\u0000"}) == []
+
+
 def test_given_a_packing_without_parent_when_judged_then_refused() -> None:
     children = {"type": "AggregationEvent", "action": "ADD", "childEPCs": ["urn:x:c"]}
     event = {name: value for name, value in EVENT.items() if name != "epcList"} | children
