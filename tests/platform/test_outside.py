@@ -24,6 +24,7 @@ from alerts.platform.national import Access, National
 from api.public import Buckets, whole
 from domain.shared.errors import Invalid
 from domain.shared.roles import Role
+from projections import runner
 from simulators.platform import Books, Faults, serving
 from tests.api.world import LOT, build
 from tests.conftest import Database, free_port
@@ -375,3 +376,10 @@ def test_given_a_bucket_when_emptied_then_it_fills_with_time() -> None:
     assert buckets.take("a", 1.0)
     with pytest.raises(Invalid, match="bad_check_part"):
         whole(CODES[0], "12")
+
+
+def test_given_all_of_this_when_rebuilt_then_the_same_rows(
+    database: Database, world: httpx.Client
+) -> None:
+    assert world is not None
+    assert runner.check(database.app_dsn, "platform").same
