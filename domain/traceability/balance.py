@@ -2,8 +2,9 @@
 
 Counted in smallest packs. At every place: commissioned + received = dispatched + stock + used +
 wasted + sampled + destroyed + missing + difference. Goods on their way stand at the place they go
-to and belong to no sum there; over the lot they are part of it. A difference is a unit that was
-seen where nothing on record took it: each such unit is an exception.
+to and belong to no sum there, also when they are lost; over the lot they are part of it. Found
+after such a loss, they came in. A difference is a unit that was seen where nothing on record took
+it: each such unit is an exception.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Line:
     sampled: int = 0
     destroyed: int = 0
     missing: int = 0
-    lost: int = 0  # of the missing: on their way, did not arrive with the rest
+    lost: int = 0  # of the missing: on their way, so of no sum here
     difference: int = 0
     doses_given: int = 0
     doses_wasted: int = 0
@@ -81,12 +82,14 @@ def _there(line: Line) -> int:
 
 
 def _count(book: Book, code: int, lines: dict[str, Line], lost: Container[int]) -> None:
-    rest = _flows(book, code, lines)
+    rest, on_its_way = _flows(book, code, lines)
     state, own = book.standing(code), book.progress(code)
     column = _COLUMNS.get(state.status, "stock")
     line = _line(lines, state.site_id)
     if column == "in_transit" and code in lost:
-        column, line.lost = "missing", line.lost + 1
+        column = "missing"
+    if column == "missing" and on_its_way:
+        line.lost += 1
     elif column != "in_transit":
         rest[state.site_id] -= 1
     setattr(line, column, getattr(line, column) + 1)
@@ -98,15 +101,18 @@ def _count(book: Book, code: int, lines: dict[str, Line], lost: Container[int]) 
             _line(lines, site_id).unexplained.append(code)
 
 
-def _flows(book: Book, code: int, lines: dict[str, Line]) -> dict[str, int]:
-    """Count how a unit came and went; return how often it is at each place on record."""
+def _flows(book: Book, code: int, lines: dict[str, Line]) -> tuple[dict[str, int], bool]:
+    """Count how a unit came and went; return how often it is at each place, and if on its way."""
     rest: dict[str, int] = defaultdict(int)
-    at = ""  # where it is on record; empty while it is on its way
+    at, missing = "", False  # where it is on record; empty while it is on its way
     for entry in book.chain(code):
         fact = entry.fact
+        missing = missing or fact.step is Step.LOSING
         if fact.step in AT_A_DESK:
             continue
-        column = _came(fact.step) if at != fact.site_id else ""
+        found = fact.step is Step.FINDING and missing and not at
+        missing = False
+        column = "received" if found else _came(fact.step) if at != fact.site_id else ""
         if column:
             line = _line(lines, fact.site_id)
             setattr(line, column, getattr(line, column) + 1)
@@ -116,7 +122,7 @@ def _flows(book: Book, code: int, lines: dict[str, Line]) -> dict[str, int]:
             _line(lines, fact.site_id).dispatched += 1
             rest[fact.site_id] -= 1
             at = ""
-    return rest
+    return rest, not at
 
 
 def _came(step: Step) -> str:

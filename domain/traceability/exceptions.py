@@ -368,6 +368,7 @@ class _Reader:
         self._named = {m.fact.fact_id: m.parent for m in book.mentions(code) if not m.as_parent}
         self._last: Fact | None = None  # the last scan that tells where the code is
         self._site_id = ""  # where it is then, or goes to
+        self._missing = False
 
     def take(self, entry: Entry) -> Iterator[Finding]:
         """Go on by one entry of the chain."""
@@ -380,6 +381,7 @@ class _Reader:
         if fact.step not in AT_A_DESK:
             self._last = fact
             self._site_id = (fact.step in SENDING and fact.to_site_id) or fact.site_id
+        self._missing = fact.step is Step.LOSING or (self._missing and fact.step in AT_A_DESK)
 
     def _kinds(self, entry: Entry) -> Iterator[Kind]:
         fact = entry.fact
@@ -406,6 +408,8 @@ class _Reader:
             yield Kind.MASS_IMBALANCE
         elif last.step in SENDING:
             yield Kind.WRONG_DESTINATION
+        elif self._missing:
+            yield Kind.PRODUCT_WITHOUT_DATA
 
     def _expired(self, fact: Fact) -> bool:
         expires_on = self._ground.expires_on.get(self._lot_id)

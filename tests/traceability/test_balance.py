@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from domain.traceability.balance import balance_of
+from domain.traceability.balance import Balance, Line, balance_of
 from domain.traceability.codes import code_key
 from domain.traceability.custody import Book
-from domain.traceability.facts import Fact, Step
+from domain.traceability.exceptions import Ground, find
+from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.recalls import orders_in_force, recall_of
 from domain.traceability.states import ENDED, Status
 from tests.traceability.chain import expected
 from tests.traceability.ground import book_of, cases, log_of, lot_facts, ms
-from tests.traceability.test_custody import LOT, MADE, MAKER, VIAL, book
+from tests.traceability.test_custody import CITY, CLINIC, LOT, MADE, MAKER, VIAL, book, scan
 
 COUNT = 150
 RECALL = Fact(
@@ -110,3 +113,44 @@ def test_given_a_lot_recalled_again_when_only_the_first_was_acknowledged_then_ou
     assert (found.outstanding(first), found.outstanding(second)) == ([], [MAKER])
     assert recall_of(book(MADE), [VIAL], [second, stated, unnamed[0]]).acknowledged == []
     assert recall_of(book(MADE), [VIAL], [second, unnamed[1]]).outstanding(second) == []
+
+
+SENT = scan(Step.SHIPPING, 2, MAKER, VIAL, to_site_id=CITY, bill_no="B1")
+GONE = scan(Step.LOSING, 3, CITY, VIAL)
+
+
+def balanced(*facts: Sequence[Mention]) -> tuple[Balance, set[int | None]]:
+    """Return the balance of a vial, and the codes of the cases its facts make."""
+    known = book(scan(Step.COMMISSIONING, 1, MAKER, VIAL), *facts)
+    found = find(known, Ground(text=lambda _: None))
+    return balance_of(known, [VIAL]), {code for case in found for code in case.codes}
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([], {"missing": 1, "lost": 1}),
+        ([scan(Step.FINDING, 4, CITY, VIAL)], {"received": 1, "stock": 1}),
+        ([scan(Step.RECEIVING, 4, CITY, VIAL)], {"received": 1, "stock": 1}),
+    ],
+    ids=["lost", "found", "received"],
+)
+def test_given_a_unit_lost_on_its_way_when_balanced_then_every_sum_holds(
+    more: list[list[Mention]], line: dict[str, Any]
+) -> None:
+    found, named = balanced(SENT, GONE, *more)
+    lines = {each.site_id: each for each in found.lines}
+    assert replace(lines[CITY], site_id="") == replace(Line(""), **line)
+    assert [each.difference for each in (*found.lines, found.total)] == [0, 0, 0]
+    assert (found.total.unexplained, named) == ([], set())
+
+
+@pytest.mark.parametrize("step", [Step.FINDING, Step.RECEIVING])
+@pytest.mark.parametrize("sent", [[], [SENT]], ids=["from stock", "from its way"])
+def test_given_a_missing_unit_when_it_turns_up_elsewhere_then_what_differs_is_a_case(
+    step: Step, sent: list[list[Mention]]
+) -> None:
+    found, named = balanced(*sent, GONE, scan(step, 4, CLINIC, VIAL))
+    assert found.total.difference == 0
+    assert named == {VIAL}
+    assert set(found.total.unexplained) == (set() if sent else {VIAL})

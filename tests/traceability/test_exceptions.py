@@ -107,6 +107,13 @@ def test_given_a_bill_short_of_one_when_it_turns_up_later_then_no_case_any_more(
     }
 
 
+def test_given_a_missing_unit_when_received_elsewhere_then_nobody_sent_it() -> None:
+    lost = scan(Step.LOSING, 40 * HOUR, CITY, VIAL)
+    there = scan(Step.RECEIVING, 50 * HOUR, CLINIC, VIAL)
+    assert of(MADE, SENT, ARRIVED, lost, there) == {Kind.PRODUCT_WITHOUT_DATA: [VIAL]}
+    assert of(MADE, SENT, ARRIVED, lost, scan(Step.RECEIVING, 50 * HOUR, CITY, VIAL)) == {}
+
+
 def test_given_numbers_that_differ_when_the_missing_codes_are_known_then_they_are_told() -> None:
     counted = json.dumps({"quantities": [{"level": 1, "due": 2, "actual": 1, "reason": ""}]})
     whole = scan(Step.RECEIVING, 30 * HOUR, CITY, VIAL, VIAL_2, bill_no="B1", details=counted)
