@@ -19,7 +19,7 @@ from api.auth import OVERSIGHT, Principal, permission
 from api.commands import Call, CallOf
 from api.deps import Deps, DepsOf
 from api.epcis import problems
-from api.epcis.paging import page_of, parameters_of, query_router
+from api.epcis.paging import is_position, page_of, parameters_of, query_router
 from api.epcis.routing import EVENTS_MAX, May
 from api.epcis.taking import Item, Taking
 from api.epcis.validation import check_document, check_event, hasher, remarks_on, told
@@ -87,7 +87,7 @@ def list_captures(request: Request, who: Tracker, deps: DepsOf) -> Response:
     """List the capture jobs, newest first."""
     with deps.pool.connection() as conn:
         page = page_of(request, parameters_of(request, only_controls=True), deps, conn)
-        before = page.after[0] if page.after else page.position + 1
+        (before,) = page.key(is_position) or [page.position + 1]
         found = read.jobs(conn, region=who.region_prefix, before=before, limit=page.limit + 1)
     shown = [
         _shown(job.capture_id, job.began_at, job.ended_at, job.success, job.behaviour)

@@ -54,7 +54,7 @@ def list_queries(request: Request, _who: Reader, deps: DepsOf) -> Response:
     parameters = paging.parameters_of(request, only_controls=True)
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
-        after = str((page.after or [""])[0])
+        (after,) = page.key(paging.is_text) or [""]
         found = named_queries(conn, after=after, limit=page.limit + 1)
     shown = [_shown(one.name, one.query) for one in found[: page.limit]]
     more = [found[page.limit - 1].name] if len(found) > page.limit else None

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
 
 import psycopg
 from fastapi import APIRouter, Request, Response
@@ -25,6 +26,7 @@ from api import asof, paging
 from api.deps import Deps, DepsOf
 from api.epcis.problems import PATH
 from api.epcis.routing import EpcisRoute, Reader
+from domain.epcis.query import moment_of, storable
 from domain.shared.errors import Invalid
 from store.sql import load_queries
 
@@ -36,6 +38,7 @@ PER_PAGE, AS_OF = "perPage", "as_of"
 POSITION = re.compile(asof.POSITION_PATTERN)
 _AS_OF = re.compile(f"({asof.POSITION_PATTERN})|({asof.TIME_PATTERN})")
 CONTROLS = frozenset({TOKEN, PER_PAGE, AS_OF})
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,8192}")
 
 
 class QueryRoute(EpcisRoute):
@@ -68,6 +71,15 @@ class Page:
     parameters: Mapping[str, str]
     address: str
 
+    def key(self, *kinds: Callable[[Any], bool]) -> list[Any] | None:
+        """Return `after`, each part of its kind; Invalid("bad_page_token") for a made-up one."""
+        after = self.after
+        if after is None:
+            return None
+        if len(after) != len(kinds) or not all(k(v) for k, v in zip(kinds, after, strict=True)):
+            raise Invalid("bad_page_token", field=TOKEN)
+        return after
+
     def links(self, key: Sequence[object] | None) -> dict[str, str]:
         """Return the headers that lead to the page after an item; none after the last page."""
         if key is None:
@@ -79,6 +91,34 @@ class Page:
             "Link": f'<{self.address}?{query}>; rel="next"',
             "GS1-Next-Page-Token-Expires": expires.isoformat(timespec="seconds"),
         }
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a part of a key is a text of the database."""
+    return isinstance(value, str) and storable(value)
+
+
+def is_moment(value: object) -> bool:
+    """Tell whether a part of a key is a moment."""
+    return isinstance(value, str) and moment_of(value) is not None
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a part of a key is a UUID."""
+    try:
+        return isinstance(value, str) and bool(UUID(value))
+    except ValueError:
+        return False
+
+
+def is_position(value: object) -> bool:
+    """Tell whether a part of a key is a position in the ledger."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def is_count(value: object) -> bool:
+    """Tell whether a part of a key is a place in a document, or a number of events."""
+    return type(value) is int and 0 <= value < 2**31
 
 
 def parameters_of(request: HTTPConnection, *, only_controls: bool = False) -> dict[str, str]:
@@ -121,7 +161,7 @@ def page_of(
 @router.delete("/nextPageToken/{token}", status_code=204)
 def release_token(token: str, _who: Reader, deps: DepsOf) -> Response:
     """Give a page token back: it leads nowhere from now on."""
-    expires = datetime.fromtimestamp(_told(token)[2], UTC)
+    expires = _told(token)[2]
     with deps.pool.connection() as conn:
         conn.execute(_SQL.forget_expired, (deps.clock.now(),))
         conn.execute(_SQL.release, (token, expires))
@@ -146,12 +186,17 @@ def _bad(name: str, value: str, expected: str) -> Invalid:
     return Invalid("bad_query_value", field=name, value=value[:200], expected=expected)
 
 
-def _told(token: str) -> tuple[str, int, float, list[Any]]:
+def _told(token: str) -> tuple[str, int, datetime, list[Any]]:
+    """Return what a token tells: of which question, as known where, until when, after which key."""
     try:
         asked, position, expires, key = paging.decode(token)
-        return str(asked), int(position), float(expires), list(key)
-    except (Invalid, TypeError, ValueError):
+        until = datetime.fromtimestamp(expires, UTC)
+    except (Invalid, TypeError, ValueError, OverflowError, OSError):
         raise Invalid("bad_page_token", field=TOKEN) from None
+    # Decoding passes over what is not of its alphabet.
+    if not _TOKEN.fullmatch(token) or not is_position(position) or not isinstance(key, list):
+        raise Invalid("bad_page_token", field=TOKEN)
+    return str(asked), position, until, key
 
 
 def _opened(
@@ -160,6 +205,6 @@ def _opened(
     """Return position and key of a token of this very question that still holds."""
     of, position, expires, key = _told(token)
     ((released,),) = conn.execute(_SQL.is_released, (token,)).fetchall()
-    if of != asked or expires < now.timestamp() or released:
+    if of != asked or expires < now or released:
         raise Invalid("bad_page_token", field=TOKEN)
     return position, key

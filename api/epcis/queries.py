@@ -83,7 +83,7 @@ def answer(
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         scope: dict[str, Any] = {"position": page.position, "region": who.region_prefix}
-        after = _key(page.after)
+        after = _key(page, query)
         given = after.given if after else 0
         if query.count_max is not None and after is None:
             _require_few(conn, query, scope)
@@ -108,10 +108,11 @@ def _require_few(conn: psycopg.Connection[Any], query: Query, scope: dict[str, A
         raise Invalid("query_too_large", field="maxEventCount", max=count_max)
 
 
-def _key(after: list[Any] | None) -> answers.Key | None:
+def _key(page: paging.Page, query: Query) -> answers.Key | None:
+    after = page.key(paging.is_moment, paging.is_position, paging.is_count, paging.is_count)
     if after is None:
         return None
-    if list(map(type, after)) != [str, int, int, int]:
+    if query.limit is not None and after[3] >= query.limit:
         raise Invalid("bad_page_token", field=paging.TOKEN)
     return answers.Key(*after)
 
@@ -125,7 +126,7 @@ def _list_of(kind: str) -> None:
         parameters = paging.parameters_of(request, only_controls=True)
         with deps.pool.connection() as conn:
             page = paging.page_of(request, parameters, deps, conn)
-            after = str((page.after or [""])[0])
+            (after,) = page.key(paging.is_text) or [""]
             scope: dict[str, Any] = {"position": page.position, "region": who.region_prefix}
             found = answers.members(conn, kind, after=after, limit=page.limit + 1, **scope)
             form = epc_format(request)

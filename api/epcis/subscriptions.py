@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ from api.epcis.routing import Anybody, Reader
 from api.routing import json_answer
 from domain.epcis import named
 from domain.epcis.named import NamedQuery
-from domain.epcis.query import moment_of
+from domain.epcis.query import moment_of, storable
 from domain.epcis.schedule import schedule_of
 from domain.shared.errors import Invalid, NotFound
 
@@ -31,6 +32,8 @@ router = paging.query_router()
 
 _ID = "/queries/{name}/subscriptions/{subscription_id}"
 _SECRET_LENGTH_MAX = 1000
+# No address has spaces or control characters; some readers drop them, others do not.
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _FIELDS = frozenset(
     {"dest", "secret", "signatureToken", "stream", "schedule", "reportIfEmpty"}
     | {"initialRecordTime", "initialPosition"}
@@ -95,8 +98,8 @@ def list_subscriptions(name: Name, request: Request, who: Reader, deps: DepsOf) 
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         scope: dict[str, Any] = {"region": who.region_prefix, "limit": page.limit + 1}
-        if page.after is not None:
-            scope["after"] = tuple(map(str, page.after[:2]))
+        if (after := page.key(paging.is_moment, paging.is_id)) is not None:
+            scope["after"] = tuple(after)
         found = subscriptions.of_query(conn, name, **scope)
     last = found[page.limit - 1] if len(found) > page.limit else None
     key = [last.created_at.isoformat(), str(last.subscription_id)] if last else None
@@ -174,7 +177,7 @@ def _require(
     conn: psycopg.Connection[Any], who: Principal, name: str, subscription_id: str
 ) -> Subscription:
     try:
-        found = subscriptions.one(conn, name, UUID(subscription_id))
+        found = subscriptions.one(conn, name, UUID(subscription_id)) if storable(name) else None
     except ValueError:
         found = None
     if found is None or not who.covers(found.region_code):
@@ -183,7 +186,8 @@ def _require(
 
 
 def _dest(dest: object) -> str:
-    if not isinstance(dest, str) or len(dest) > 2000 or not subscriptions.may_call(dest):
+    plain = isinstance(dest, str) and len(dest) <= 2000 and not _CONTROL.search(dest)
+    if not isinstance(dest, str) or not plain or not subscriptions.may_call(dest):
         raise Invalid("bad_address", field="dest")
     return dest
 

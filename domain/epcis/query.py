@@ -8,8 +8,8 @@ Lists are given as JSON lists, or as one text separated by `|`. A name of an ext
 `prefix:local`; a prefix that the query declares stands for its namespace, any other for itself.
 
 Refused, always naming the parameter as `field` (Invalid): unknown_query_parameter,
-bad_query_value with `expected`, query_needs_order (eventCountLimit without orderBy),
-query_limits_exclude (both limits).
+bad_query_value with `expected` (also for more than can be answered soon), query_needs_order
+(eventCountLimit without orderBy), query_limits_exclude (both limits).
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from domain.shared.errors import Invalid
 VALUES_MAX = 1000
 VALUE_LENGTH_MAX = 2048
 COUNT_MAX = 1_000_000
+# More parameters, or patterns that every event has to be looked at for, take too long to answer.
+PARAMETERS_MAX = 100
+PATTERNS_MAX = 20
+STARS_MAX = 6
 
 OPERATORS = {"EQ": "==", "GT": ">", "GE": ">=", "LT": "<", "LE": "<="}
 LIKE = "like"
@@ -74,6 +78,8 @@ class Query:
 
 def parse(parameters: Mapping[str, Any], prefixes: Mapping[str, str]) -> Query:
     """Return the query of these parameters (text, number, boolean or list by name)."""
+    if len(parameters) > PARAMETERS_MAX:
+        raise _bad("query", len(parameters), f"0 … {PARAMETERS_MAX}")
     if "eventCountLimit" in parameters and "maxEventCount" in parameters:
         raise Invalid("query_limits_exclude", field="maxEventCount")
     if "eventCountLimit" in parameters and "orderBy" not in parameters:
@@ -103,9 +109,10 @@ _SPANS = frozenset({"GE_eventTime", "LT_eventTime", "GE_recordTime", "LT_recordT
 def _order(value: object, prefixes: Mapping[str, str]) -> str:
     if value is None or value in ("eventTime", "recordTime"):
         return str(value or "")
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    facet = f" {expanded(value, prefixes)}" if isinstance(value, str) else ""
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or not storable(facet):
         raise _bad("orderBy", value, "eventTime, recordTime, prefix:name")
-    return f" {expanded(value, prefixes)}"
+    return facet
 
 
 def _direction(value: object) -> str:
@@ -129,6 +136,15 @@ Reader = Callable[[str, Any, Prefixes], list[Condition]]
 
 
 def _conditions(name: str, value: Any, prefixes: Prefixes) -> list[Condition]:
+    conditions = _read(name, value, prefixes)
+    # A prefix may stand for anything.
+    for test in (test for condition in conditions for test in condition):
+        if not storable(test.facet) or not storable(str(test.operand)):
+            raise _bad(name, test.facet, "text")
+    return conditions
+
+
+def _read(name: str, value: Any, prefixes: Prefixes) -> list[Condition]:
     reader = _FIXED.get(name)
     if reader is not None:
         return reader(name, value, prefixes)
@@ -171,10 +187,15 @@ def _matching(*facets: str) -> Reader:
         tests: list[Test] = []
         for text in _texts(name, value):
             pattern = like_of(expanded(text, prefixes))
+            if pattern is not None and text.count("*") > STARS_MAX:
+                raise _bad(name, text, f"* ≤ {STARS_MAX}")
             operator, operand = (
                 ("==", plain_key(expanded(text, prefixes))) if pattern is None else (LIKE, pattern)
             )
             tests += [Test(facet, operator, operand) for facet in facets]
+        patterns = sum(test.operator == LIKE for test in tests)
+        if patterns > PATTERNS_MAX:
+            raise _bad(name, patterns, f"0 … {PATTERNS_MAX}")
         return [tuple(tests)]
 
     return reader
@@ -370,11 +391,15 @@ def _bad(name: str, value: object, expected: str) -> Invalid:
 
 def _texts(name: str, value: Any) -> list[str]:
     """Return the texts of a list, or of one text separated by `|`."""
+    texts = [_text(name, part) for part in _parts(name, value)]
+    return list(dict.fromkeys(texts))
+
+
+def _parts(name: str, value: Any) -> list[Any]:
     parts = value if isinstance(value, list) else str(value).split("|")
     if not parts or len(parts) > VALUES_MAX:
         raise _bad(name, f"{len(parts)}", f"1 … {VALUES_MAX}")
-    texts = [_text(name, part) for part in parts]
-    return list(dict.fromkeys(texts))
+    return parts
 
 
 def _text(name: str, part: Any) -> str:
@@ -395,8 +420,7 @@ def storable(text: str) -> bool:
 
 
 def _numbers(name: str, value: Any) -> list[float]:
-    parts = value if isinstance(value, list) else str(value).split("|")
-    return [_number(name, part) for part in parts]
+    return [_number(name, part) for part in _parts(name, value)]
 
 
 def _number(name: str, value: Any) -> float:

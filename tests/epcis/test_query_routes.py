@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -108,6 +110,45 @@ def test_given_a_page_token_when_of_another_question_or_given_back_then_refused(
     assert client.delete(f"/epcis/nextPageToken/{token}").status_code == 204
     refused(client.get(following), 400, "QueryParameterException")
     refused(client.delete("/epcis/nextPageToken/abc"), 400, "QueryParameterException")
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        (
+            "events",
+            [
+                ["x", 1, 1, 1],
+                ["2026-03-01", 10**18 * 10, 1, 1],
+                ["2026-03-01", 1, 2**31, 1],
+                ["2026-03-01", 1, 1, -1],
+                ["2026-03-01", 1, 1, 2],
+                [],
+            ],
+        ),
+        ("capture", [["x"], [-1], [{}]]),
+        ("epcs", [["\0"], [5], [["\0"]]]),
+        ("queries", [[None], ["a", "b"]]),
+        ("queries/paged/subscriptions", [["x", "y"], ["2026-03-01", "\0"], ["2026-03-01"]]),
+    ],
+)
+def test_given_an_edited_page_token_when_asked_then_refused(
+    client: httpx.Client, path: str, keys: list[list[Any]]
+) -> None:
+    client.post("/epcis/queries", json={"name": "paged", "query": {}})
+    asked = {"orderBy": "ex:n", "eventCountLimit": "2"} if path == "events" else {}
+    digest = hashlib.sha256(f"/epcis/{path}?{urlencode(asked)}#".encode()).hexdigest()[:16]
+    expires = 4e9
+    edited = [[digest, 1, expires, key] for key in keys]
+    edited += [[digest, -1, expires, keys[0]], [digest, 1, 1e308, keys[0]]]
+    for told in edited:
+        token = base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+        answer = client.get(f"/epcis/{path}", params={**asked, "nextPageToken": token})
+        refused(answer, 400, "QueryParameterException")
+        assert answer.json()["code"] == "bad_page_token"
+    refused(client.delete(f"/epcis/nextPageToken/{token}"), 400, "QueryParameterException")
+    nul = client.delete(f"/epcis/nextPageToken/{token}%00")
+    refused(nul, 400, "QueryParameterException")
 
 
 def test_given_a_later_capture_when_asked_as_of_before_then_not_there(
@@ -235,6 +276,8 @@ def test_given_collections_when_listed_then_what_is_in_store_in_pages(
         ("GE_ex:n=red", "QueryParameterException"),
         ("perPage=0", "QueryParameterException"),
         ("perPage=x", "QueryParameterException"),
+        ("EQ_ex:%00=1", "QueryParameterException"),
+        ("orderBy=ex:%00n", "QueryParameterException"),
         ("nextPageToken=x", "QueryParameterException"),
     ],
 )
@@ -352,6 +395,8 @@ def test_given_a_subscription_when_made_then_shown_without_its_secret_until_ende
         ({"color": "red"}, "SubscriptionControlsException"),
         ({"dest": "ftp://client.example.com/"}, "ValidationException"),
         ({"dest": "http://169.254.169.254/latest"}, "ValidationException"),
+        ({"dest": "https://client.example.com/\0"}, "ValidationException"),
+        ({"dest": "https://client.example.com/a\r\nb"}, "ValidationException"),
     ],
 )
 def test_given_bad_controls_when_subscribing_then_refused(
@@ -359,6 +404,13 @@ def test_given_bad_controls_when_subscribing_then_refused(
 ) -> None:
     client.post("/epcis/queries", json={"name": "bad", "query": {}})
     refused(client.post("/epcis/queries/bad/subscriptions", json=HOOK | more), 400, kind)
+
+
+def test_given_a_name_with_a_nul_when_asked_for_then_unknown(client: httpx.Client) -> None:
+    path = "/epcis/queries/%00"
+    refused(client.get(path), 404, "NoSuchNameException")
+    some = "00000000-0000-0000-0000-000000000000"
+    refused(client.get(f"{path}/subscriptions/{some}"), 404, "NoSuchResourceException")
 
 
 def test_given_a_query_for_so_many_events_when_subscribed_to_then_refused(

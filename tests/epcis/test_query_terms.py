@@ -316,3 +316,32 @@ def test_given_a_nul_in_a_name_when_looked_at_then_no_facet_of_that_name() -> No
     found = facets_of(event, [], setting_of({}, {"x": "urn:x:"}))
     assert found["INNER_ urn:x:c #"] == [6.0]
     assert not any("\0" in name for name in found)
+
+
+STAR = "urn:epc:idpat:foo:*.{}"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"EQ_ex:\0": "1"},
+        {"EQ_bizTransaction_\0": "x"},
+        {"HASATTR_\0": "1"},
+        {"EQATTR_a_\0": "1"},
+        {"orderBy": "ex:\0n"},
+        {"orderBy": "bad:n"},
+        {"EXISTS_bad:n": None},
+        {"EQ_bizStep": "bad:n"},
+        {"MATCH_epc": "urn:epc:idpat:foo:" + "*." * 600 + "*"},
+        {"MATCH_anyEPC": [STAR.format(n) for n in range(6)]},
+        {"EQ_value": []},
+        {"EQ_value_CEL": ["1"] * 1001},
+        {f"EQ_ex:{n}": "1" for n in range(101)},
+    ],
+)
+def test_given_what_no_database_takes_or_answers_soon_when_parsed_then_refused(
+    asked: dict[str, Any],
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse(asked, {"bad": "urn:\0"})
+    assert refused.value.code == "bad_query_value"
