@@ -28,6 +28,7 @@ from domain.alerting.events import (
 from domain.alerting.model import AlertEvent, Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
 from projections.projection import Projection
+from projections.unfollowed import followed, recorded_after
 from store.envelope import Envelope, Meta, Recorded
 from store.sql import load_queries
 
@@ -280,8 +281,28 @@ def _with_peaks(conn: psycopg.Connection[Any], rows: list[AlertRow]) -> list[Ale
 def excursions(
     conn: psycopg.Connection[Any], unit_ids: Sequence[str]
 ) -> list[tuple[str, str, datetime, datetime | None]]:
-    """Return unit, severity, begin and end (None = it lasts) of every excursion of these units."""
-    return conn.execute(queries.excursions, (list(unit_ids),)).fetchall()
+    """Return unit, severity, begin and end (None = it lasts) of every excursion of these units.
+
+    As of now: of those that the read model does not have yet, the ledger tells.
+    """
+    after = followed(conn, PROJECTION.follower)
+    found = conn.execute(queries.excursions, (list(unit_ids),)).fetchall()
+    fired = [
+        each.envelope.event
+        for each in recorded_after(conn, after, [AlertFired.TOPIC], unit_ids)
+        if isinstance(each.envelope.event, AlertFired)
+    ]
+    names = [event.alert_id for event in fired]
+    gone = {
+        each.envelope.event.alert_id
+        for each in recorded_after(conn, after, [AlertWithdrawn.TOPIC], names)
+        if isinstance(each.envelope.event, AlertWithdrawn)
+    }
+    return found + [
+        (event.unit_id, event.severity, event.started_at, None)
+        for event in fired
+        if event.alert_id not in gone
+    ]
 
 
 def due(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:

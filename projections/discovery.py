@@ -21,6 +21,7 @@ NOT_MODULES = frozenset(
         "readings",
         "rollups",
         "charts",
+        "unfollowed",
         "shared",
     }
 )

@@ -45,6 +45,7 @@ from domain.vaccination.events import (
 )
 from domain.vaccination.model import observed_until
 from projections.projection import Projection
+from projections.unfollowed import followed, recorded_after
 from store.envelope import Envelope, Recorded
 from store.sql import load_queries
 
@@ -218,5 +219,27 @@ def doses(
 
 
 def given(conn: Connection, recipient: str) -> list[tuple[list[str], int | None, datetime]]:
-    """Return codes, dose of the schedule (None = not known) and time of all doses of a person."""
-    return conn.execute(queries.given, (recipient,)).fetchall()
+    """Return codes, dose of the schedule (None = not known) and time of all doses of a person.
+
+    As of now: those that the read model does not have yet are read off the ledger.
+    """
+    if not recipient:
+        return []
+    after = followed(conn, PROJECTION.follower)
+    found: dict[tuple[str, str], tuple[list[str], int | None, datetime]] = {
+        (fact_id, site_id): (codes, number, given_at)
+        for fact_id, site_id, codes, number, given_at in conn.execute(queries.given, (recipient,))
+    }
+    checked = dict[str, int | None]()
+    topics = (DoseAdministered.TOPIC, InjectionChecked.TOPIC, FactWithdrawn.TOPIC)
+    for _, envelope in recorded_after(conn, after, topics, (recipient,)):
+        match envelope.event:
+            case InjectionChecked() as event:
+                checked[event.check_id] = event.series_dose
+            case DoseAdministered() as event if event.recipient == recipient:
+                number = event.series_dose or checked.get(event.fact_id)
+                told = (list(event.codes), number, envelope.meta.occurred_at)
+                found.setdefault((event.fact_id, event.site_id), told)
+            case FactWithdrawn() as event:
+                found.pop((event.fact_id, event.of_site), None)
+    return list(found.values())

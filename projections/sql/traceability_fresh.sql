@@ -1,16 +1,3 @@
--- name: followed
--- How far the read model of custody has come; asked before its tables are read.
-SELECT coalesce(max(notification_id), 0) FROM follower_tracking WHERE application_name = %s
-
--- name: tail
--- Events of the ledger after that which name one of these texts (codes, lots), and everything that
--- was declared wrong.
-SELECT notification_id, originator_id, originator_version, topic, state FROM ledger_events
-WHERE notification_id > %(after)s AND topic = ANY(%(topics)s)
-    AND (topic = %(withdrawn)s OR EXISTS (
-        SELECT FROM unnest(%(named)s::bytea[]) AS n (name) WHERE position(n.name IN state) > 0))
-ORDER BY notification_id
-
 -- name: facts_of_codes
 -- The facts of codes and of every pack that ever held them.
 WITH RECURSIVE up (k) AS (

@@ -84,7 +84,7 @@ WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(aft
 ORDER BY d.given_at, d.fact_id LIMIT %(limit)s
 
 -- name: given
-SELECT d.codes, coalesce(d.series_dose, (c.body ->> 'series_dose')::integer), d.given_at
+SELECT d.fact_id, d.site_id, d.codes, coalesce(d.series_dose, (c.body ->> 'series_dose')::integer), d.given_at
 FROM rm_vaccination.dose d
 LEFT JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
 WHERE d.recipient = %s AND d.recipient <> ''

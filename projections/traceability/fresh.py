@@ -12,13 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
-from eventsourcing.persistence import StoredEvent
 from psycopg.rows import tuple_row
 
 from domain.traceability.codes import code_key, key_code
 from domain.traceability.custody import Book, Product
-from domain.traceability.events import FactWithdrawn
+from domain.traceability.events import ExcursionConfirmed, FactWithdrawn
 from domain.traceability.facts import (
     STEP_OF,
     Fact,
@@ -31,8 +29,8 @@ from domain.traceability.facts import (
 from domain.traceability.thermal import Excursion, Whereabouts
 from projections.traceability.follow import PROJECTION
 from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
+from projections.unfollowed import followed, recorded_after
 from store.envelope import Recorded
-from store.mapper import from_row
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_fresh.sql")
@@ -59,9 +57,8 @@ class _Tail:
 
 def book_of(conn: Connection, codes: Sequence[str], product: Product) -> Book:
     """Return the facts of canonical codes of one product, of their packs and lots, as of now."""
+    after = followed(conn, PROJECTION.follower)
     with conn.cursor(row_factory=tuple_row) as cur:
-        row: Any = cur.execute(queries.followed, (PROJECTION.follower,)).fetchone()
-        after = int(row[0])
         keys, lots = {code_key(code) for code in codes}, set[str]()
         named = set(codes)
         for _ in range(_ROUNDS_MAX):
@@ -69,7 +66,7 @@ def book_of(conn: Connection, codes: Sequence[str], product: Product) -> Book:
             packs = {m.parent for m in stored if m.parent is not None}
             lots |= _lots_of(m.fact for m in stored)
             named |= _texts(cur, packs)
-            tail = _tail(cur, after, named | lots)
+            tail = _tail(conn, after, named | lots)
             told = [m for event, fact in tail.facts for m in mentions_of(event, fact)]
             wider = keys | {m.parent for m in told if m.parent is not None and m.code in keys}
             found = _lots_of(fact for _, fact in tail.facts) - lots
@@ -86,8 +83,11 @@ def exposures(conn: Connection, stays: Sequence[Whereabouts]) -> list[Excursion]
     """Return the excursions on record that a code was exposed to in any of its stays."""
     units = {name for stay in stays for name in (stay.unit_id, *stay.device_ids) if name}
     wanted = {"sites": sorted({stay.site_id for stay in stays} - {""}), "units": sorted(units)}
+    after = followed(conn, PROJECTION.follower)
     with conn.cursor(row_factory=tuple_row) as cur:
         found = [Excursion(*row) for row in cur.execute(queries.excursions, wanted)]
+    places = {*wanted["sites"], *wanted["units"]}
+    found += map(_confirmed, recorded_after(conn, after, [ExcursionConfirmed.TOPIC], places))
     return [each for each in found if any(stay.exposed(each) for stay in stays)]
 
 
@@ -111,22 +111,12 @@ def _texts(cur: Cursor, keys: Collection[int]) -> set[str]:
     return texts
 
 
-def _tail(cur: Cursor, after: int, named: Collection[str]) -> _Tail:
-    wanted = {
-        "after": after,
-        "topics": _TOPICS,
-        "withdrawn": FactWithdrawn.TOPIC,
-        # As they stand in the stored JSON, without the quotes around them.
-        "named": [orjson.dumps(text)[1:-1] for text in sorted(named)],
-    }
+def _tail(conn: Connection, after: int, named: Collection[str]) -> _Tail:
     found = _Tail()
-    for position, *columns in cur.execute(queries.tail, wanted):
-        names = ("originator_id", "originator_version", "topic", "state")
-        row = StoredEvent(**dict(zip(names, columns, strict=True)))
-        recorded = Recorded(position, from_row(row))
+    for recorded in recorded_after(conn, after, _TOPICS, named):
         event = recorded.envelope.event
         if isinstance(event, FactWithdrawn):
-            found.withdrawn.setdefault((event.fact_id, event.of_site), position)
+            found.withdrawn.setdefault((event.fact_id, event.of_site), recorded.position)
         else:
             found.facts.append((cast(FactEvent, event), _fact(recorded)))
     return found
@@ -138,6 +128,20 @@ def _fact(recorded: Recorded) -> Fact:
         cast(FactEvent, recorded.envelope.event),
         t_ms=_ms(meta.occurred_at),
         recorded_ms=_ms(meta.recorded_at),
+        position=recorded.position,
+    )
+
+
+def _confirmed(recorded: Recorded) -> Excursion:
+    event = cast(ExcursionConfirmed, recorded.envelope.event)
+    return Excursion(
+        device_id=event.device_id,
+        start_ms=_ms(event.started_at),
+        end_ms=_ms(event.ended_at),
+        limit_c=event.limit_c,
+        peak_c=event.peak_c,
+        unit_id=event.unit_id,
+        site_id=event.site_id,
         position=recorded.position,
     )
 
