@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
-from uuid import uuid4
 
 import psycopg
 from fastapi import Response
@@ -30,6 +29,7 @@ from api.vials import vials
 from domain.shared.decide import decide
 from domain.shared.errors import NotFound
 from domain.shared.events import Event
+from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from domain.vaccination import aefi as model
 from domain.vaccination.events import AefiClusterFound, AefiCounted, AefiReported
@@ -48,7 +48,10 @@ class May(StrEnum):
 
 
 class AefiIn(Body):
-    """What was seen after a dose. No names, no numbers of people, in the note or elsewhere."""
+    """What was seen after a dose. No names, no numbers of people, in the note or elsewhere.
+
+    Without an `aefi_id`, dose, onset and signs make it: the same told again is the same report.
+    """
 
     aefi_id: Name | None = None
     fact_id: Annotated[str, Field(pattern=FACT_PATTERN, description="The fact of the dose.")]
@@ -158,7 +161,10 @@ def report_aefi(body: AefiIn, who: Reporter, call: CallOf) -> Response:
     dose, meta = dose_of(deps, who, body.fact_id)
     with deps.pool.connection() as conn:
         (vial,) = vials(deps, conn, dose.codes[:1], now)
-    aefi_id = body.aefi_id or uuid4().hex
+    signs = ",".join(sorted(body.signs))
+    onset = body.onset_at.astimezone(UTC).isoformat()
+    said = stream_id("vaccination.aefi_said", body.fact_id, onset, signs)
+    aefi_id = body.aefi_id or said.hex
     reported = AefiReported(
         aefi_id=aefi_id,
         fact_id=body.fact_id,
@@ -264,6 +270,7 @@ def _counted(
         onset_at=reported.onset_at,
         serious=serious,
         region_code=region,
+        fact_id=reported.fact_id,
     )
     counting = decide(model.evolve_lot, model.Lot(), model.count, counted=counted)
     told: list[AefiClusterFound] = []

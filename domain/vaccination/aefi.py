@@ -152,14 +152,19 @@ def _cluster(state: Lot, counted: AefiCounted) -> AefiClusterFound | None:
         inside = [c for c in near if first.onset_at <= c.onset_at < first.onset_at + window]
         if counted not in inside:
             continue
+        told = {_dose(c) for c in state.counted if c.aefi_id in state.told}
         for found, limit in (
             (inside, rules.cluster_cases),
             ([c for c in inside if c.serious], rules.cluster_serious),
         ):
-            new = [c for c in found if c.aefi_id not in state.told]
-            if len(new) >= limit:
+            if len({_dose(c) for c in found} - told) >= limit:
                 return _found(state, found, limit, counted)
     return None
+
+
+def _dose(counted: AefiCounted) -> str:
+    """Return what stands for a person's dose: two reports of one are one case."""
+    return counted.fact_id or f"aefi:{counted.aefi_id}"
 
 
 def _found(

@@ -225,6 +225,7 @@ class AefiCounted(Event):
     onset_at: datetime
     serious: bool
     region_code: str
+    fact_id: str = ""  # the dose; empty in those of the first months
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,14 @@ def test_given_fewer_cases_or_a_longer_time_when_counted_then_no_cluster(cases: 
     assert counted(*cases) == []
 
 
+def test_given_three_reports_of_one_dose_when_counted_then_no_cluster() -> None:
+    same = [replace(case(n), fact_id="C-1") for n in range(3)]
+    assert counted(*same) == []
+    others = [replace(case(n), fact_id=f"C-{n}") for n in (3, 4)]
+    (cluster,) = counted(*same, *others)
+    assert len(cluster.aefi_ids) == 5
+
+
 def test_given_two_serious_cases_when_counted_then_a_cluster_also_when_one_became_so() -> None:
     assert counted(case(1, serious=True), case(2, 1, serious=True))[0].serious == 2
     became = counted(case(1), case(2, 1, serious=True), case(1, serious=True))
