@@ -91,6 +91,13 @@ class Reporter:
             to = cur.execute(queries.locked, (subscription_id, now)).fetchone()
         if to is None:
             return False
+        try:
+            return self._tell(conn, to, now)
+        except Exception as error:  # also a query that cannot be answered waits longer and longer
+            log.exception("report_failed", subscription_id=str(subscription_id))
+            return self._failed(conn, to, type(error).__name__, now)
+
+    def _tell(self, conn: psycopg.Connection[Any], to: Subscription, now: datetime) -> bool:
         followed = _followed(conn)
         found = _next(conn, to, followed)
         kept = together(found)
@@ -99,8 +106,8 @@ class Reporter:
             return self._passed(conn, to, followed, now, told=False)
         last = (kept[-1].position, kept[-1].ordinal) if kept else (followed, _LAST_ORDINAL)
         if kept and to.sending_position is None:
-            begun = {"position": last[0], "ordinal": last[1], "subscription_id": subscription_id}
-            conn.execute(queries.begin, begun)
+            begun = {"position": last[0], "ordinal": last[1]}
+            conn.execute(queries.begin, begun | {"subscription_id": to.subscription_id})
         if not self._posted(conn, to, kept, last, now):
             return False
         if full or to.sending_position is not None:

@@ -131,6 +131,28 @@ def test_given_a_receiver_that_fails_when_it_is_back_then_the_same_report_and_th
     client.delete(location)
 
 
+def test_given_a_query_that_cannot_be_answered_when_events_come_then_said_and_tried_later(
+    api: Api, client: httpx.Client, hook: Hook, reporter: Reporter, database: Database
+) -> None:
+    location = subscribed(client, hook)
+    which = location.rpartition("/")[2]
+    set_query = "UPDATE epcis_subscription SET query = %s WHERE subscription_id = %s"
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        ((good,),) = conn.execute(
+            "SELECT query FROM epcis_subscription WHERE subscription_id = %s", (which,)
+        ).fetchall()
+        conn.execute(set_query, ('{"EQ_unheard_of": 5}', which))
+        keep(api, "w1")
+        assert reporter.round() == 1
+        assert client.get(location).json()["lastError"] == "Invalid"
+        assert reporter.round() == 0  # too early
+        conn.execute(set_query, (good, which))
+    api.clock.set(api.clock.now() + timedelta(seconds=1))
+    reporter.round()
+    assert [ids(hit) for hit in hook.hits] == [["urn:w1"]]
+    client.delete(location)
+
+
 def test_given_a_report_too_large_when_told_so_then_smaller_ones(
     api: Api, client: httpx.Client, hook: Hook, reporter: Reporter
 ) -> None:
