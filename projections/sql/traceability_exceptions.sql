@@ -250,10 +250,15 @@ FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
 
 -- name: cases
 -- Cases as known at a position, by the time they are due. General kinds give way to telling ones of
--- the same code and fact; numbers without a code to the codes that are missing.
+-- the same code and fact; numbers without a code to the codes that are missing on their bill. A case
+-- is open since it first stood without a break.
 WITH known AS (
     SELECT f.case_id, f.kind, f.key, f.k, f.t_ms, f.site_id, f.since, f.since_ms, f.gone_ms,
-        f.gone IS NULL OR f.gone > %(at)s AS stands
+        f.gone IS NULL OR f.gone > %(at)s AS stands,
+        f.since > max(coalesce(f.gone, 9223372036854775807)) OVER (
+            PARTITION BY f.case_id ORDER BY f.since
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) IS NOT FALSE AS begins
     FROM rm_traceability.finding f
     WHERE f.since <= %(at)s
       AND (%(case_id)s::text IS NULL OR f.case_id = %(case_id)s)
@@ -263,14 +268,25 @@ WITH known AS (
           WHERE t.kind = ANY(%(telling)s) AND t.since <= %(at)s
             AND (t.gone IS NULL OR t.gone > %(at)s) AND t.fact_ids && f.fact_ids
             AND (t.k = f.k OR (f.k IS NULL AND t.kind = 'DATA_WITHOUT_PRODUCT'))))
+      AND NOT (f.kind = ANY(%(general)s) AND f.k IS NULL AND EXISTS (
+          SELECT FROM rm_traceability.scan s
+          JOIN rm_traceability.movement m USING (position)
+          JOIN rm_traceability.finding t
+              ON t.subject = 'b:' || m.bill_no AND t.kind = 'DATA_WITHOUT_PRODUCT'
+          WHERE s.fact_id = ANY(f.fact_ids) AND m.step = 40 AND t.since <= %(at)s
+            AND (t.gone IS NULL OR t.gone > %(at)s)))
 ), grouped AS (
     SELECT case_id, kind, key, bool_or(stands) AS stands,
         (array_agg(site_id ORDER BY stands DESC, t_ms, site_id))[1] AS site_id,
         coalesce(min(t_ms) FILTER (WHERE stands), min(t_ms)) AS t_ms,
-        coalesce(min(since_ms) FILTER (WHERE stands), min(since_ms)) AS opened_ms,
+        (array_agg(since_ms ORDER BY since DESC) FILTER (WHERE begins))[1] AS opened_ms,
         CASE WHEN bool_or(stands) THEN count(DISTINCT k) FILTER (WHERE stands)
              ELSE count(DISTINCT k) END AS units,
-        max(since) FILTER (WHERE stands) AS newest,
+        greatest(max(since) FILTER (WHERE stands), (
+            SELECT max(m.position) FROM rm_traceability.movement m
+            WHERE kind = 'DATA_WITHOUT_PRODUCT' AND m.bill_no = key AND m.step = 40
+              AND m.position <= %(at)s
+        )) AS newest,
         max(gone_ms) FILTER (WHERE NOT stands) AS gone_ms
     FROM known GROUP BY case_id, kind, key
 ), judged AS (
@@ -314,6 +330,14 @@ ORDER BY due_ms, case_id LIMIT %(limit)s
 -- The codes of a case as known at a position; where none stands any more, those that last did.
 SELECT k, fact_ids, gone IS NULL OR gone > %(at)s AS stands
 FROM rm_traceability.finding WHERE case_id = %(case_id)s AND since <= %(at)s
+
+-- name: receipts
+-- What arrived on a bill as known at a position: evidence of what did not.
+SELECT DISTINCT s.fact_id FROM rm_traceability.finding f
+JOIN rm_traceability.movement m ON m.bill_no = f.key AND m.step = 40 AND m.codes > 0
+JOIN rm_traceability.scan s USING (position)
+WHERE f.case_id = %(case_id)s AND f.kind = 'DATA_WITHOUT_PRODUCT' AND s.position <= %(at)s
+  AND (s.withdrawn_position IS NULL OR s.withdrawn_position > %(at)s)
 
 -- name: facts_told
 SELECT fact_id, position, step, t_ms, recorded_ms, site_id FROM rm_traceability.scan

@@ -82,7 +82,8 @@ def evidence(conn: Connection, case_id: str, at: int) -> Evidence:
         rows = cur.execute(queries.evidence, asked).fetchall()
         rows = [row for row in rows if row[2]] or rows
         texts = texts_of(cur, {row[0] for row in rows if row[0] is not None})
-        ids = sorted({fact_id for row in rows for fact_id in row[1]})
+        arrived = {row[0] for row in cur.execute(queries.receipts, asked)}
+        ids = sorted(arrived.union(*(row[1] for row in rows)))
         told = cur.execute(queries.facts_told, (ids,)).fetchall()
         acts = cur.execute(queries.acts, (case_id, at)).fetchall()
     names = ("act", "at_ms", "actor_id", "org_code", "resolution", "reason")

@@ -306,7 +306,9 @@ def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:
 def _row(subject: str, scanned: Finding, found: Finding) -> _Row:
     kind, key = found.kind.value, found.key
     place = (scanned.code, found.code, found.at[0], found.site_id)
-    return _Row(subject, kind, key, *place, found.fact_ids)
+    # What arrived on a bill is read with the case: else each receipt would write all rows anew.
+    short = found.kind is Kind.DATA_WITHOUT_PRODUCT
+    return _Row(subject, kind, key, *place, found.fact_ids[:1] if short else found.fact_ids)
 
 
 def _texts(cur: Cursor, hashed: Sequence[int]) -> dict[int, str]:

@@ -17,6 +17,8 @@ from domain.shared.events import Event
 from domain.traceability import events as told_as
 from domain.traceability.cases import confirm
 from domain.traceability.events import LotReleased, ProductRegistered
+from domain.traceability.kinds import Kind
+from projections.traceability import cases as read
 from store.envelope import Recorded
 from tests.conftest import Database
 from tests.traceability.chain import START, chain, master, projected, recorded
@@ -28,7 +30,8 @@ ROWS = (
     "SELECT case_id, subject, kind, key, top, k, t_ms, site_id, fact_ids, since, since_ms, gone, "
     "gone_ms FROM rm_traceability.finding"
 )
-ALIVE = "SELECT kind, key, k, fact_ids FROM rm_traceability.finding WHERE gone IS NULL"
+ALIVE = "SELECT kind, key, k, case_id FROM rm_traceability.finding WHERE gone IS NULL"
+NOW = 2**62
 Log = list[tuple[Event, Any, Any]]
 
 
@@ -82,10 +85,14 @@ def rows(conn: psycopg.Connection[Any]) -> list[str]:
 
 def alive(conn: psycopg.Connection[Any]) -> list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]:
     codes: dict[tuple[str, str], set[int]] = defaultdict(set)
-    facts: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for kind, key, k, fact_ids in conn.execute(ALIVE):
+    ids: dict[tuple[str, str], str] = {}
+    for kind, key, k, case_id in conn.execute(ALIVE):
         codes[kind, key].add(k)
-        facts[kind, key].update(fact_ids)
+        ids[kind, key] = case_id
+    facts = {
+        case: [fact["fact_id"] for fact in read.evidence(conn, case_id, NOW).facts]
+        for case, case_id in ids.items()
+    }
     return sorted((*case, tuple(sorted(codes[case])), tuple(sorted(facts[case]))) for case in codes)
 
 
@@ -207,3 +214,55 @@ def test_given_facts_of_a_whole_lot_when_told_late_or_withdrawn_then_its_codes_a
             found.append(rows(conn))
             assert conn.execute(TOLD).fetchall() == expected
     assert found[1] == found[0]
+
+
+def on_bill(n: int, minute: int, codes: Sequence[str], *, back: bool = False) -> Any:
+    """Return a shipment of codes from A, or a receipt of them at B, on one bill."""
+    if back:
+        got = told_as.GoodsReceived(fact_id=f"r{n}", site_id="B", bill_no="1", codes=tuple(codes))
+        return at(minute, got)
+    return at(
+        minute,
+        told_as.GoodsDispatched(
+            fact_id=f"s{n}", site_id="A", to_site_id="B", bill_no="1", codes=tuple(codes)
+        ),
+    )
+
+
+def test_given_a_bill_received_code_by_code_when_followed_then_open_since_the_first_receipt(
+    conn: psycopg.Connection[Any],
+) -> None:
+    sent = on_bill(1, 10, V)
+    received = [on_bill(n, 20 + 60 * n, [code], back=True) for n, code in enumerate(V[:4])]
+    log_of_bill = recorded([*BASE, sent, *received])
+    found = []
+    for size in (2000, 1):
+        with projected(conn, log_of_bill, size):
+            found.append(rows(conn))
+            told = [
+                read.cases(conn, read.Wanted(), at=position, now_ms=0, limit=9)
+                for position in range(5, 9)
+            ]
+            evidence = read.evidence(conn, told[-1][0]["case_id"], NOW)
+    assert found[1] == found[0]
+    assert len(found[0]) == len(V) - 1  # a row a code, whatever else arrives
+    first_ms = round((START + timedelta(minutes=20)).timestamp() * 1000)
+    assert [[(c["opened_ms"], c["units"]) for c in each] for each in told] == [
+        [(first_ms, units)] for units in (5, 4, 3, 2)
+    ]
+    assert [fact["fact_id"] for fact in evidence.facts] == ["s1", "r0", "r1", "r2", "r3"]
+
+
+def test_given_a_case_that_came_back_when_listed_then_open_since_it_stands_again(
+    conn: psycopg.Connection[Any],
+) -> None:
+    sent, first = on_bill(1, 10, V[:3]), on_bill(1, 20, [V[0]], back=True)
+    rest = on_bill(2, 60, [V[1], V[2]], back=True)
+    wrong = told_as.FactWithdrawn(
+        fact_id="r2", site_id="B", reason="录入错误", declared_at=START + timedelta(hours=2)
+    )
+    with projected(conn, recorded([*BASE, sent, first, rest, at(120, wrong)]), 1):
+        short = read.Wanted(kind=Kind.DATA_WITHOUT_PRODUCT)
+        [case] = read.cases(conn, short, at=NOW, now_ms=0, limit=9)
+    again_ms = round((START + timedelta(minutes=120)).timestamp() * 1000)
+    assert (case["state"], case["opened_ms"]) == ("open", again_ms)
