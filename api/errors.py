@@ -50,6 +50,7 @@ STATUS_OF_CODE = {
     "not_acceptable": 406,
     "epcis_too_many_events": 413,
     "query_too_large": 413,
+    "query_too_complex": 413,
     "uri_too_long": 414,
     "unsupported_media_type": 415,
     "version_required": 428,

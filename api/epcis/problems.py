@@ -39,6 +39,7 @@ _OF_CODE = {
         "QueryParameterException",
     ),
     "query_too_large": "QueryTooLargeException",
+    "query_too_complex": "QueryTooComplexException",
     "bad_query": "QueryValidationException",
     "bad_query_name": "QueryValidationException",
     "unknown_query": "NoSuchNameException",

@@ -94,6 +94,10 @@ TEXTS = {
         "符合条件的事件多于 maxEventCount 给出的 {max} 个",
         "More events match than the {max} that maxEventCount allows",
     ),
+    "query_too_complex": (
+        "查询在 {max} 秒内未能答出，请缩小范围，例如限定时间",
+        "The query was not answered within {max} s; ask more narrowly, for example of less time",
+    ),
     "unknown_member": (
         "库中没有 {collection} 为“{value}”的事件",
         "No event here is about {value} ({collection})",

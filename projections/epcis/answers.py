@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ from psycopg import sql
 from psycopg.rows import class_row, tuple_row
 
 from domain.epcis.query import LIKE, Query, Test
+from domain.shared.errors import Invalid
 from projections.epcis.follow import queries
 
 Connection = psycopg.Connection[Any]
 
+# Milliseconds for an answer; a question that takes longer is to be asked more narrowly.
+ANSWER_MS_MAX = 10_000
 _LAST = 2**63 - 1, 2**31 - 1
 
 
@@ -53,7 +57,8 @@ def events(
 ) -> list[Kept]:
     """Return up to `limit` events of a region (a prefix of its code) that a query asks for.
 
-    Without an order they come as they became known.
+    Without an order they come as they became known. Invalid("query_too_complex") for a query that
+    takes longer than ANSWER_MS_MAX.
     """
     values = _values(query, position, region) | {"limit": limit}
     descending = bool(query.order_by) and query.descending
@@ -70,16 +75,16 @@ def events(
         values["given"] = after.given if after else 0
     first = _LAST if descending else (-1, -1)
     values["after_position"], values["after_ordinal"] = after[1:3] if after else first
-    with conn.cursor(row_factory=class_row(Kept)) as cur:
+    with _in_time(conn), conn.cursor(row_factory=class_row(Kept)) as cur:
         asked = sql.SQL("\n").join([sql.SQL(queries.asked), sql.SQL(tail)])
         # Planned for these values each time: a plan for any would not use the index of facets.
         return cur.execute(asked, values, prepare=False).fetchall()
 
 
 def count(conn: Connection, query: Query, *, position: int, region: str, limit: int) -> int:
-    """Return how many events a query asks for, counted up to a limit."""
+    """Return how many events a query asks for, counted up to a limit; Invalid as `events`."""
     values = _values(query, position, region) | {"limit": limit}
-    with conn.cursor(row_factory=tuple_row) as cur:
+    with _in_time(conn), conn.cursor(row_factory=tuple_row) as cur:
         counting = sql.SQL(queries.count).format(asked=sql.SQL(queries.asked))
         return int(cur.execute(counting, values, prepare=False).fetchall()[0][0])
 
@@ -109,6 +114,17 @@ def companies(conn: Connection, position: int) -> frozenset[str]:
     """Return the company prefixes told by URNs up to a position."""
     with conn.cursor(row_factory=tuple_row) as cur:
         return frozenset(row[0] for row in cur.execute(queries.companies, (position,)))
+
+
+@contextmanager
+def _in_time(conn: Connection) -> Iterator[None]:
+    """Bound what is asked in the block in time."""
+    try:
+        with conn.transaction():
+            conn.execute(queries.bound_time, (str(ANSWER_MS_MAX),))
+            yield
+    except psycopg.errors.QueryCanceled:
+        raise Invalid("query_too_complex", field="query", max=ANSWER_MS_MAX // 1000) from None
 
 
 def _values(query: Query, position: int, region: str) -> dict[str, Any]:

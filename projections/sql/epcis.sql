@@ -142,6 +142,10 @@ SELECT EXISTS (SELECT FROM rm_epcis.known
 -- name: companies
 SELECT prefix FROM rm_epcis.company WHERE position <= %s
 
+-- name: bound_time
+-- Until the transaction ends; milliseconds.
+SELECT set_config('statement_timeout', %s, true)
+
 -- name: count
 -- How many events a query asks for, counted up to a limit.
 SELECT count(*) FROM ({asked} LIMIT %(limit)s) found

@@ -12,6 +12,7 @@ import pytest
 
 from domain.epcis.document import events_of
 from domain.epcis.query import parse
+from domain.shared.errors import Invalid
 from projections import runner
 from projections.epcis import answers
 from projections.rebuild import check, named
@@ -273,3 +274,14 @@ def test_given_an_event_without_an_id_when_asked_for_by_its_hash_then_found(kept
         (found,) = answers.events(conn, query, position=10**9, region="63", limit=2)
     assert found.event_id.startswith("ni:///sha-256;")
     assert kept.ask({"EQ_eventID": found.event_id}, region="63") == [event]
+
+
+def test_given_an_answer_that_takes_too_long_when_asked_then_refused(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "ANSWER_MS_MAX", 50)
+    with psycopg.connect(kept.database.app_dsn) as other:
+        other.execute("LOCK TABLE rm_epcis.event")
+        with pytest.raises(Invalid) as refused:
+            kept.ask({})
+    assert refused.value.code == "query_too_complex"
