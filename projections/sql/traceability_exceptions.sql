@@ -192,10 +192,13 @@ WITH RECURSIVE down (k) AS (
 SELECT DISTINCT k FROM down JOIN dose USING (k)
 
 -- name: both_sides
--- Bills with something sent and something received, of which not all was scanned singly.
-SELECT bill_no FROM movement WHERE bill_no = ANY(%s)
-GROUP BY bill_no
-HAVING bool_or(step IN (30, 35)) AND bool_or(step = 40) AND max(codes) > 1
+-- Bills with something sent and something received, unless all of it was one and the same code.
+SELECT m.bill_no FROM movement m WHERE m.bill_no = ANY(%s)
+GROUP BY m.bill_no
+HAVING bool_or(m.step IN (30, 35)) AND bool_or(m.step = 40)
+   AND (count(*) > 2 OR max(m.codes) > 1 OR (
+       SELECT count(DISTINCT f.k) FROM fact f WHERE f.position = ANY(array_agg(m.position))
+   ) > 1)
 
 -- name: bills_of
 SELECT DISTINCT m.bill_no FROM fact f JOIN movement m ON m.position = f.position

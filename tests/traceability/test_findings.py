@@ -266,3 +266,17 @@ def test_given_a_case_that_came_back_when_listed_then_open_since_it_stands_again
         [case] = read.cases(conn, short, at=NOW, now_ms=0, limit=9)
     again_ms = round((START + timedelta(minutes=120)).timestamp() * 1000)
     assert (case["state"], case["opened_ms"]) == ("open", again_ms)
+
+
+@pytest.mark.parametrize(("sent", "arrived"), [(V[:3], V[:2]), (V[:1], V[3:4])])
+def test_given_a_bill_scanned_code_by_code_when_one_is_missing_then_found(
+    conn: psycopg.Connection[Any], sent: Sequence[str], arrived: Sequence[str]
+) -> None:
+    shipped = [on_bill(n, 10 + n, [code]) for n, code in enumerate(sent)]
+    received = [on_bill(n, 30 + n, [code], back=True) for n, code in enumerate(arrived)]
+    found = []
+    for size in (2000, 1):
+        with projected(conn, recorded([*BASE, *shipped, *received]), size):
+            found.append(rows(conn))
+    assert found[1] == found[0]
+    assert any("DATA_WITHOUT_PRODUCT" in row and "None, None)" in row for row in found[0])
