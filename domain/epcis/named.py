@@ -18,8 +18,8 @@ from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
 
-# What may stand in a path without being escaped.
-_NAME = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
+# What may stand in a path without being escaped; "." and ".." would be other paths.
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~-]{1,64}")
 
 NamedQuery = QueryDefined
 

@@ -434,6 +434,8 @@ def number_of(value: Any) -> float | None:
     """Return the number that a value is or is written as, None when it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        return None  # Python alone reads these
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -453,7 +455,9 @@ def _as_time(value: Any) -> datetime | None:
     return moment_of(value) if isinstance(value, str) else None
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d))?")
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d))?", re.ASCII
+)
 
 
 def moment_of(text: str) -> datetime | None:

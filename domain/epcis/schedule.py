@@ -26,7 +26,7 @@ FIELDS = {
     "month": (1, 12),
     "dayOfWeek": (1, 7),
 }
-_ELEMENT = re.compile(r"(\d{1,2})|\[(\d{1,2})-(\d{1,2})\]|(\d{1,2})/(\d{1,2})")
+_ELEMENT = re.compile(r"(\d{1,2})|\[(\d{1,2})-(\d{1,2})\]|(\d{1,2})/(\d{1,2})", re.ASCII)
 # A day that is named comes within so many: 29 February of a given day of the week.
 _DAYS_MAX = 366 * 41
 
@@ -102,7 +102,7 @@ def _values(name: str, told: object) -> tuple[int, ...]:
             if first is not None and last is not None
             else range(begin or 0, high + 1, step or high + 1)
         )
-        if not values or values[0] < low or values[-1] > high:
+        if step == 0 or not values or values[0] < low or values[-1] > high:
             raise _bad(name, told, f"{low} … {high}")
         found.update(values)
     return tuple(sorted(found))

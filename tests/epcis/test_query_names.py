@@ -30,6 +30,6 @@ def test_given_nothing_when_removed_then_not_found() -> None:
     SPEC.when(named.remove, name="shipped").refused(NotFound, "unknown_query")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "x" * 65, "中"])
+@pytest.mark.parametrize("name", ["", "a/b", "x" * 65, "中", ".", ".."])
 def test_given_a_name_that_no_path_takes_when_defined_then_refused(name: str) -> None:
     SPEC.when(named.define, name=name, text=TEXT, extensions="").refused(Invalid, "bad_query_name")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from domain.epcis import named
 from domain.epcis.facets import facets_of, setting_of
 from domain.epcis.keys import class_of, like_of, plain, to_urn
-from domain.epcis.query import Query, parse
+from domain.epcis.query import Query, moment_of, number_of, parse
 from domain.epcis.schedule import ZONE, schedule_of
 from domain.epcis.translate import to_links, to_urns
 from domain.epcis.units import comparable
@@ -345,3 +345,16 @@ def test_given_what_no_database_takes_or_answers_soon_when_parsed_then_refused(
     with pytest.raises(Invalid) as refused:
         parse(asked, {"bad": "urn:\0"})
     assert refused.value.code == "bad_query_value"
+
+
+@pytest.mark.parametrize("text", ["1_5", "\u0661", "\u0662\u0660\u0662\u0666-03-01"])
+def test_given_digits_that_only_a_programme_reads_when_compared_then_neither_number_nor_moment(
+    text: str,
+) -> None:
+    assert (number_of(text), moment_of(text)) == (None, None)
+
+
+@pytest.mark.parametrize("minute", ["0/0", "\u0661", "5/0"])
+def test_given_a_step_of_nothing_or_other_digits_when_scheduled_then_refused(minute: str) -> None:
+    with pytest.raises(Invalid):
+        schedule_of({"minute": minute})
