@@ -98,7 +98,7 @@ class _Looking:
             doses_per_vial=product.doses_per_vial if product else 1,
             doses_given=state.doses_given,
             doses_wasted=state.doses_wasted,
-            opened_at=_first_opening(chain),
+            opened_at=None if state.opened_ms is None else _time(state.opened_ms),
             opened_limit_min=product.opened_limit_min if product else None,
             held=state.held,
             recalled=state.recalled,
@@ -119,12 +119,6 @@ def _printed(chain: Iterable[Entry]) -> date | None:
         if entry.fact.step is Step.COMMISSIONING and entry.fact.more.get("expires_on"):
             return date.fromisoformat(entry.fact.more["expires_on"])
     return None
-
-
-def _first_opening(chain: Iterable[Entry]) -> datetime | None:
-    opened = (e.fact.t_ms for e in chain if e.fact.step in {Step.OPENING, Step.DISPENSING})
-    first = next(opened, None)
-    return None if first is None else _time(first)
 
 
 def _excursion(

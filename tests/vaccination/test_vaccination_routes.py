@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from projections.vaccination import PROJECTION as VACCINATION
 from simulators.http import Api as PaymentApi
 from simulators.payment import Payments
 from store.envelope import Envelope, Meta
-from tests.api.world import LOT, build
+from tests.api.world import LOT, WORLD, build
 from tests.conftest import Database
 from tests.runtime.instance import run
 from tests.served import SIGNING_KEY, Api
@@ -278,6 +278,24 @@ def test_given_an_excursion_of_the_unit_when_checked_then_refused(
     assert codes_of(check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)) == ["excursion"]
     release(api)
     assert check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)["may"]
+
+
+def test_given_a_vial_opened_by_wasting_a_dose_when_checked_then_it_has_a_deadline(
+    api: Api, clinic: httpx.Client
+) -> None:
+    at, code = api.clock.now(), "84743550181360010001"
+    scan = {"site": "dwk-cdc", "codes": [code]}
+    with api.client() as admin:
+        known = next(body for _, body in WORLD if body.get("product_id") == PRODUCT)
+        two = {"product_id": "8474355", "doses_per_vial": 2, "opened_limit_min": 30}
+        ok(admin.post("/api/v1/products", json=known | two))
+        for step in (
+            {"step": "commissioning", "lot": "8474355.A1", "level": 1},
+            {"step": "wasting", "doses": 1, "reason": "破损"},
+        ):
+            ok(admin.post("/api/v1/scans", json=scan | step | {"at": at.isoformat()}))
+    vial = check(clinic, code)["vial"]
+    assert datetime.fromisoformat(vial["use_by"]) == at + timedelta(minutes=30)
 
 
 def test_given_three_reports_on_a_lot_when_told_then_the_cdc_is_noticed(
