@@ -58,6 +58,7 @@ CREATE TABLE fact (
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 10000);
 CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_id, lot_id);
 CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
+CREATE INDEX ON fact (parent) WHERE parent IS NOT NULL;
 CREATE INDEX ON fact USING brin (position) WITH (pages_per_range = 16);
 CREATE TABLE withdrawal (
     fact_id text NOT NULL,
@@ -373,26 +374,27 @@ SELECT EXISTS (
 )
 
 -- name: facts_of_lot
--- The facts of a lot's codes, of codes that were once taken for the lot's, and of packs of other
--- lots (or none) that ever held them.
-WITH RECURSIVE up (k) AS (
+-- The facts of a lot's codes and of codes once taken for the lot's, of what others were ever in
+-- these, and of packs of others that ever held any: codes may become the lot's, or cease to be.
+WITH RECURSIVE own AS (
+    SELECT k, position, parent, as_parent, step FROM rm_traceability.fact WHERE lot_id = %(lot)s
+), down (k) AS (
     (
-        SELECT parent FROM rm_traceability.fact WHERE lot_id = %(lot)s AND parent IS NOT NULL
-        UNION
-        SELECT f.k FROM rm_traceability.fact f JOIN rm_traceability.node n ON n.k = f.k
-        WHERE f.lot_id = %(lot)s AND f.step = 10 AND n.lot_id <> %(lot)s
-    )
-    UNION
+        SELECT i.k FROM (SELECT DISTINCT k FROM own) p
+        JOIN rm_traceability.fact i ON i.parent = p.k AND i.lot_id <> %(lot)s
+        UNION SELECT k FROM own JOIN rm_traceability.node n USING (k)
+        WHERE own.step = 10 AND n.lot_id <> %(lot)s
+    ) UNION
+    SELECT f.k FROM down JOIN rm_traceability.fact f ON f.parent = down.k AND f.lot_id <> %(lot)s
+), up (k) AS (
+    (SELECT parent FROM own WHERE parent IS NOT NULL UNION SELECT k FROM down) UNION
     SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+), told AS (
+    SELECT k, parent, as_parent, position FROM own UNION ALL
+    SELECT f.k, f.parent, f.as_parent, f.position
+    FROM up JOIN rm_traceability.fact f ON f.k = up.k AND f.lot_id <> %(lot)s
 )
-SELECT f.k, f.parent, f.as_parent, s.*
-FROM rm_traceability.fact f JOIN rm_traceability.scan s ON s.position = f.position
-WHERE f.lot_id = %(lot)s
-UNION ALL
-SELECT f.k, f.parent, f.as_parent, s.*
-FROM up
-JOIN rm_traceability.fact f ON f.k = up.k AND f.lot_id <> %(lot)s
-JOIN rm_traceability.scan s ON s.position = f.position
+SELECT t.k, t.parent, t.as_parent, s.* FROM told t JOIN rm_traceability.scan s ON s.position = t.position
 
 -- name: facts_at_sites
 -- Every code that was ever at or on its way to the places, what was ever inside, and all above.
@@ -402,8 +404,7 @@ WITH RECURSIVE here (k) AS (
     UNION
     SELECT f.k FROM here JOIN rm_traceability.fact f ON f.parent = here.k
 ), up (k) AS (
-    SELECT k FROM here
-    UNION
+    SELECT k FROM here UNION
     SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
 )
 SELECT f.k, f.parent, f.as_parent, s.*

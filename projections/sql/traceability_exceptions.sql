@@ -393,17 +393,5 @@ SELECT * FROM rm_traceability.scan
 WHERE step = 105 AND (lot_id = %(lot)s OR said::json ->> 'recall_id' = ANY(%(orders)s)
     OR (said::json ->> 'details')::json ->> 'recall_id' = ANY(%(orders)s))
 
--- name: facts_of_lot
--- The facts of a lot's codes, and of packs of other lots (or none) that ever held them.
-WITH RECURSIVE up (k) AS (
-    SELECT k FROM rm_traceability.fact WHERE lot_id = %(lot)s
-    UNION
-    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
-)
-SELECT f.k, f.parent, f.as_parent, s.*
-FROM up
-JOIN rm_traceability.fact f ON f.k = up.k
-JOIN rm_traceability.scan s ON s.position = f.position
-
 -- name: lots_of_number
 SELECT lot_id FROM rm_traceability.lot WHERE lot_number = %s ORDER BY lot_id

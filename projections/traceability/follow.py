@@ -65,7 +65,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    6,
+    7,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

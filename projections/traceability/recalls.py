@@ -31,6 +31,7 @@ from projections.traceability.answers import lot_book
 from projections.traceability.cases import texts_of
 from projections.traceability.findings import queries
 from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
+from projections.traceability.rows import queries as custody
 
 _STATUS: dict[str | None, Status] = {None: Status.UNKNOWN} | {s.value: s for s in Status}
 # What becomes of a pack becomes of an opened vial inside too.
@@ -148,7 +149,7 @@ def balance(conn: Connection, lot_id: str, at: int) -> LotBalance:
 
 
 def _book(cur: Cursor, lot_id: str, at: int) -> tuple[Book, list[int]]:
-    mentions = read_mentions(cur.execute(queries.facts_of_lot, {"lot": lot_id}))
+    mentions = read_mentions(cur.execute(custody.facts_of_lot, {"lot": lot_id}))
     book = lot_book(cur, mentions, {lot_id}, at)
     codes = [k for k in book.codes if book.progress(k).lot_id == lot_id]
     if not codes:

@@ -19,6 +19,7 @@ from domain.traceability.facts import Step
 from domain.traceability.hops import StockLine
 from domain.traceability.states import Flag, Status
 from projections import runner, traceability
+from projections.traceability import recalls
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from tests.conftest import Database
@@ -253,6 +254,35 @@ def test_given_a_position_when_asked_again_after_more_facts_then_the_same_answer
         assert traceability.custody_of_lot(conn, "8474354.C2026946", as_of=80) == lot
         assert traceability.custody_of_lot(conn, "8474354.C2026946").lot is not None
         assert traceability.stock(conn, as_of=80) == stock
+
+
+def test_given_contents_made_known_later_when_a_lot_is_asked_as_of_before_then_the_same_answer(
+    conn: psycopg.Connection[Any],
+) -> None:
+    box, vial, inner = PACKS[0], CODES[0], PACKS[1]
+    events: list[Event] = [
+        *products(),
+        replace(made(box, fact_id="box"), level=None),
+        packed("p", box, vial, inner),
+        packed("q", inner, CODES[1]),
+        withdrawn("q", "MAH1"),
+        made(vial, CODES[1]),
+        made(inner, lot=f"{PRODUCT}.B2", fact_id="other"),
+    ]
+    log = recorded([told(event, n) for n, event in enumerate(events)])
+    asked = range(len(products()) + 1, len(log) + 1)
+
+    def answers(at: int) -> tuple[object, ...]:
+        balance = recalls.balance(conn, LOT, at)
+        steps = traceability.steps_of_lot(conn, LOT, at)
+        return balance, traceability.custody_of_lot(conn, LOT, as_of=at), steps
+
+    then = []
+    for at in asked:
+        with projected(conn, log[:at]):
+            then.append(answers(at))
+    with projected(conn, log):
+        assert [answers(at) for at in asked] == then
 
 
 def test_given_a_withdrawn_commissioning_when_asked_as_of_before_then_the_lot_had_the_code(
