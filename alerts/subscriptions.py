@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -76,8 +77,16 @@ def since(query: Query, initial: datetime | None) -> Query:
 
 
 def may_call(dest: str) -> bool:
-    """Tell whether an address may be called: as webhooks, http(s) and not link-local."""
-    return allowed(dest) and not is_link_local(dest)
+    """Tell whether an address may be called: as webhooks, http(s) and not link-local.
+
+    Its host is that which the client will call, whatever dots or case it is written with.
+    """
+    try:
+        host = httpx.URL(dest).raw_host.decode().removesuffix(".")
+    except httpx.InvalidURL:
+        return False
+    called = f"http://[{host}]/" if ":" in host else f"http://{host}/"
+    return allowed(dest) and allowed(called) and not is_link_local(called)
 
 
 def add(conn: Connection, subscription: Subscription) -> None:
