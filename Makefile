@@ -62,7 +62,7 @@ check: lint
 
 # Everything, with the real database and broker; the coverage gate stands in pyproject.toml.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/coverage report --include='domain/*' --fail-under=100 --skip-covered
 
 # make module NAME=telemedicine

@@ -145,10 +145,16 @@ class Intake:
             self._told.known += 1
 
     def _at(self, moment: datetime | None) -> Deps:
-        """Return the parts as they stood when a line was captured; never in time to come."""
+        """Return the parts as they stood when a line was captured; never in time to come.
+
+        A stepped clock is moved there.
+        """
         if moment is None:
             return self._deps
         if moment > self._deps.clock.now():
+            if self._deps.clock.stepped:
+                self._deps.clock.set(moment)
+                return self._deps
             raise Invalid("clock_ahead", field="captureTime", value=moment.isoformat())
         return replace(self._deps, clock=_Clock(moment))  # type: ignore[arg-type]  # it only tells the time
 

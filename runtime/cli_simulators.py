@@ -1,4 +1,4 @@
-"""`vaxtrail demo|replay|capture`: start a driver from `simulators/` beside an instance.
+"""`vaxtrail demo|replay`: start a driver from `simulators/` beside an instance.
 
 The drivers know only MQTT and HTTP: they get addresses and a key of their own in the environment.
 """
@@ -50,11 +50,8 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(context_settings={**_PASSED_ON, "help_option_names": ["--help"]})(demo)
-    for name, text in (
-        ("replay", "回放真实记录仪文件 | play a real logger file as a device"),
-        ("capture", "采集 EPCIS 2.0 文件 | capture EPCIS 2.0 files"),
-    ):
-        app.command(name, help=text, context_settings=_PASSED_ON)(_driver)
+    text = "回放真实记录仪文件 | play a real logger file as a device"
+    app.command("replay", help=text, context_settings=_PASSED_ON)(_driver)
 
 
 def _driver(ctx: typer.Context) -> None:

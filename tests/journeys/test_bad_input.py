@@ -270,8 +270,10 @@ BAD_COMMANDS: dict[str, Callable[[Files], list[str]]] = {
     "replay of no file": lambda _: ["replay", "/nonexistent/file"],
     "capture of no JSON": lambda f: ["capture", f("b.json", "<xml/>")],
     "capture of a broken document": lambda f: ["capture", f("c.json", BROKEN_DOCUMENT)],
-    "capture with no master": lambda f: ["capture", "--master", f("d.json", BROKEN_MASTER)],
-    "capture of nothing": lambda _: ["capture"],
+    "capture with no master": lambda f: [
+        *("capture", f("none.json", "")),
+        *("--master", f("d.json", BROKEN_MASTER)),
+    ],
     "import of no file": lambda _: ["import", "sites", "/nonexistent/file"],
     "import of other columns": lambda f: ["import", "sites", f("e.csv", "colour\nred\n")],
 }

@@ -86,7 +86,7 @@ def captured_on(up: Up, order: Order) -> Answers:
     options = ["--master", CHAIN / "master.json", "--readings", CHAIN / "readings.csv"]
     done = run_apart(up.data, "capture", str(file), *map(str, options))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"已采集 / captured: {len(LINES)}；重复 / known already: 0" in done.stdout
+    assert f"新写入 {len(LINES)} 份，已有 0 份，错误 0" in done.stdout
     with tree.api(up.data, up.instance["api_url"]) as api:
         api.follow()
         return asked(api)

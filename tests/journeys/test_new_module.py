@@ -15,7 +15,15 @@ from tests.runtime.instance import ROOT
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
 STEM = "telemedicine"
-NOT_COPIED = (".git", ".venv", ".vaxtrail", ".hypothesis", ".pytest_cache", "__pycache__")
+NOT_COPIED = (
+    ".git",
+    ".venv",
+    ".vaxtrail",
+    ".hypothesis",
+    ".pytest_cache",
+    "__pycache__",
+    ".coverage*",
+)
 AS = ["-c", "user.name=journey", "-c", "user.email=journey@invalid"]
 # What every module is held by, beside its own tests.
 HELD_BY = ["tests/test_shape.py", "tests/test_docs.py", "tests/store/test_golden_rows.py",
