@@ -99,7 +99,6 @@ class Intake:
             self._take(readings, 1, lambda: self._readings(readings))
         for file in files:
             for line in self._lines(file):
-                self._confirm(line.at)
                 self._take(file, line.number, lambda line=line: self._capture(line))  # type: ignore[misc]  # bound now
         self._confirm(None)
         return self._told
@@ -135,6 +134,7 @@ class Intake:
 
     def _capture(self, line: _Line) -> None:
         deps = self._at(line.at)
+        self._confirm(line.at)
         self._release_lots(deps, line.document)
         body = orjson.dumps(line.document)
         document = EpcisDocument.model_validate(line.document)

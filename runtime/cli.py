@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -34,38 +35,11 @@ app.add_typer(config, name="config")
 @cache
 def whole() -> typer.Typer:
     """Return the command with all that it can do."""
-    from runtime import (
-        cli_backup,
-        cli_clinic,
-        cli_database,
-        cli_epcis,
-        cli_evidence,
-        cli_gateway,
-        cli_import,
-        cli_keys,
-        cli_profile,
-        cli_quarantine,
-        cli_simulators,
-        cli_storage,
-        cli_trace,
-    )
-
-    for module in (
-        cli_backup,
-        cli_clinic,
-        cli_database,
-        cli_epcis,
-        cli_evidence,
-        cli_gateway,
-        cli_import,
-        cli_keys,
-        cli_profile,
-        cli_quarantine,
-        cli_simulators,
-        cli_storage,
-        cli_trace,
+    for name in (
+        *("backup", "clinic", "database", "epcis", "evidence", "gateway", "import", "keys"),
+        *("profile", "quarantine", "simulators", "storage", "trace"),
     ):
-        module.add_to(app)
+        import_module(f"runtime.cli_{name}").add_to(app)
     return app
 
 

@@ -132,3 +132,21 @@ def test_given_lines_that_are_wrong_when_captured_then_told_by_line_and_the_othe
     assert "some.jsonl 第 2 行" in err
     assert "some.jsonl, line 3" in err
     assert run("trace", "exceptions", "--kind", "nothing")[0] == 2
+
+
+def test_given_a_capture_of_time_to_come_when_captured_then_told_by_line_and_the_rest_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    first, second = (FOLDER / "captures.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    ahead = json.loads(first) | {"captureTime": "2999-01-01T00:00:00Z"}
+    file = tmp_path / "ahead.jsonl"
+    file.write_text(f"{json.dumps(ahead)}\n{second}\n", encoding="utf-8")
+    # An excursion that nobody has put on record yet, over before what is captured.
+    warm = ["time,device,temperature_c"]
+    warm += [f"2026-01-01T0{n}:00:00+08:00,FRIDGE-ahead,{c}" for n, c in enumerate((5, 20, 5))]
+    readings = tmp_path / "warm.csv"
+    readings.write_text("\n".join(warm), encoding="utf-8")
+    status, out, err = run("capture", str(file), *CAPTURE[2:4], "--readings", str(readings))
+    assert status == 1
+    assert err.startswith("ahead.jsonl 第 1 行：")
+    assert "错误 1，" in out
