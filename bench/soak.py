@@ -55,7 +55,8 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
         while load.running:
             memory.append((time.perf_counter() - began_s, memory_mb(made.product.pids["ingest"])))
             time.sleep(LOOK_S)
-        cpu_s = costs.cpu_s()
+        cpu_s, ended_s = costs.cpu_s(), time.perf_counter()
+    delays_s = live.delays_s(began_s, ended_s)
     settled = [part for part in memory if part[0] >= SETTLED_SHARE * options.seconds]
     each = 100_000 / max(1, load.told.acked.value)
     return Report(
@@ -64,9 +65,9 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
             "messages_s": round(rate),
             "seconds": round(load.told.last_s.value - load.told.first_s.value, 1),
             "lost": _lost(contender, load.told.sent.value + live.sent, before),
-            "p50_ms": percentile_ms(live.delays_s(), 50),
-            "p99_ms": percentile_ms(live.delays_s(), 99),
-            "max_ms": percentile_ms(live.delays_s(), 100),
+            "p50_ms": percentile_ms(delays_s, 50),
+            "p99_ms": percentile_ms(delays_s, 99),
+            "max_ms": percentile_ms(delays_s, 100),
             "missed": live.missed,
             "memory_first_mb": round(settled[0][1], 1),
             "memory_last_mb": round(settled[-1][1], 1),
@@ -74,9 +75,19 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
             "memory_mb_a_minute": round(_slope(settled) * 60, 3),
             "cpu_all_s": round(sum(cpu_s.values()) * each, 2),
         },
-        runs=[{"seconds": round(at, 1), "memory_mb": round(mb, 1)} for at, mb in memory],
+        runs=[_look(live, began_s, *part) for part in memory],
         setting={**options.setting, "probes_s": round(1 / EVERY_S)},
     )
+
+
+def _look(live: Live, began_s: float, at_s: float, mb: float) -> dict[str, object]:
+    """Return what a moment looked like: memory, and the delays of the readings due after it."""
+    first_s = began_s + at_s
+    return {
+        "seconds": round(at_s, 1),
+        "memory_mb": round(mb, 1),
+        "p99_ms": percentile_ms(live.delays_s(first_s, first_s + LOOK_S), 99),
+    }
 
 
 def _lost(contender: ProductContender, sent: int, before: int) -> int:
