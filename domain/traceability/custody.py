@@ -36,7 +36,7 @@ MOVING = frozenset(
     }
 )
 # What a pack goes through, its contents go through; these happen to single codes.
-_NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
+NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
 # What becomes of a pack, an opened vial inside becomes too.
 _OVERRIDES = ENDED | {Status.MISSING}
 
@@ -394,7 +394,7 @@ class Book:
 
 def passes_down(named: Entry | Mention) -> bool:
     """Tell whether what happened to a pack happened to its contents as well."""
-    return not named.as_parent and named.fact.step not in _NOT_INHERITED
+    return not named.as_parent and named.fact.step not in NOT_INHERITED
 
 
 def _first_positions(facts: Iterable[Fact]) -> dict[str, int]:

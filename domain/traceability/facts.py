@@ -218,12 +218,13 @@ def fact_of(
         position=position,
         withdrawn_position=withdrawn_position,
         all_contents=cls is PacksDisaggregated and not event.codes,
-        details=_details(event),
+        details=details_of(event),
         **{name: getattr(event, name) for name in _COPIED[cls]},
     )
 
 
-def _details(event: FactEvent) -> str:
+def details_of(event: FactEvent) -> str:
+    """Return what was said beyond the particulars of facts, as JSON; "" where nothing was."""
     cls = type(event)
     values = _TAKE[cls](event)
     if values == _NOTHING[cls]:

@@ -1,4 +1,4 @@
--- name: ddl
+-- name: tables
 -- `scan`: what was said once (`said`: particulars by name, JSON); `fact`: the codes it named (k = key of a code, see domain/traceability/
 -- codes.py); `contain`: stays in packs, ms, ±2^63 where open; `node`: the present of each code, with
 -- no place of its own inside a pack; `code_text`: codes whose key is a hash; `withdrawal`: what was
@@ -34,8 +34,8 @@ CREATE TABLE lot (
     position int8 NOT NULL
 );
 CREATE TABLE scan (
-    position int8 PRIMARY KEY,
-    fact_id text NOT NULL UNIQUE,
+    position int8 NOT NULL,
+    fact_id text NOT NULL,
     step int2 NOT NULL,
     t_ms int8 NOT NULL,
     recorded_ms int8 NOT NULL,
@@ -45,7 +45,6 @@ CREATE TABLE scan (
     lot_id text NOT NULL,
     said text NOT NULL
 );
-CREATE INDEX ON scan (lot_id) WHERE step >= 110 AND lot_id <> '';
 CREATE TABLE fact (
     k int8 NOT NULL,
     t_ms int8 NOT NULL,
@@ -56,10 +55,6 @@ CREATE TABLE fact (
     site_id text COLLATE "C" NOT NULL,
     lot_id text COLLATE "C" NOT NULL
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 10000);
-CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_id, lot_id);
-CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
-CREATE INDEX ON fact (parent) WHERE parent IS NOT NULL;
-CREATE INDEX ON fact USING brin (position) WITH (pages_per_range = 16);
 CREATE TABLE withdrawal (
     fact_id text NOT NULL,
     position int8 NOT NULL,
@@ -75,10 +70,8 @@ CREATE TABLE contain (
     t0 int8 NOT NULL,
     t1 int8 NOT NULL
 );
-CREATE INDEX ON contain (child, t0) INCLUDE (parent, t1);
-CREATE INDEX ON contain (parent, t0) INCLUDE (child, t1);
 CREATE TABLE node (
-    k int8 PRIMARY KEY,
+    k int8 NOT NULL,
     lot_id text COLLATE "C" NOT NULL,
     level int2 NOT NULL,
     declared_level int2,
@@ -93,9 +86,6 @@ CREATE TABLE node (
     since_ms int8,
     flags text[] NOT NULL
 );
-CREATE INDEX ON node (lot_id) INCLUDE (k, level, parent, site_id, status);
-CREATE INDEX ON node (parent) WHERE parent IS NOT NULL;
-CREATE INDEX ON node (site_id, lot_id) WHERE parent IS NULL;
 CREATE TABLE code_text (k int8 PRIMARY KEY, code text NOT NULL);
 CREATE TABLE hop (
     lot_id text COLLATE "C" NOT NULL,
@@ -115,10 +105,27 @@ CREATE TABLE dose (
     dose_number int4,
     recipient text NOT NULL
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = 10000);
-CREATE INDEX ON dose (lot_id, site_id) INCLUDE (k, t_ms, position, dose_number, recipient);
-CREATE INDEX ON dose (k);
 CREATE TABLE mixed (lot_id text COLLATE "C" NOT NULL, k int8 NOT NULL, PRIMARY KEY (lot_id, k));
 CREATE INDEX ON mixed (k)
+
+-- name: indexes
+-- Of the tables that grow with the facts: a rebuild in bulk makes them when these are filled.
+ALTER TABLE scan ADD PRIMARY KEY (position);
+ALTER TABLE scan ADD UNIQUE (fact_id);
+CREATE INDEX ON scan (lot_id) WHERE step >= 110 AND lot_id <> '';
+CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_id, lot_id);
+CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
+CREATE INDEX ON fact (parent) WHERE parent IS NOT NULL;
+CREATE INDEX ON fact USING brin (position) WITH (pages_per_range = 16);
+CREATE INDEX ON contain (child, t0) INCLUDE (parent, t1);
+CREATE INDEX ON contain (parent, t0) INCLUDE (child, t1);
+CREATE INDEX ON node (lot_id) INCLUDE (k, level, parent, site_id, status, held);
+CREATE INDEX ON node (lot_id) WHERE recalled;
+CREATE INDEX ON node (parent) WHERE parent IS NOT NULL;
+CREATE INDEX ON node (site_id, lot_id) WHERE parent IS NULL;
+CREATE INDEX ON dose (lot_id, site_id) INCLUDE (k, t_ms, position, dose_number, recipient);
+CREATE INDEX ON dose (k);
+ALTER TABLE node ADD PRIMARY KEY (k)
 
 -- name: keep_product
 INSERT INTO product
@@ -198,6 +205,12 @@ SELECT f.k, f.parent, f.as_parent, s.*
 FROM up JOIN fact f ON f.k = up.k AND f.position < %(first)s
 JOIN scan s ON s.position = f.position
 
+-- name: any_place
+SELECT EXISTS (SELECT FROM place)
+
+-- name: movements_of
+SELECT bill_no, step, position, codes FROM movement WHERE bill_no = ANY(%s)
+
 -- name: vials
 SELECT product_id, doses_per_vial, opened_limit_min FROM product
 
@@ -258,6 +271,9 @@ WHERE n.k = ANY(%b) AND n.lot_id <> '' AND p.lot_id IS DISTINCT FROM n.lot_id
 
 -- name: contents_of
 SELECT child FROM contain WHERE parent = ANY(%b)
+
+-- name: packs_among
+SELECT DISTINCT parent FROM contain WHERE parent = ANY(%b)
 
 -- name: stays
 SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%b)

@@ -77,36 +77,53 @@ _HELD_BACK = [
 class Taken(NamedTuple):
     """What a batch did: its facts, the codes they touched with their facts, what was withdrawn.
 
-    `withdrawn`: positions of facts declared wrong.
+    `withdrawn`: positions of facts declared wrong; `first`: where the batch begins. Of facts that
+    show nothing, about codes whose lives are ordinary alone, only `told`, the ids of all facts,
+    knows; `closure`: codes with such lives that were known before, and the packs above them.
     """
 
     facts: Sequence[Kept]
     touched: Collection[int]
     book: Book | None
     withdrawn: Collection[int]
+    first: int
+    told: Collection[str]
+    closure: Collection[int] = ()
 
 
 def keep(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> None:
     """Keep what a batch shows to be wrong, and end what it takes back."""
-    extra = _keep_beside(cur, batch)
     _keep_movements(cur, taken.facts)
-    subjects = _subjects(cur, batch, taken)
+    judge(cur, batch, taken, lambda: {r.position: _ms(r.envelope.meta.recorded_at) for r in batch})
+
+
+def judge(
+    cur: Cursor,
+    batch: Sequence[Recorded],
+    taken: Taken,
+    clock: Callable[[], Mapping[int, int]],
+    also: Collection[str] = (),
+) -> None:
+    """Do so where the movements are stored; `also`: subjects to be looked at besides.
+
+    `clock` gives the positions of all that was taken with the ms they were recorded at.
+    """
+    subjects = _subjects(cur, batch, taken).union(also)
     if subjects:
-        clock = {r.position: _ms(r.envelope.meta.recorded_at) for r in batch}
-        look_again(cur, subjects, clock, extra)
+        extra = [r.position for r in batch if isinstance(r.envelope.event, _MASTER)]
+        look_again(cur, subjects, clock(), extra)
 
 
 def _ms(time: datetime) -> int:
     return round(time.timestamp() * 1000)
 
 
-def _keep_beside(cur: Cursor, batch: Sequence[Recorded]) -> list[int]:
-    """Keep places, excursions and acts; return the positions that may change any finding."""
+def keep_beside(cur: Cursor, batch: Sequence[Recorded]) -> None:
+    """Keep places, excursions and acts."""
     for recorded in batch:
         keep_one = _KEEP.get(type(recorded.envelope.event))
         if keep_one is not None:
             keep_one(cur, recorded)
-    return [r.position for r in batch if isinstance(r.envelope.event, _MASTER)]
 
 
 def _keep_site(cur: Cursor, recorded: Recorded) -> None:
@@ -224,9 +241,9 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     found |= {f"c:{k}" for k in codes}
     found |= _bills_in_doubt(cur, taken, codes)
     ((known,),) = cur.execute(queries.any_finding).fetchall()
-    if known and taken.book is not None:
-        closure = taken.book.codes
-        found |= {row[0] for row in cur.execute(queries.subjects_of, (closure,))}
+    closure = {*taken.closure, *(taken.book.codes if taken.book is not None else ())}
+    if known and closure:
+        found |= {row[0] for row in cur.execute(queries.subjects_of, (list(closure),))}
     return found
 
 
@@ -250,8 +267,7 @@ def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
     if taken.withdrawn:
         for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
             yield from (f"f:{fact_id}", f"d:{fact_id}")
-    new = [fact.fact_id for fact, _ in taken.facts]
-    for (fact_id,) in cur.execute(queries.corrected_by, (new,)).fetchall():
+    for (fact_id,) in cur.execute(queries.corrected_by, (list(taken.told),)).fetchall():
         yield f"d:{fact_id}"
 
 
@@ -267,8 +283,8 @@ def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world:
         return found
     lots = list({book.progress(k).lot_id for k in taken.touched})
     bound = {row[0] for row in cur.execute(queries.bound_lots, (lots,))}
-    expiry = {row[0]: _end_of(row[1]) for row in cur.execute(queries.expiring, (lots,))}
-    reader = _Reader(book, batch[0].position, world, bound, expiry)
+    expiry = {row[0]: end_of(row[1]) for row in cur.execute(queries.expiring, (lots,))}
+    reader = _Reader(book, taken.first, world, bound, expiry)
     withdrawn = _withdrawn_codes(cur, taken)
     found.update(k for k in taken.touched if k in withdrawn or not reader.ordinary(k))
     return found
@@ -295,7 +311,7 @@ def _withdrawn_codes(cur: Cursor, taken: Taken) -> set[int]:
     return {row[1] for row in cur.execute(queries.codes_of_facts, (ids,))}
 
 
-def _end_of(day: date) -> int:
+def end_of(day: date) -> int:
     """Return the last moment of a day in China, ms since 1970."""
     return _ms(datetime(day.year, day.month, day.day, 23, 59, 59, 999_000, tzinfo=ZONE))
 

@@ -36,15 +36,9 @@ _COLUMNS = (
     "to_site_id",
     "lot_id",
 )
-_SAID = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _COLUMNS)
-_encode = msgspec.json.Encoder().encode
+SAID = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _COLUMNS)
+encode_said = msgspec.json.Encoder().encode
 decode_said = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def scan_row(fact: Fact) -> tuple[Any, ...]:
-    """Return a fact as a row of `scan`."""
-    said = {name: value for name, none in _SAID if (value := getattr(fact, name)) != none}
-    return (*(getattr(fact, name) for name in _COLUMNS), _encode(said).decode())
 
 
 def read_fact(row: Sequence[Any]) -> Fact:

@@ -8,10 +8,12 @@ inside a pack that is not of the lot: its facts are the lot's too, but no hop of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from domain.traceability.facts import Fact, Mention, Step
+from projections.traceability import telling
 from projections.traceability.rows import Cursor, queries
+from projections.traceability.telling import Given
 
 Kept = tuple[Fact, list[Mention]]
 Hop = tuple[str, int, str]  # lot, step, place
@@ -36,8 +38,8 @@ def _hop(lot_id: str, step: int, site_id: str) -> Hop:
 
 def keep_hops(
     cur: Cursor,
-    kept: Sequence[Kept],
-    lots: dict[int, str],
+    given: Sequence[Given],
+    lots: Mapping[int, str],
     before: Iterable[CodeHop],
     stale: set[Hop],
 ) -> None:
@@ -47,15 +49,16 @@ def keep_hops(
     """
     seen = set(before)
     added: dict[Hop, list[int]] = {}
-    for fact, mentions in kept:
-        for m in mentions:
-            own = fact.step is Step.COMMISSIONING
-            hop = (fact.lot_id if own else lots.get(m.code, ""), int(fact.step), fact.site_id)
+    for told, _ in given:
+        t_ms, step, _ = told.order
+        own = told.lot_id if step == Step.COMMISSIONING else None
+        for code in told.scanned:
+            hop = (lots.get(code, "") if own is None else own, step, told.site_id)
             if not hop[0] or hop in stale:
                 continue
-            line = added.setdefault(hop, [0, fact.t_ms, fact.t_ms])
-            line[1], line[2] = min(line[1], fact.t_ms), max(line[2], fact.t_ms)
-            once = (m.code, *hop)
+            line = added.setdefault(hop, [0, t_ms, t_ms])
+            line[1], line[2] = min(line[1], t_ms), max(line[2], t_ms)
+            once = (code, *hop)
             if once not in seen:
                 seen.add(once)
                 line[0] += 1
@@ -69,19 +72,15 @@ def keep_hops(
 
 
 def keep_doses(
-    cur: Cursor, kept: Sequence[Kept], lots: dict[int, str], changed: Collection[int]
+    cur: Cursor, given: Sequence[Given], lots: Mapping[int, str], changed: Collection[int]
 ) -> None:
     """Add new doses; read those of `changed` codes (lot or withdrawn facts) anew."""
     if changed:
         cur.execute(queries.forget_doses, (list(changed),))
         cur.execute(queries.read_doses, (list(changed),))
-    with cur.copy(queries.copy_dose) as copy:
-        for fact, mentions in kept:
-            if fact.step is Step.DISPENSING:
-                for m in mentions:
-                    if m.code not in changed:
-                        place = (m.code, lots.get(m.code, ""), fact.site_id, fact.t_ms)
-                        copy.write_row((*place, fact.position, fact.dose_number, fact.recipient))
+    doses = (g for g in given if g.told.order[1] == Step.DISPENSING)
+    lines = (line for g in doses for line in telling.dose_lines(g, lots, changed))
+    telling.copy_lines(cur, queries.copy_dose, list(lines))
 
 
 def keep_mixed(cur: Cursor, codes: Collection[int]) -> None:

@@ -1,0 +1,261 @@
+"""Facts between the log and the tables: what is told of each, and its rows as COPY takes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from domain.shared.events import Event
+from domain.traceability.codes import code_key
+from domain.traceability.events import GoodsReceived, PacksDisaggregated
+from domain.traceability.facts import (
+    STEP_OF,
+    Fact,
+    FactEvent,
+    Mention,
+    Step,
+    details_of,
+    fact_of,
+    mentions_of,
+)
+from domain.traceability.ordinary import Told
+from projections.traceability.rows import SAID, Cursor, decode_said, encode_said
+from store.envelope import Meta, Recorded
+
+NULL = "\\N"
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+# Particulars of every fact that a class of events has or has not.
+_WHERE = ("to_site_id", "lot_id", "unit_id", "vehicle_id", "device_id")
+
+
+class _Shape(NamedTuple):
+    """How to read one class of events; `where` gives "" for what the class does not have."""
+
+    step: Step
+    where: tuple[Callable[[Any], str], ...]
+    level: bool
+    pack: bool
+    names: tuple[str, ...]
+    said: attrgetter[Any]
+    nothing: tuple[Any, ...]
+
+
+def _shape(cls: type[FactEvent]) -> _Shape:
+    has = {f.name for f in fields(cls)}
+    said = [(name, none) for name, none in SAID if name in has]
+    return _Shape(
+        step=STEP_OF[cls],
+        where=tuple(attrgetter(name) if name in has else _not_said for name in _WHERE),
+        level="level" in has,
+        pack="parent" in has,
+        names=tuple(name for name, _ in said),
+        # Of two attributes or more attrgetter makes a tuple.
+        said=attrgetter("TOPIC", "VERSION", *(name for name, _ in said)),
+        nothing=(cls.TOPIC, cls.VERSION, *(none for _, none in said)),
+    )
+
+
+def _not_said(_event: Any) -> str:
+    return ""
+
+
+_SHAPES: dict[type[Event], _Shape] = {cls: _shape(cls) for cls in STEP_OF}
+
+
+class Given(NamedTuple):
+    """A fact of the log with its event."""
+
+    told: Told
+    event: FactEvent
+
+    @property
+    def fact_id(self) -> str:
+        """Return the id of the fact."""
+        return self.told.order[2]
+
+
+def facts_of(batch: Iterable[Recorded]) -> list[Given]:
+    """Return the facts among events, each id once (the first holds)."""
+    return given((r.position, r.envelope.event, r.envelope.meta) for r in batch)
+
+
+def given(events: Iterable[tuple[int, Event, Meta]]) -> list[Given]:
+    """Return the same of (position, event, what is known of it)."""
+    found: dict[str, Given] = {}
+    for position, event, meta in events:
+        shape = _SHAPES.get(type(event))
+        if shape is not None and event.fact_id not in found:  # type: ignore[attr-defined]
+            each = Given(_told(event, shape, meta, position), event)  # type: ignore[arg-type]
+            found[each.fact_id] = each
+    return list(found.values())
+
+
+def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
+    pack = code_key(event.parent) if shape.pack and event.parent else None
+    codes = tuple(map(code_key, event.codes))
+    if len(codes) > 1:
+        codes = tuple(dict.fromkeys(codes))
+    if pack in codes:  # a pack inside itself is not believed
+        codes = tuple(code for code in codes if code != pack)
+    to_site_id, lot_id, unit_id, vehicle_id, device_id = [get(event) for get in shape.where]
+    return Told(
+        (ms(meta.occurred_at), int(shape.step), event.fact_id),
+        position,
+        ms(meta.recorded_at),
+        event.site_id,
+        to_site_id,
+        lot_id,
+        unit_id,
+        vehicle_id,
+        device_id,
+        event.level if shape.level else None,
+        codes,
+        pack,
+        type(event) is PacksDisaggregated and not event.codes,
+        type(event) is not GoodsReceived or event.accepted,
+    )
+
+
+def ms(time: datetime) -> int:
+    """Return a time as milliseconds since 1970."""
+    return round(time.timestamp() * 1000)
+
+
+def kept(given: Given) -> tuple[Fact, list[Mention]]:
+    """Return a fact as the book takes it, with the codes that it names."""
+    told = given.told
+    fact = fact_of(
+        given.event, t_ms=told.order[0], recorded_ms=told.recorded_ms, position=told.position
+    )
+    return fact, mentions_of(given.event, fact)
+
+
+def told_before(rows: Iterable[Sequence[Any]]) -> list[Told]:
+    """Return what rows of (k, parent, as_parent, scan.*) tell, but for what was withdrawn.
+
+    Of a fact only those codes are named that the rows name.
+    """
+    scans: dict[int, Sequence[Any]] = {}
+    codes: dict[int, list[int]] = {}
+    packs: dict[int, int | None] = {}
+    for row in rows:
+        position = row[3]
+        if row[8] is not None:
+            continue
+        if position not in scans:
+            scans[position], codes[position], packs[position] = row, [], None
+        if row[2]:
+            packs[position] = row[0]
+        else:
+            codes[position].append(row[0])
+            packs[position] = row[1]
+    return [_told_before(row, tuple(codes[p]), packs[p]) for p, row in scans.items()]
+
+
+def _told_before(row: Sequence[Any], codes: tuple[int, ...], pack: int | None) -> Told:
+    position, fact_id, step, t_ms, recorded_ms, _, site_id, to_site_id, lot_id, text = row[3:]
+    said = decode_said(text) if text != "{}" else {}
+    return Told(
+        (t_ms, step, fact_id),
+        position,
+        recorded_ms,
+        site_id,
+        to_site_id,
+        lot_id,
+        said.get("unit_id", ""),
+        said.get("vehicle_id", ""),
+        said.get("device_id", ""),
+        said.get("level"),
+        codes,
+        pack,
+        said.get("all_contents", False),
+        said.get("accepted", True),
+    )
+
+
+# ---- rows as COPY takes them ----
+
+
+def copy_lines(cur: Cursor, statement: Any, lines: Sequence[str]) -> None:
+    """COPY rows that are written already."""
+    if lines:
+        with cur.copy(statement) as copy:
+            copy.write("".join(lines))
+
+
+def escaped(text: str) -> str:
+    """Return a text as COPY takes it."""
+    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+
+
+# Places and lots: few of them, named again and again.
+name = lru_cache(maxsize=4096)(escaped)
+
+
+def scan_line(given: Given) -> str:
+    """Return the row of `scan`."""
+    told, event = given
+    t_ms, step, fact_id = told.order
+    return (
+        f"{told.position}\t{escaped(fact_id)}\t{step}\t{t_ms}\t{told.recorded_ms}\t{NULL}\t"
+        f"{name(told.site_id)}\t{name(told.to_site_id)}\t{name(told.lot_id)}\t{_said(event)}\n"
+    )
+
+
+def _said(event: FactEvent) -> str:
+    """Return the particulars that a fact has no column for, where they say something."""
+    shape = _SHAPES[type(event)]
+    values = shape.said(event)
+    emptied = type(event) is PacksDisaggregated and not event.codes
+    details = details_of(event)
+    if values == shape.nothing and not emptied and not details:
+        return "{}"
+    given = zip(shape.names, values[2:], shape.nothing[2:], strict=True)
+    said: dict[str, Any] = {each: value for each, value, none in given if value != none}
+    if emptied:
+        said["all_contents"] = True
+    if details:
+        said["details"] = details
+    return encode_said(said).decode().replace("\\", "\\\\")
+
+
+def fact_lines(told: Told, lots: Mapping[int, str]) -> Iterator[str]:
+    """Return the rows of `fact`; `lots`: of each code. A commissioning keeps the lot it names."""
+    t_ms, step, _ = told.order
+    head, place = f"\t{t_ms}\t{told.position}\t", f"\t{step}\t{name(told.site_id)}\t"
+    own = name(told.lot_id) if step == Step.COMMISSIONING else None
+    inside = f"{head}{NULL if told.pack is None else told.pack}\tf{place}"
+    for code in told.codes:
+        yield f"{code}{inside}{name(lots.get(code, '')) if own is None else own}\n"
+    if told.pack is not None and step != Step.DISPENSING:
+        yield f"{told.pack}{head}{NULL}\tt{place}{name(lots.get(told.pack, ''))}\n"
+
+
+def dose_lines(given: Given, lots: Mapping[int, str], but: Collection[int]) -> Iterator[str]:
+    """Return the rows of `dose`, one a code that doses were given of, for all `but` these codes."""
+    told, event = given
+    number = getattr(event, "dose_number", None)
+    recipient = escaped(getattr(event, "recipient", ""))
+    for code in told.codes:
+        if code in but:
+            continue
+        yield (
+            f"{code}\t{name(lots.get(code, ''))}\t{name(told.site_id)}\t{told.order[0]}\t"
+            f"{told.position}\t{NULL if number is None else number}\t{recipient}\n"
+        )
+
+
+def movement_line(given: Given) -> str:
+    """Return the row of `movement` of a fact on a bill."""
+    told, event = given
+    bill, devices = escaped(getattr(event, "bill_no", "")), (told.device_id, told.vehicle_id)
+    return (
+        f"{told.position}\t{told.order[1]}\t{bill}\t{name(devices[0])}\t{name(devices[1])}\t"
+        f"{len(told.scanned)}\n"
+    )
