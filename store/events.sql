@@ -1,3 +1,9 @@
+-- name: begin
+BEGIN
+
+-- name: commit
+COMMIT
+
 -- name: lock_telemetry_events
 -- The application role may not LOCK the table: a function of the owner does (and NOTIFYs).
 SELECT lock_telemetry_events()

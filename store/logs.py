@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Protocol, Self, cast
 from uuid import UUID
 
 import psycopg
@@ -19,10 +19,18 @@ from psycopg.conninfo import conninfo_to_dict
 from domain.shared.errors import Conflict
 from store.envelope import Envelope, Recorded
 from store.mapper import from_row
-from store.recorder import Also, CopyRecorder, queries, record_batch
+from store.recorder import SMALL_MAX, Also, CopyRecorder, queries, record_batch
+from store.together import Entry, Together
 
 # Followers and requests of one process; PostgreSQL's own limit is 100 for all processes.
 POOL_SIZE, POOL_OVERFLOW = 2, 8
+
+
+class Streams(Protocol):
+    """Whatever gives the events of a stream in order of version."""
+
+    def stream(self, stream: UUID, /) -> Sequence[Envelope]:
+        """Return them, none where there are none."""
 
 
 class Log(Application[UUID]):
@@ -48,6 +56,7 @@ class Log(Application[UUID]):
         rest = {key: value for key, value in parts.items() if key not in {*names, "password"}}
         pool = self.datastore.pool
         pool.kwargs = {**cast(dict[str, Any], pool.kwargs), **rest}
+        self._together = Together(self._store)
 
     @property
     def datastore(self) -> PostgresDatastore:
@@ -92,23 +101,39 @@ class Log(Application[UUID]):
 
         `before(cursor)` runs in the same transaction ahead of the table lock; `after(cursor,
         position)` just before the commit. Conflict("version_conflict") when a stream already has
-        one of the versions: nothing is stored then.
+        one of the versions: nothing is stored then. Few envelopes that come while others are being
+        stored share the next transaction with whatever else came meanwhile.
         """
+        entry = Entry(envelopes, after)
+        if before is None and envelopes and len(envelopes) <= SMALL_MAX:
+            self._together.put(entry)
+        else:
+            self._store([entry], before)
+        return entry.position
+
+    def _store(self, entries: Sequence[Entry], before: Also | None = None) -> None:
+        """Store entries in one transaction and tell each its position."""
+        envelopes = [envelope for entry in entries for envelope in entry.envelopes]
 
         def recorded(cur: psycopg.Cursor[Any], last: int) -> None:
             if envelopes:
-                at = envelopes[-1].meta.recorded_at
+                at = max(envelope.meta.recorded_at for envelope in envelopes)
                 record_batch(cur, at=at, **{f"{self.name}_id": last})
-            if after is not None:
-                after(cur, last)
+            left = len(envelopes)
+            for entry in entries:
+                left -= len(entry.envelopes)
+                entry.position = last - left
+                if entry.after is not None:
+                    entry.after(cur, entry.position)
 
         try:
-            recordings = self.events.put(cast(Any, list(envelopes)), before=before, after=recorded)
+            self.events.put(cast(Any, envelopes), before=before, after=recorded)
         except IntegrityError as error:
             if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
                 raise Conflict("version_conflict") from error
             raise
-        return recordings[-1].notification.id if recordings else self.last_position()
+        if not envelopes:
+            entries[-1].position = self.last_position()
 
     def position_at(self, moment: datetime) -> int:
         """Return the last position recorded before a moment, 0 when there is none.

@@ -16,6 +16,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
+from store.one_trip import one_trip
 from store.sql import load_queries
 from store.tables import SQL_FILE
 
@@ -24,6 +25,8 @@ queries = load_queries(SQL_FILE)
 # Signature, flags, length of an extension; the end: no more columns.
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TAIL = b"\xff\xff"
+# Rows of a command: they go in one statement, which can be sent with others; COPY cannot.
+SMALL_MAX = 16
 
 Also = Callable[["psycopg.Cursor[Any]"], object]
 
@@ -38,6 +41,11 @@ def copy_events(cur: psycopg.Cursor[Any], table: str, rows: Sequence[StoredEvent
         copy.set_types(["uuid", "int8", "text", "bytea"])
         for row in rows:
             copy.write_row((row.originator_id, row.originator_version, row.topic, row.state))
+    return _last(cur, table)
+
+
+def _last(cur: psycopg.Cursor[Any], table: str) -> int:
+    """Return the last notification id that this transaction has given."""
     cur.execute(getattr(queries, f"last_{table}"))
     found = cur.fetchone()
     if found is None:
@@ -101,17 +109,24 @@ class CopyRecorder(PostgresApplicationRecorder):
 
         `before` and `after` are optional callables on the transaction's cursor: the first runs
         before the lock is taken, the second with the last notification id, before the commit.
+        Few rows take two round trips, where nothing runs before them.
         """
         before: Also | None = kwargs.get("before")
         after: Callable[[psycopg.Cursor[Any], int], None] | None = kwargs.get("after")
+        table, small = self.events_table_name, len(stored_events) <= SMALL_MAX
         with (
             self.datastore.get_connection() as conn,
-            conn.transaction(),
+            one_trip(conn) if small and before is None else conn.transaction(),
             conn.cursor() as cur,
         ):
             if before is not None:
                 before(cur)
-            last = copy_events(cur, self.events_table_name, stored_events) if stored_events else 0
+            last = 0
+            if stored_events and small:
+                append_events(cur, table, stored_events, small=True)
+                last = _last(cur, table)
+            elif stored_events:
+                last = copy_events(cur, table, stored_events)
             if after is not None:
                 after(cur, last)
         return range(last - len(stored_events) + 1, last + 1)

@@ -14,6 +14,7 @@ from domain.shared.errors import Conflict
 from domain.shared.events import Event
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
+from store.recorder import SMALL_MAX
 from tests.conftest import START, Database
 
 META = Meta(occurred_at=START, recorded_at=START, actor_id="tester", source="test")
@@ -25,23 +26,30 @@ def envelopes(stream: UUID, *events: Event, first: int = 1, meta: Meta = META) -
     return [Envelope(stream, first + n, event, meta) for n, event in enumerate(events)]
 
 
-def test_given_envelopes_when_appended_then_read_back_in_order(ledger: Ledger) -> None:
+# Few go in one statement, many by COPY.
+FEW_AND_MANY = pytest.mark.parametrize("number", [2, SMALL_MAX + 1])
+
+
+@FEW_AND_MANY
+def test_given_envelopes_when_appended_then_read_back_in_order(ledger: Ledger, number: int) -> None:
     stream, start = uuid4(), ledger.last_position()
-    kept = envelopes(stream, ISSUED, REVOKED)
+    kept = envelopes(stream, ISSUED, *[REVOKED] * (number - 1))
     position = ledger.append(kept)
-    assert [r.envelope for r in ledger.read(start, 10)] == kept
+    assert [r.envelope for r in ledger.read(start, 100)] == kept
     assert ledger.stream(stream) == kept
-    assert ledger.last_position() == position == start + 2
+    assert ledger.last_position() == position == start + number
 
 
+@FEW_AND_MANY
 def test_given_version_taken_when_appended_then_conflict_and_nothing_stored(
-    ledger: Ledger,
+    ledger: Ledger, number: int
 ) -> None:
     stream = uuid4()
     ledger.append(envelopes(stream, ISSUED))
     other, head = uuid4(), ledger.last_position()
+    more = envelopes(other, ISSUED, *[REVOKED] * (number - 2))
     with pytest.raises(Conflict, match="version_conflict"):
-        ledger.append([*envelopes(other, ISSUED), *envelopes(stream, REVOKED)])
+        ledger.append([*more, *envelopes(stream, REVOKED)])
     assert ledger.stream(other) == []
     assert ledger.last_position() == head
 
