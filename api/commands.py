@@ -28,8 +28,8 @@ from domain.shared.decide import fold
 from domain.shared.errors import Invalid
 from domain.shared.events import Event
 from store.commands import Answer, Command, Idempotency, Outcome, execute
-from store.envelope import Meta
-from store.logs import Ledger
+from store.envelope import Envelope, Meta
+from store.logs import Streams
 
 # Seconds that `Prefer: wait=N` may ask for at most.
 WAIT_S_MAX = 5
@@ -88,9 +88,13 @@ class Call:
         meta: Meta,
         expected_version: int | None = None,
         claims: Sequence[tuple[UUID, Event]] = (),
+        known: Sequence[Envelope] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> Response:
-        """Run a command and answer its receipt, and `more`: 201 when the thing is new, else 200."""
+        """Run a command and answer its receipt, and `more`: 201 when the thing is new, else 200.
+
+        `known`: the stream's events where they were read already.
+        """
         telemetry = self.deps.telemetry.last_position()
 
         def answer(outcome: Outcome) -> Answer:
@@ -102,6 +106,7 @@ class Call:
             meta,
             expected_version=expected_version,
             claims=claims,
+            known=known,
             idempotency=self.idempotency(answer),
         )
         outcome = execute(self.deps.ledger, command)
@@ -147,17 +152,19 @@ def receipt(
 
 
 def versioned(
-    ledger: Ledger, stream: UUID, evolve: Callable[[S | None, Any], S | None]
+    streams: Streams, stream: UUID, evolve: Callable[[S | None, Any], S | None]
 ) -> tuple[S | None, int]:
     """Return the present state of a stream and its version, (None, 0) when it has no events."""
-    envelopes = ledger.stream(stream)
+    envelopes = streams.stream(stream)
     version = envelopes[-1].originator_version if envelopes else 0
     return fold(evolve, None, (envelope.event for envelope in envelopes)), version
 
 
-def state_of(ledger: Ledger, stream: UUID, evolve: Callable[[S | None, Any], S | None]) -> S | None:
+def state_of(
+    streams: Streams, stream: UUID, evolve: Callable[[S | None, Any], S | None]
+) -> S | None:
     """Return the present state of a stream, None when it has no events."""
-    return versioned(ledger, stream, evolve)[0]
+    return versioned(streams, stream, evolve)[0]
 
 
 def shown(state: Event, version: int, /, **more: object) -> Response:

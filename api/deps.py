@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
 
 from fastapi import Depends, Request
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from domain.shared.clock import Clock
+    from store.envelope import Envelope
     from store.logs import Ledger, Telemetry
 
 
@@ -42,7 +44,8 @@ class Deps:
     parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
     instance's figures on `/metrics`. `read_sample` opens a message of readings, given its device
     and the time now (UTC ms). `signing_key` gives the key for files that leave the instance.
-    `elements` is the table of immunization data elements (None: the one shipped).
+    `elements` is the table of immunization data elements (None: the one shipped). `known` are the
+    streams of the ledger that were read for the request in hand.
     """
 
     ledger: Ledger
@@ -54,6 +57,15 @@ class Deps:
     read_sample: ReadSample = _unread
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     elements: Path | None = None
+    known: Mapping[UUID, Sequence[Envelope]] = field(default_factory=dict)
+
+    def knowing(self, streams: Collection[UUID]) -> Deps:
+        """Return the same parts for one request, after these streams were read in one question."""
+        return replace(self, known=self.ledger.streams(streams))
+
+    def stream(self, stream: UUID) -> Sequence[Envelope]:
+        """Return a stream of the ledger; one that is known is not read again."""
+        return self.known[stream] if stream in self.known else self.ledger.stream(stream)
 
 
 async def deps_of(request: Request) -> Deps:

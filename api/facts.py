@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
@@ -63,15 +64,25 @@ class Caution(BaseModel):
     title_en: str
 
 
+def streams_of(event: FactEvent) -> set[UUID]:
+    """Return the streams that are looked at before a fact is recorded: to read them at once."""
+    found = {model.scan_stream(event.fact_id), registry.site_stream(event.site_id)}
+    found |= {model.product_stream(product_id) for product_id in products_of(event)}
+    for attribute, stream in _NAMED:
+        named = getattr(event, attribute, "")
+        found |= {stream(named)} if named else set()
+    return found
+
+
 def site_region(deps: Deps, site_id: str) -> str | None:
     """Return the region of a site, None when it is not registered."""
-    site = state_of(deps.ledger, registry.site_stream(site_id), registry.evolve_site)
+    site = state_of(deps, registry.site_stream(site_id), registry.evolve_site)
     return None if site is None else site.region_code
 
 
 def told(deps: Deps, fact_id: str) -> tuple[Told | None, bool]:
     """Return the fact of an id (None = there is none yet) and whether it was withdrawn."""
-    envelopes = deps.ledger.stream(model.scan_stream(fact_id))
+    envelopes = [*deps.stream(model.scan_stream(fact_id))]
     declared = [e.event for e in envelopes if isinstance(e.event, FactWithdrawn)]
     scanned = model.SCANNER_FACT.fullmatch(fact_id)
     if scanned:
@@ -128,7 +139,7 @@ def registered_products(deps: Deps, event: FactEvent) -> list[model.Product]:
     found = []
     for product_id, code in products_of(event).items():
         stream = model.product_stream(product_id)
-        product = state_of(deps.ledger, stream, model.evolve_product)
+        product = state_of(deps, stream, model.evolve_product)
         if product is None:
             raise Invalid("unregistered_code", field="codes", value=code, product_id=product_id)
         found.append(product)
@@ -137,7 +148,7 @@ def registered_products(deps: Deps, event: FactEvent) -> list[model.Product]:
 
 def lot_known(deps: Deps, lot_id: str) -> bool:
     """Tell whether a lot was released, or codes were said to be of it."""
-    if deps.ledger.stream(model.lot_stream(lot_id)):
+    if deps.stream(model.lot_stream(lot_id)):
         return True
     with deps.pool.connection() as conn:
         return read.lot_named(conn, lot_id)
@@ -145,6 +156,13 @@ def lot_known(deps: Deps, lot_id: str) -> bool:
 
 _PLACES = (("to_site_id", "to"), ("from_site_id", "from"))
 _UNITS = (("unit_id", "unit"), ("vehicle_id", "vehicle"))
+# What else a fact may name, and the stream of it.
+_NAMED = (
+    *((attribute, registry.site_stream) for attribute, _ in _PLACES),
+    *((attribute, cold_chain.unit_stream) for attribute, _ in _UNITS),
+    ("lot_id", model.lot_stream),
+    ("recall_id", model.scan_stream),
+)
 
 
 def cautions(
@@ -184,11 +202,11 @@ def _unit_cautions(
     deps: Deps, unit_id: str, field: str, products: Sequence[model.Product]
 ) -> list[dict[str, str]]:
     """Return a caution for a unit nobody knows, or whose limits are not within a product's."""
-    unit = state_of(deps.ledger, cold_chain.unit_stream(unit_id), cold_chain.evolve_unit)
+    unit = state_of(deps, cold_chain.unit_stream(unit_id), cold_chain.evolve_unit)
     if unit is None:
         return [caution("unknown_unit", field, unit_id)]
     stream = cold_chain.profile_stream(unit.profile_id)
-    limits = state_of(deps.ledger, stream, cold_chain.evolve_profile)
+    limits = state_of(deps, stream, cold_chain.evolve_profile)
     if limits is None:
         return []
     low, high = limits.temperature_c_min, limits.temperature_c_max

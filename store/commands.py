@@ -63,7 +63,8 @@ class Command:
 
     `decide` gets the stream's events and returns new ones (none: nothing to do). Only with new
     events are stored: `claims`, events of other streams at version 1; what `guards` decide, each on
-    a stream of its own (a count, a calendar); `before`, SQL of the same transaction.
+    a stream of its own (a count, a calendar); `before`, SQL of the same transaction. `known`: the
+    stream as the caller has read it; it is read again only when it has moved on since.
     """
 
     stream: UUID
@@ -73,6 +74,7 @@ class Command:
     claims: Sequence[tuple[UUID, Event]] = ()
     guards: Sequence[tuple[UUID, Decide]] = ()
     before: Also | None = None
+    known: Sequence[Envelope] | None = None
     idempotency: Idempotency | None = field(default=None)
 
 
@@ -93,6 +95,7 @@ def execute(ledger: Ledger, command: Command) -> Outcome:
         except Conflict as error:
             if error.code != "version_conflict":
                 raise
+            command = replace(command, known=None)
     raise Busy("busy")
 
 
@@ -111,7 +114,7 @@ def answered(ledger: Ledger, idempotency: Idempotency) -> Outcome | None:
 
 
 def _attempt(ledger: Ledger, command: Command) -> Outcome:
-    history, version = _loaded(ledger, command.stream)
+    history, version = _loaded(ledger, command.stream, command.known)
     if command.expected_version is not None and command.expected_version != version:
         raise StaleVersion("stale_version", expected=command.expected_version, actual=version)
     events = list(command.decide(history))
@@ -148,9 +151,11 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
     return kept[0]
 
 
-def _loaded(ledger: Ledger, stream: UUID) -> tuple[list[Event], int]:
-    """Return a stream's events and its version."""
-    history = ledger.stream(stream)
+def _loaded(
+    ledger: Ledger, stream: UUID, known: Sequence[Envelope] | None = None
+) -> tuple[list[Event], int]:
+    """Return a stream's events and its version; `known` are its events where they were read."""
+    history = ledger.stream(stream) if known is None else known
     version = history[-1].originator_version if history else 0
     return [envelope.event for envelope in history], version
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from api import captures, custody, exceptions, facts, lot_chain, recalls
 from api.auth import STAFF, Principal, permission
-from api.commands import Call, CallOf, Receipt, state_of, versioned
+from api.commands import CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
@@ -333,35 +333,38 @@ def record_scan(
     call: CallOf,
 ) -> Response:
     """Record what happened to codes at a site; the same fact again changes nothing."""
-    deps, region = call.deps, _site_region(call.deps, who, body.site)
     fact_id = model.checked_fact_id(body.fact_id) if body.fact_id else uuid4().hex
     fact = body.fact(fact_id)
-    _check_time(call, body, fact_id)
+    deps = call.deps.knowing(facts.streams_of(fact))
+    region = _site_region(deps, who, body.site)
+    _check_time(deps, who, body, fact_id)
     facts.require_authority(deps, who, fact)
     if who.role not in MACHINES and not signed_by_two(fact):
         raise Invalid("two_persons", field="supervisor")
     products = facts.registered_products(deps, fact)
     if not isinstance(fact, CodesCommissioned):
         _require_lot(deps, getattr(fact, "lot_id", ""))
+    stream = model.scan_stream(fact_id)
     return call.run(
-        model.scan_stream(fact_id),
+        stream,
         decide(model.evolve_scan, model.Scan(), model.record, fact=fact),
         location=f"{PREFIX}/scans/{fact_id}",
         meta=call.meta(region_code=region, occurred_at=body.at, reason=body.reason or ""),
+        known=deps.stream(stream),
         more={"warnings": facts.cautions(deps, fact, products)},
     )
 
 
-def _check_time(call: Call, body: ScanIn, fact_id: str) -> None:
+def _check_time(deps: Deps, who: Principal, body: ScanIn, fact_id: str) -> None:
     """Refuse a time that cannot be, a late one without a reason, and another one than told."""
-    known, _ = facts.told(call.deps, fact_id)
+    known, _ = facts.told(deps, fact_id)
     if known is not None:
         if known.meta.occurred_at != body.at:
             raise Conflict("already_registered", differs=["at"])
         return
-    now = call.deps.clock.now()
+    now = deps.clock.now()
     check_time(body.at, now, "at")
-    if call.who.role not in MACHINES:
+    if who.role not in MACHINES:
         check_told_late(body.at, now, body.reason or "", "at")
 
 

@@ -46,6 +46,16 @@ def test_given_nothing_when_commanded_then_stored_at_version_one(ledger: Ledger)
     assert execute(ledger, Command(stream, once, META)).events == []
 
 
+def test_given_a_stream_that_moved_on_when_commanded_by_what_was_known_then_read_again(
+    ledger: Ledger,
+) -> None:
+    stream = uuid4()
+    known = ledger.stream(stream)
+    execute(ledger, Command(stream, once, META, known=known))
+    outcome = execute(ledger, Command(stream, once, META, known=known))
+    assert (outcome.version, outcome.events) == (1, [])
+
+
 def test_given_version_two_when_expected_one_then_stale(ledger: Ledger) -> None:
     stream = uuid4()
     execute(ledger, Command(stream, once, META))
