@@ -1,18 +1,26 @@
-"""A report as an answer: masked for who asks, each row with the hashes of its events, its proof."""
+"""A report as an answer: masked for who asks, each row with the hashes of its events, its proof.
+
+What a report says is folded from its facts at once; its rows are masked, proven and written piece
+by piece, so that a lot of many codes is not in memory several times over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import Any
 
 import orjson
+from psycopg_pool import ConnectionPool
 
 from api import asof
 from api.asof import Position
 from api.custody_scope import in_region, touches
 from api.oversight.asking import Asking
 from api.oversight.report import Report, Row, report_of
-from api.oversight.rows import Connection, Stored, stored, telemetry_head
+from api.oversight.rows import Connection, hashes, telemetry_head
 from api.oversight.subject import Subject
 from api.oversight.warmth import Warmth
 from projections.shared import org_tree
@@ -21,21 +29,68 @@ from projections.shared import org_tree
 _LOCAL = frozenset({"stock", "injections", "exceptions", "quality", "corrections"})
 _SITES = ("site_id", "from_site_id", "to_site_id")
 HASHED = "SHA-256 of the event's bytes as stored"
+# Rows whose events are looked up together.
+ROWS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a part: masked and proven when they are read, however often."""
+
+    pool: ConnectionPool[Any]
+    rows: Sequence[Row]
+    shown: Callable[[Row], Row]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows as the caller may see them."""
+        return chain.from_iterable(self.pieces())
+
+    def pieces(self) -> Iterator[list[Row]]:
+        """Yield them many at a time; a connection is taken for each piece alone."""
+        rows = iter(self.rows)
+        while piece := list(islice(rows, ROWS_AT_ONCE)):
+            with self.pool.connection() as conn:
+                told = proven(conn, map(self.shown, piece))
+            yield told
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The body of an answer, the names in it, and the stored events behind it by position."""
+    """The body of an answer, the names in it, and the positions of the events behind it."""
 
     body: Row
     sites: Mapping[str, org_tree.Name]
-    events: Mapping[int, Stored]
+    positions: Collection[int]
     at: Position
 
-    @property
-    def json(self) -> bytes:
-        """Return the bytes of the answer."""
-        return orjson.dumps(self.body, option=orjson.OPT_UTC_Z)
+    def json(self) -> Iterator[bytes]:
+        """Yield the bytes of the answer."""
+        return _written(self.body)
+
+
+def _written(value: Any) -> Iterator[bytes]:
+    """Yield a value as JSON, rows in pieces."""
+    if isinstance(value, Rows):
+        for n, piece in enumerate(value.pieces()):
+            yield b"," if n else b"["
+            yield orjson.dumps(piece, option=orjson.OPT_UTC_Z)[1:-1]
+        yield b"]" if len(value) else b"[]"
+    elif _holds_rows(value):
+        for n, (name, each) in enumerate(value.items()):
+            yield (b"," if n else b"{") + orjson.dumps(name) + b":"
+            yield from _written(each)
+        yield b"}"
+    else:
+        yield orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def _holds_rows(value: Any) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(each, Rows) or _holds_rows(each) for each in value.values()
+    )
 
 
 def warmth_at(conn: Connection, at: Position) -> Warmth:
@@ -67,62 +122,65 @@ def answer(asking: Asking, conn: Connection, found: Report, at: Position) -> Ans
     sites = _names(conn, (row for rows in found.parts.values() for row in rows))
     parts = {
         name: [
-            _placed(asking.masked(row, sites), sites)
+            row
             for row in rows
             if name not in _LOCAL or in_region(asking.who, sites, row["site_id"])
         ]
         for name, rows in found.parts.items()
     }
-    behind = stored(conn, _positions(found.head["lots"], *parts.values()))
+    lots = found.head["lots"]
     units = {
         row["unit_id"]
         for row in (*parts.get("chain", ()), *parts.get("thermal", ()))
         if row["unit_id"]
     }
+    shown = partial(_shown, asking, sites)
     body = {
-        "head": found.head | {"lots": proven(found.head["lots"], behind)},
-        "parts": {name: proven(rows, behind) for name, rows in parts.items()},
+        "head": found.head | {"lots": proven(conn, lots)},
+        "parts": {name: Rows(asking.deps.pool, rows, shown) for name, rows in parts.items()},
         "sites": sites,
         "units": org_tree.names(conn, units, "unit"),
         "proof": proof(conn, at),
         "as_of": str(at),
     }
-    return Answer(body, sites, behind, at)
+    return Answer(body, sites, _positions(lots, *parts.values()), at)
 
 
-def items(asking: Asking, conn: Connection, rows: Sequence[Row], at: Position) -> bytes:
+def items(asking: Asking, conn: Connection, rows: Sequence[Row], at: Position) -> Answer:
     """Return the answer to a further question: rows with their hashes, names, and proof."""
     sites = _names(conn, rows)
-    shown = [asking.masked(row, sites) for row in rows if _local(asking, sites, row)]
-    behind = stored(conn, _positions(shown))
+    local = [row for row in rows if _local(asking, sites, row)]
     body = {
-        "items": proven(shown, behind),
+        "items": Rows(asking.deps.pool, local, partial(asking.masked, sites=sites)),
         "sites": sites,
         "proof": proof(conn, at),
         "as_of": str(at),
     }
-    return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+    return Answer(body, sites, _positions(local), at)
 
 
 def _local(asking: Asking, sites: Mapping[str, org_tree.Name], row: Row) -> bool:
     return any(in_region(asking.who, sites, row.get(name)) for name in _SITES)
 
 
-def proven(rows: Iterable[Row], behind: Mapping[int, Stored]) -> list[Row]:
+def proven(conn: Connection, rows: Iterable[Row]) -> list[Row]:
     """Return rows with the position and hash of each event they rest on."""
+    found = list(rows)
+    behind = hashes(conn, _positions(found))
     return [
-        row
-        | {"events": [{"position": p, "sha256": behind[p].sha256} for p in sorted(row["events"])]}
-        for row in rows
+        row | {"events": [{"position": p, "sha256": behind[p]} for p in sorted(row["events"])]}
+        for row in found
     ]
 
 
 def proof(conn: Connection, at: Position) -> Row:
     """Return what an answer can be checked by; `inclusion` and `signed_head` are not made yet."""
-    head = stored(conn, [at.ledger]).get(at.ledger)
     return {
         "hash": HASHED,
-        "ledger_head": {"position": at.ledger, "sha256": head.sha256 if head else None},
+        "ledger_head": {
+            "position": at.ledger,
+            "sha256": hashes(conn, [at.ledger]).get(at.ledger),
+        },
         "telemetry_head": {
             "position": at.telemetry,
             "sha256": telemetry_head(conn, at.telemetry),
@@ -136,12 +194,13 @@ def _positions(*lists: Iterable[Row]) -> set[int]:
     return {position for rows in lists for row in rows for position in row["events"]}
 
 
-def _placed(row: Row, sites: Mapping[str, org_tree.Name]) -> Row:
-    """Return a row with the region of its place, where its part shows one."""
+def _shown(asking: Asking, sites: Mapping[str, org_tree.Name], row: Row) -> Row:
+    """Return a row as the caller may see it, with the region of its place where it shows one."""
+    seen = asking.masked(row, sites)
     region = sites[row["site_id"]].region if row["site_id"] in sites else ""
     if "recipient" in row:
-        return row | {"county": region, "city": f"{region[:4]}00" if region else ""}
-    return row | {"region": region} if "in_transit" in row else row
+        return seen | {"county": region, "city": f"{region[:4]}00" if region else ""}
+    return seen | {"region": region} if "in_transit" in row else seen
 
 
 def _names(conn: Connection, rows: Iterable[Row]) -> dict[str, org_tree.Name]:

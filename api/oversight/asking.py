@@ -8,12 +8,14 @@ it is an event before it leaves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
 from fastapi import Depends, Request, Response
+from fastapi.responses import StreamingResponse
 
 from api.asof import Position
 from api.auth import Principal
@@ -29,6 +31,8 @@ from store.commands import Command, execute
 from store.envelope import Meta
 
 Sites = Mapping[str, Name]
+# Bytes of an answer that are sent at once.
+PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,20 @@ class Asking:
         """Tell whether the caller may see the pseudonyms of people at a site."""
         return self.who.role in CLINICAL and in_region(self.who, sites, site_id)
 
-    def answered(self, content: bytes, at: Position, media: str, name: str = "") -> Response:
-        """Answer, after it is on record where it is given under an inspection."""
-        if self.inspection is not None:
-            self._record(content, at, self.inspection)
+    def answered(
+        self, content: Iterable[bytes], at: Position, media: str, name: str = ""
+    ) -> Response:
+        """Answer piece by piece; under an inspection, whole, after it is on record."""
         headers = {"Vaxtrail-Position": str(at)}
         if name:
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
-        return Response(content, 200, headers, media_type=media)
+        if self.inspection is not None:
+            whole = b"".join(content)
+            self._record(whole, at, self.inspection)
+            return Response(whole, 200, headers, media_type=media)
+        pieces = _gathered(content)
+        first = next(pieces, b"")  # what goes wrong until here is answered as a problem
+        return StreamingResponse(chain([first], pieces), 200, headers, media_type=media)
 
     def _record(self, content: bytes, at: Position, inspection: InspectionOpened) -> None:
         now = self.deps.clock.now()
@@ -92,6 +102,20 @@ class Asking:
         )
         stream = model.read_stream(uuid4().hex)
         execute(self.deps.ledger, Command(stream, lambda _known: [read], meta))
+
+
+def _gathered(content: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is small together."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in content:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def asking_of(request: Request, deps: DepsOf) -> Asking:

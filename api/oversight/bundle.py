@@ -32,6 +32,7 @@ from api.snapshot_file import key_id
 
 if TYPE_CHECKING:
     from api.oversight.answers import Answer
+    from api.oversight.rows import Stored
 
 FORMAT = "vaxtrail.evidence.1"
 MANIFEST, SIGNATURE, KEY, ANSWER = "manifest.json", "manifest.sig", "key.pem", "answer.json"
@@ -42,14 +43,18 @@ UNPACKED_BYTES_MAX = 2**31
 
 def bundled(
     answer: Answer,
+    stored: Mapping[int, Stored],
     certificate: bytes,
     key: Ed25519PrivateKey,
     withheld: Callable[[Mapping[str, Any]], bool],
-) -> bytes:
-    """Return the bundle of an answer; `withheld` tells which stored events (as JSON) stay out."""
-    files = {ANSWER: answer.json, "certificate.pdf": certificate}
+) -> Iterator[bytes]:
+    """Yield the bundle of an answer and the events behind it, by position.
+
+    `withheld` tells which of these (as JSON) stay out.
+    """
+    files = {ANSWER: b"".join(answer.json()), "certificate.pdf": certificate}
     events = []
-    for position, event in answer.events.items():
+    for position, event in stored.items():
         kept = withheld(orjson.loads(event.state))
         if not kept:
             files[_name(position)] = event.state
@@ -77,7 +82,8 @@ def bundled(
     )
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     sealed = {MANIFEST: manifest, SIGNATURE: base64.b64encode(key.sign(manifest)), KEY: pem}
-    return zipped(sealed | dict(sorted(files.items())))
+    whole = sealed | dict(sorted(files.items()))
+    return zipped((name, [content]) for name, content in whole.items())
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from html import escape
+from itertools import islice
 
 import segno
 from reportlab.lib import colors
@@ -126,7 +127,7 @@ def _part(body: Body, part: Part, width: float) -> list[Flowable]:
     ]
     shown = [
         [_told(cell(c.name, row.get(c.name), body, short=True), _CELL) for c in columns]
-        for row in rows[:ROWS_MAX]
+        for row in islice(rows, ROWS_MAX)
     ]
     weights = [_WIDE.get(name, 1.0) for name in part.narrow]
     widths = [width * weight / sum(weights) for weight in weights]

@@ -3,8 +3,13 @@
 SELECT notification_id, originator_id, originator_version, topic, state
 FROM public.ledger_events WHERE notification_id = ANY(%s) ORDER BY notification_id
 
+-- name: hashes
+-- What the bytes of ledger events hash to.
+SELECT notification_id, encode(sha256(state), 'hex')
+FROM public.ledger_events WHERE notification_id = ANY(%s)
+
 -- name: telemetry_head
-SELECT state FROM public.telemetry_events WHERE notification_id = %s
+SELECT encode(sha256(state), 'hex') FROM public.telemetry_events WHERE notification_id = %s
 
 -- name: products
 SELECT product_id, name, name_en, specification, holder, doses_per_vial, temperature_c_min,

@@ -39,7 +39,12 @@ def stored(conn: Connection, positions: Iterable[int]) -> dict[int, Stored]:
     return {row[0]: Stored(row[0], str(row[1]), row[2], row[3], bytes(row[4])) for row in found}
 
 
+def hashes(conn: Connection, positions: Iterable[int]) -> dict[int, str]:
+    """Return the SHA-256 (hex) of the bytes of ledger events, by position."""
+    return dict(conn.execute(queries.hashes, (sorted(set(positions)),)).fetchall())
+
+
 def telemetry_head(conn: Connection, position: int) -> str | None:
     """Return the SHA-256 (hex) of the bytes of a telemetry event, None where there is none."""
     row = conn.execute(queries.telemetry_head, (position,)).fetchone()
-    return hashlib.sha256(bytes(row[0])).hexdigest() if row else None
+    return row[0] if row else None

@@ -1,6 +1,7 @@
 """Reports as tables: CSV by part, all parts in a zip, or a workbook with a sheet a part.
 
-The same answer gives the same bytes: archives carry no clock time.
+The same answer gives the same bytes: archives carry no clock time. What is large is made on disk
+and read from there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
@@ -23,8 +26,13 @@ BOM = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
 # What a spreadsheet would calculate when it opens the file.
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 _MADE = re.compile(rb"<dcterms:(created|modified)[^>]*>[^<]*</dcterms:\1>")
+_MADE_IN = "docProps/core.xml"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _WIDTH_MAX = 40
+# Rows by which the width of a column is chosen.
+_ROWS_LOOKED_AT = 200
+# Bytes of a file kept in memory while it is made, and read from it at once.
+_SPOOL_BYTES, _PIECE_BYTES = 1 << 20, 1 << 16
 
 
 def csv_of(body: Body, part: Part) -> Iterator[bytes]:
@@ -36,13 +44,13 @@ def csv_of(body: Body, part: Part) -> Iterator[bytes]:
         yield out.getvalue().encode()
 
 
-def csv_zip(body: Body) -> bytes:
-    """Return all parts as CSV files in a zip."""
-    return zipped({f"{part.name}.csv": b"".join(csv_of(body, part)) for part in PARTS})
+def csv_zip(body: Body) -> Iterator[bytes]:
+    """Yield a zip of all parts as CSV files."""
+    return zipped((f"{part.name}.csv", csv_of(body, part)) for part in PARTS)
 
 
-def workbook(body: Body) -> bytes:
-    """Return a workbook: the head, and a sheet a part."""
+def workbook(body: Body) -> Iterator[bytes]:
+    """Yield a workbook: the head, and a sheet a part."""
     book = Workbook(write_only=True)
     sheet = book.create_sheet("概要")
     sheet.column_dimensions["A"].width = 20
@@ -51,20 +59,23 @@ def workbook(body: Body) -> bytes:
         sheet.append([_bold(sheet, row[0]), *row[1:]])
     for part in PARTS:
         _sheet(book, body, part)
-    out = io.BytesIO()
-    book.save(out)
-    return _without_clock(out.getvalue())
+    with SpooledTemporaryFile(_SPOOL_BYTES) as made:
+        book.save(made)
+        with zipfile.ZipFile(made) as archive:
+            yield from zipped((name, _without_clock(archive, name)) for name in archive.namelist())
 
 
 def _sheet(book: Workbook, body: Body, part: Part) -> None:
     sheet = book.create_sheet(part.zh)
     sheet.freeze_panes = "A2"
-    rows = list(_rows(body, part))
-    for n, column in enumerate(zip(*rows[:200], strict=True), start=1):
+    rows = _rows(body, part)
+    headings = next(rows)
+    first = list(islice(rows, _ROWS_LOOKED_AT))
+    for n, column in enumerate(zip(headings, *first, strict=True), start=1):
         width = max(_width(value) for value in column) + 2
         sheet.column_dimensions[get_column_letter(n)].width = min(width, _WIDTH_MAX)
-    sheet.append([_bold(sheet, heading) for heading in rows[0]])
-    for row in rows[1:]:
+    sheet.append([_bold(sheet, heading) for heading in headings])
+    for row in chain(first, rows):
         sheet.append([_safe(value) for value in row])
 
 
@@ -106,18 +117,27 @@ def _safe(value: Cell) -> Cell:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
-def zipped(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bytes:
-    """Return files as a zip that is the same whenever it is made."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in dict(files).items():
-            info = zipfile.ZipInfo(name, _ZIP_TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, content)
-    return out.getvalue()
+def zipped(files: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
+    """Yield a zip of files given in pieces; it is the same whenever it is made."""
+    with SpooledTemporaryFile(_SPOOL_BYTES) as out:
+        with zipfile.ZipFile(out, "w") as archive:
+            for name, pieces in files:
+                info = zipfile.ZipInfo(name, _ZIP_TIME)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = 0o644 << 16
+                with archive.open(info, "w") as entry:
+                    entry.writelines(pieces)
+        out.seek(0)
+        yield from _pieces(out)
 
 
-def _without_clock(book: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(book)) as archive:
-        return zipped({name: _MADE.sub(b"", archive.read(name)) for name in archive.namelist()})
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
+
+
+def _without_clock(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    """Yield a part of a workbook without the time when it was made."""
+    with archive.open(name) as part:
+        pieces = _pieces(part)
+        yield from (_MADE.sub(b"", piece) for piece in pieces) if name == _MADE_IN else pieces

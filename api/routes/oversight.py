@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Query, Response
 
 from api import asof
 from api.asof import AsOf, Position
 from api.auth import OVERSIGHT, Principal, permission
 from api.custody import CodeInPath
-from api.custody_scope import PERSONAL
-from api.oversight import answers, bundle, cases, report, tables
+from api.oversight import answers, cases, report
 from api.oversight import subject as of
 from api.oversight.answers import Answer, visible
 from api.oversight.asking import Asking, AskingOf
-from api.oversight.parts import PART_NAMES, PARTS
+from api.oversight.forms import FILES, JSON, Wanted, WantedOf
 from api.oversight.questions import (
     companions,
     exposed_doses,
@@ -41,15 +39,6 @@ from projections.shared import org_tree
 router = module_router("oversight")
 
 SITES_MAX = 100_000
-CSV, ZIP, PDF = "text/csv", "application/zip", "application/pdf"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-MEDIA = {CSV: "csv", ZIP: "csv", XLSX: "xlsx", PDF: "pdf"}
-FILES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {media: {"schema": {"type": "string"}} for media in MEDIA},
-        "description": "The report",
-    }
-}
 
 
 class May(StrEnum):
@@ -110,14 +99,6 @@ class Rows(Body):
 
 
 Reader = Annotated[Principal, permission(May.REPORT, *OVERSIGHT, Role.INSPECTOR)]
-Format = Annotated[
-    Literal["json", "csv", "xlsx", "pdf", "evidence"] | None,
-    Query(
-        description="Else by Accept. `csv` without `part`: all in a zip. `evidence`: a signed "
-        "zip with the stored events, for `vaxtrail evidence check`."
-    ),
-]
-PartAsked = Annotated[Literal[PART_NAMES] | None, Query(description="One part, as CSV.")]  # type: ignore[valid-type]  # the list stands with the parts
 LotInPath = Annotated[str, Path(pattern=LOT_PATTERN, examples=["8474354.A2026573"])]
 RegionInPath = Annotated[
     str, Path(pattern=f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}", examples=["640200"])
@@ -127,95 +108,64 @@ Celsius = Annotated[float | None, Query(ge=-100, le=100, examples=[8])]
 
 
 @router.get("/lots/{lot_id}/report", response_model=Report, responses=FILES)
-def report_lot(
-    *,
-    lot_id: LotInPath,
-    _who: Reader,
-    asking: AskingOf,
-    request: Request,
-    as_of: AsOf = None,
-    format: Format = None,
-    part: PartAsked = None,
-) -> Response:
+def report_lot(lot_id: LotInPath, _who: Reader, wanted: WantedOf) -> Response:
     """Return all that is known of a lot: chain, stock, temperatures, doses, cases, proof."""
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
-        found = _lot(asking, conn, lot_id, at)
-        answer = answers.report(asking, conn, found, at)
-    return _shaped(asking, request, answer, format, part)
+    return _report(wanted, lambda conn, at: _lot(wanted.asking, conn, lot_id, at))
 
 
 @router.get("/codes/{code:path}/report", response_model=Report, responses=FILES)
-def report_code(
-    *,
-    code: CodeInPath,
-    _who: Reader,
-    asking: AskingOf,
-    request: Request,
-    as_of: AsOf = None,
-    format: Format = None,
-    part: PartAsked = None,
-) -> Response:
+def report_code(code: CodeInPath, _who: Reader, wanted: WantedOf) -> Response:
     """Return the same for one code."""
-    text = canonical(code)
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
+    asking, text = wanted.asking, canonical(code)
+
+    def find(conn: Connection, at: Position) -> Subject:
         found = of.of_code(conn, text, at.ledger)
         lot_id = found.book.progress(found.codes[0]).lot_id
         asking.require_lot(lot_id, "unknown_code", code=text)
         if not visible(asking, conn, found):
             raise NotFound("unknown_code", code=text)
-        answer = answers.report(asking, conn, found, at)
-    return _shaped(asking, request, answer, format, part)
+        return found
+
+    return _report(wanted, find)
 
 
 @router.get("/places/{site_id}/report", response_model=Report, responses=FILES)
 def report_place(
-    *,
     site_id: NameInPath,
     _who: Reader,
-    asking: AskingOf,
-    request: Request,
+    wanted: WantedOf,
     since: TimeAsked = None,
     until: TimeAsked = None,
-    as_of: AsOf = None,
-    format: Format = None,
-    part: PartAsked = None,
 ) -> Response:
     """Return what was scanned at a site in a time (`since` <= t < `until`), and its stock."""
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
+    asking = wanted.asking
+
+    def find(conn: Connection, at: Position) -> Subject:
         name = org_tree.names(conn, [site_id]).get(site_id)
         if name is None or not asking.who.covers(name.region):
             raise NotFound("unknown_site")
         span = Span(frozenset({site_id}), *_times(since, until))
-        place = Asked("place", site_id)
-        found = of.of_span(conn, place, at.ledger, span, asking.lot_ids)
-        answer = answers.report(asking, conn, found, at)
-    return _shaped(asking, request, answer, format, part)
+        return of.of_span(conn, Asked("place", site_id), at.ledger, span, asking.lot_ids)
+
+    return _report(wanted, find)
 
 
 @router.get("/regions/{region_code}/report", response_model=Report, responses=FILES)
 def report_period(
-    *,
     region_code: RegionInPath,
     _who: Reader,
-    asking: AskingOf,
-    request: Request,
+    wanted: WantedOf,
     since: TimeAsked = None,
     until: TimeAsked = None,
-    as_of: AsOf = None,
-    format: Format = None,
-    part: PartAsked = None,
 ) -> Response:
     """Return what was scanned in a region (000000: the country) in a time, and its stock."""
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
+    asking = wanted.asking
+
+    def find(conn: Connection, at: Position) -> Subject:
         span = Span(_sites(asking, conn, region_code), *_times(since, until))
-        period = Asked("period", region_code)
-        found = of.of_span(conn, period, at.ledger, span, asking.lot_ids)
-        answer = answers.report(asking, conn, found, at)
-    return _shaped(asking, request, answer, format, part)
+        return of.of_span(conn, Asked("period", region_code), at.ledger, span, asking.lot_ids)
+
+    return _report(wanted, find)
 
 
 # ---- further questions ----
@@ -244,7 +194,7 @@ def list_exposed_doses(
         found = _lot(asking, conn, lot_id, at)
         return exposed_doses(found, answers.warmth_at(conn, at), limits, minutes)
 
-    return _asked(asking, as_of, rows)
+    return _items(asking, as_of, rows)
 
 
 @router.get("/lots/{lot_id}/companions", response_model=Rows)
@@ -264,7 +214,7 @@ def list_companions(
         shared = companions(conn, found, *_times(since, until))
         return [row for row in shared if not asking.lot_ids or row["lot_id"] in asking.lot_ids]
 
-    return _asked(asking, as_of, rows)
+    return _items(asking, as_of, rows)
 
 
 @router.get("/lots/{lot_id}/unacknowledged", response_model=Rows)
@@ -277,7 +227,7 @@ def list_unacknowledged(
         _lot(asking, conn, lot_id, at)
         return unacknowledged(conn, lot_id, at.ledger)
 
-    return _asked(asking, as_of, rows)
+    return _items(asking, as_of, rows)
 
 
 @router.get("/regions/{region_code}/known", response_model=Report)
@@ -287,13 +237,15 @@ def read_known(
     """Return what was known in a region at a time: its exceptions and its stock."""
     if asking.lot_ids:
         raise NotAllowed("inspection_of_lots")
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
+
+    def tell(conn: Connection, at: Position) -> Answer:
         span = Span(_sites(asking, conn, region_code), -EVER_MS, EVER_MS)
         found = of.of_places(conn, Asked("known", region_code), at.ledger, span)
         parts = {"stock": stock(conn, found), "exceptions": exceptions(conn, found)}
-        answer = answers.answer(asking, conn, report.Report(report.head(found), parts), at)
-    return asking.answered(answer.json, at, "application/json")
+        return answers.answer(asking, conn, report.Report(report.head(found), parts), at)
+
+    answer = _asked(asking, as_of, tell)
+    return asking.answered(answer.json(), answer.at, JSON)
 
 
 @router.get("/regions/{region_code}/impossible-journeys", response_model=Rows)
@@ -314,7 +266,7 @@ def list_impossible_journeys(
         found = journeys(conn, named, at.ledger, *_times(since, until))
         return [row for row in found if not asking.lot_ids or row["lot_id"] in asking.lot_ids]
 
-    return _asked(asking, as_of, rows)
+    return _items(asking, as_of, rows)
 
 
 # ---- what they share ----
@@ -346,62 +298,34 @@ def _times(since: str | None, until: str | None) -> tuple[int, int]:
 
 
 def _asked(
+    asking: Asking, as_of: str | None, tell: Callable[[Connection, Position], Answer]
+) -> Answer:
+    """Return what is told at the position asked for."""
+    with asking.deps.pool.connection() as conn:
+        return tell(conn, asof.resolve(asking.deps, conn, as_of))
+
+
+def _report(wanted: Wanted, find: Callable[[Connection, Position], Subject]) -> Response:
+    """Answer the report on what is found, in the form asked for."""
+
+    def tell(conn: Connection, at: Position) -> Answer:
+        return answers.report(wanted.asking, conn, find(conn, at), at)
+
+    return wanted.answered(_asked(wanted.asking, wanted.as_of, tell))
+
+
+def _items(
     asking: Asking,
     as_of: str | None,
     rows: Callable[[Connection, Position], list[dict[str, Any]]],
 ) -> Response:
-    with asking.deps.pool.connection() as conn:
-        at = asof.resolve(asking.deps, conn, as_of)
-        content = answers.items(asking, conn, rows(conn, at), at)
-    return asking.answered(content, at, "application/json")
+    """Answer a further question with its rows."""
 
+    def tell(conn: Connection, at: Position) -> Answer:
+        return answers.items(asking, conn, rows(conn, at), at)
 
-def _shaped(
-    asking: Asking, request: Request, answer: Answer, shape: str | None, part: str | None
-) -> Response:
-    """Return an answer in the form asked for."""
-    asked = shape or _accepted(request.headers.get("accept", ""))
-    match asked:
-        case "csv" if part is not None:
-            chosen = next(each for each in PARTS if each.name == part)
-            content = b"".join(tables.csv_of(answer.body, chosen))
-            return asking.answered(content, answer.at, CSV, f"{part}.csv")
-        case "csv":
-            return asking.answered(tables.csv_zip(answer.body), answer.at, ZIP, "report.zip")
-        case "xlsx":
-            return asking.answered(tables.workbook(answer.body), answer.at, XLSX, "report.xlsx")
-        case "pdf":
-            return asking.answered(_paper(request, answer), answer.at, PDF, "certificate.pdf")
-        case "evidence":
-            content = _bundle(asking, request, answer)
-            return asking.answered(content, answer.at, ZIP, "evidence.zip")
-        case _:
-            return asking.answered(answer.json, answer.at, "application/json")
-
-
-def _accepted(accept: str) -> str:
-    asked = [each.partition(";")[0].strip().lower() for each in accept.split(",")]
-    return next((MEDIA[media] for media in asked if media in MEDIA), "json")
-
-
-def _paper(request: Request, answer: Answer) -> bytes:
-    from api.oversight.certificate import certificate  # it takes a moment to load
-
-    query = {k: v for k, v in request.query_params.items() if k not in {"format", "as_of", "part"}}
-    asked = urlencode({**query, "as_of": str(answer.at), "format": "pdf"})
-    link = f"{str(request.base_url).rstrip('/')}{quote(request.url.path)}?{asked}"
-    return certificate(answer.body, link)
-
-
-def _bundle(asking: Asking, request: Request, answer: Answer) -> bytes:
-    def withheld(stored: Any) -> bool:
-        """Tell whether an event names people whom this caller may not see."""
-        event = stored.get("e", {})
-        names = any(event.get(name) for name in PERSONAL)
-        return names and not asking.sees_people(answer.sites, event.get("site_id", ""))
-
-    key = asking.deps.signing_key()
-    return bundle.bundled(answer, _paper(request, answer), key, withheld)
+    answer = _asked(asking, as_of, tell)
+    return asking.answered(answer.json(), answer.at, JSON)
 
 
 router.routes.extend(cases.router.routes)

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.oversight import answers, asking
 from api.oversight.bundle import checked
 from api.oversight.parts import PART_NAMES, PARTS
 from domain.shared.roles import Role
@@ -33,6 +34,7 @@ CODES = [f"8474354018136002{n:04}" for n in range(6)]
 OTHER = [f"8474354018136003{n:04}" for n in range(3)]
 OTHER_LOT = "8474354.B2026001"
 REPORT = f"{V1}/lots/{LOT}/report"
+CHAIN = {"part": "chain"}
 CASE = "宁药监查〔2026〕3 号"
 HOT_MIN = 60
 
@@ -153,6 +155,19 @@ def test_given_every_part_when_asked_as_tables_then_headings_and_rows(world: htt
     assert book.sheetnames == ["概要", *(part.zh for part in PARTS)]
     assert book["流通链"].max_row == 1 + len(parts["chain"])
     assert world.get(REPORT, params={"format": "pdf"}).content.startswith(b"%PDF")
+
+
+def test_given_rows_in_small_pieces_when_written_then_the_same_bytes(
+    world: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = ({"format": "json"}, {"format": "csv"}, {"format": "xlsx"}, {"format": "csv"} | CHAIN)
+    at = world.get(REPORT).headers["vaxtrail-position"]
+    before = [world.get(REPORT, params={"as_of": at, **form}) for form in forms]
+    monkeypatch.setattr(answers, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "PIECE_BYTES", 100)
+    after = [world.get(REPORT, params={"as_of": at, **form}) for form in forms]
+    assert len(before[0].json()["parts"]["chain"]) > 2
+    assert [found.content for found in after] == [found.content for found in before]
 
 
 def test_given_places_and_codes_when_reported_then_what_happened_there_then(
