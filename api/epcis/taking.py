@@ -20,6 +20,7 @@ import orjson
 from api import facts
 from api.auth import Principal
 from api.commands import Call
+from api.epcis.validation import too_deep
 from domain.epcis.document import event_id_of
 from domain.epcis.events import EventKept, EventProblem, KnownEvent
 from domain.registry import model as registry
@@ -240,6 +241,8 @@ class Taking:
 
 
 def _read(item: Item) -> None:
+    if not item.digest or too_deep(item.event):
+        raise Invalid("epcis_too_deep")
     epcis.check_people(item.event)
     named = item.event if "eventID" in item.event else {**item.event, "eventID": item.event_id}
     item.captured = epcis.read_event(named)
