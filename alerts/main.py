@@ -22,6 +22,7 @@ from eventsourcing.persistence import PersistenceError
 from psycopg_pool import ConnectionPool
 
 from alerts.channels.channel import Channel
+from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
@@ -54,10 +55,11 @@ def run(
     smtp: Smtp | None,
     public_url: str,
     stop: threading.Event,
+    destinations: Destinations,
     platform: Access | None = None,
 ) -> None:
     """Deliver and escalate until `stop`; an absent database is waited for."""
-    webhook = Webhook()
+    webhook = Webhook(destinations)
     channels: dict[str, Channel] = {"webhook": webhook}
     if smtp is not None:
         channels["email"] = Email(smtp)
