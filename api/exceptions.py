@@ -2,7 +2,9 @@
 
 An exception follows from facts: nobody opens one, and it goes when later facts take it back. A
 person closes it with grounds, or gives it to another organisation; what is critical, only who
-watches over others' work closes. Each caller sees the cases of its region.
+watches over others' work closes. A case is of one place, and each caller sees those of its region:
+of what it rests on, the facts told there, and of those told elsewhere what was sent there, without
+the place.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Path, Query, Response
 from pydantic import Field
 
 from api import asof
-from api.asof import AsOf
+from api.asof import AsOf, Position
 from api.auth import OVERSIGHT, STAFF, Principal, permission
 from api.commands import Call, CallOf, Receipt
 from api.deps import Deps, DepsOf
@@ -83,7 +85,7 @@ class ListedException(Body):
 
 
 class EvidenceFact(Body):
-    """A fact that a case rests on."""
+    """A fact that a case rests on; without `site_id` where it was told in another region."""
 
     fact_id: str
     position: int
@@ -156,35 +158,27 @@ def list_exceptions(
     as_of: AsOf = None,
 ) -> Response:
     """List exceptions, those due first before the others; `codes`: with codes and facts of each."""
-    after = page.after_key(int, str) or (-(2**63), "")
     wanted = read.Wanted(
-        kind=kind,
-        severity=severity,
-        state=state,
-        prefix=who.narrowed(region),
-        site_id=site_id,
-        owner=owner,
-        overdue=overdue,
+        kind=kind, severity=severity, state=state, site_id=site_id, owner=owner, overdue=overdue
     )
+    # All pages are of the position and the moment of the first.
+    after = page.after_key(int, str, str, int) or (*read.FIRST, as_of, None)
+    due_ms, last_id, position, now_ms = after
     with deps.pool.connection() as conn:
-        at = asof.resolve(deps, conn, as_of)
-        now_ms = _now_ms(deps, conn, at.ledger if as_of else None)
-        rows = read.cases(
-            conn,
-            wanted,
-            at=at.ledger,
-            now_ms=now_ms,
-            after=(after[0], after[1]),
-            limit=page.limit + 1,
-        )
+        at = asof.resolve(deps, conn, position)
+        now_ms = _moment(deps, conn, as_of, at) if now_ms is None else now_ms
+        seen = read.Seen(at.ledger, now_ms, who.narrowed(region))
+        rows = read.cases(conn, wanted, seen, after=(due_ms, last_id), limit=page.limit + 1)
         shown = [_shown(row, now_ms) for row in rows]
-        for item in shown if codes else ():
-            found = read.evidence(conn, item["case_id"], at.ledger)
-            item["codes"] = found.codes
-            item["fact_ids"] = [fact["fact_id"] for fact in found.facts]
+        if codes:
+            behind = read.evidence(conn, [item["case_id"] for item in shown], seen)
+            for item in shown:
+                found = behind[item["case_id"]]
+                item["codes"] = found.codes
+                item["fact_ids"] = [fact["fact_id"] for fact in found.facts]
     return page.answer(
         shown,
-        lambda row: [round(row["due_at"].timestamp() * 1000), row["case_id"]],
+        lambda row: [_ms(row["due_at"]), row["case_id"], str(at), now_ms],
         as_of=str(at),
     )
 
@@ -194,13 +188,12 @@ def read_exception(case_id: CaseInPath, who: Reader, deps: DepsOf, as_of: AsOf =
     """Return one case with the codes and facts it rests on."""
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
-        now_ms = _now_ms(deps, conn, at.ledger if as_of else None)
-        row = _case(conn, who, case_id, at.ledger, now_ms)
-        found = read.evidence(conn, case_id, at.ledger)
-    shown = _shown(row, now_ms) | {
-        "codes": found.codes,
-        "facts": [_fact(fact) for fact in found.facts],
-        "acts": [{"at": _time(act.pop("at_ms")), **act} for act in found.acts],
+        seen = read.Seen(at.ledger, _moment(deps, conn, as_of, at), who.region_prefix)
+        case = _case(conn, case_id, seen)
+    shown = _shown(case.row, seen.now_ms) | {
+        "codes": case.behind.codes,
+        "facts": [_fact(fact) for fact in case.behind.facts],
+        "acts": [{"at": _time(act.pop("at_ms")), **act} for act in case.acts],
         "as_of": str(at),
     }
     return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
@@ -209,24 +202,24 @@ def read_exception(case_id: CaseInPath, who: Reader, deps: DepsOf, as_of: AsOf =
 @router.post("/exceptions/{case_id}/closing", status_code=201, response_model=Receipt)
 def close_exception(case_id: CaseInPath, body: ClosingIn, who: Settler, call: CallOf) -> Response:
     """Close a case with grounds; facts that come later and add to it open it again."""
-    row, found = _known(call, who, case_id)
-    kind = Kind(row["kind"])
+    case = _known(call, who, case_id)
+    kind = Kind(case.row["kind"])
     if RULES[kind].severity is Severity.CRITICAL and who.role not in OVERSIGHT:
         raise NotAllowed("not_permitted", role=who.role.value)
     decision = decide(
         evolve_case,
         NOTHING,
         close,
-        is_open=row["state"] == "open",
-        closings=sum(act["act"] == "closed" for act in found.acts),
+        is_open=case.row["state"] == "open",
+        closings=sum(act["act"] == "closed" for act in case.acts),
         case_id=case_id,
         kind=kind.value,
-        codes=found.codes,
-        fact_ids=[fact["fact_id"] for fact in found.facts],
+        codes=case.behind.codes,
+        fact_ids=[fact["fact_id"] for fact in case.behind.facts],
         resolution=body.resolution,
         reason=body.reason,
     )
-    return _run(call, row, decision, body.reason)
+    return _run(call, case.row, decision, body.reason)
 
 
 @router.post("/exceptions/{case_id}/assignment", status_code=201, response_model=Receipt)
@@ -234,7 +227,7 @@ def assign_exception(
     case_id: CaseInPath, body: AssignmentIn, who: Settler, call: CallOf
 ) -> Response:
     """Give a case to another organisation to settle."""
-    row, _ = _known(call, who, case_id)
+    row = _known(call, who, case_id).row
     decision = decide(
         evolve_case,
         NOTHING,
@@ -256,26 +249,36 @@ def _run(call: Call, row: Mapping[str, Any], decision: Any, reason: str) -> Resp
     )
 
 
-def _known(call: Call, who: Principal, case_id: str) -> tuple[dict[str, Any], read.Evidence]:
-    with call.deps.pool.connection() as conn:
-        at = asof.shown_now(conn).ledger
-        row = _case(conn, who, case_id, at, 0)
-        return row, read.evidence(conn, case_id, at)
+class _Case(NamedTuple):
+    """A case as a caller sees it: its row, what it rests on, what was done with it."""
+
+    row: dict[str, Any]
+    behind: read.Evidence
+    acts: list[dict[str, Any]]
 
 
-def _case(conn: Any, who: Principal, case_id: str, at: int, now_ms: int) -> dict[str, Any]:
-    wanted = read.Wanted(case_id=case_id, prefix=who.region_prefix)
-    rows = read.cases(conn, wanted, at=at, now_ms=now_ms, limit=1)
+def _known(call: Call, who: Principal, case_id: str) -> _Case:
+    deps = call.deps
+    with deps.pool.connection() as conn:
+        at = asof.shown_now(conn)
+        return _case(conn, case_id, read.Seen(at.ledger, _ms(deps.clock.now()), who.region_prefix))
+
+
+def _case(conn: Any, case_id: str, seen: read.Seen) -> _Case:
+    rows = read.cases(conn, read.Wanted(case_ids=[case_id]), seen, limit=1)
     if not rows:
         raise NotFound("unknown_exception", case_id=case_id)
-    return rows[0]
+    behind = read.evidence(conn, [case_id], seen)[case_id]
+    return _Case(rows[0], behind, read.acts(conn, case_id, seen.at))
 
 
-def _now_ms(deps: Deps, conn: Any, at: int | None) -> int:
-    """Return the moment that decides what is overdue: of an earlier position, its own."""
-    if at is None:
-        return round(deps.clock.now().timestamp() * 1000)
-    return read.recorded_until(conn, at)
+def _moment(deps: Deps, conn: Any, as_of: str | None, at: Position) -> int:
+    """Return the moment that decides what is overdue: of an earlier position, its own; ms."""
+    if as_of is None:
+        return _ms(deps.clock.now())
+    if as_of.startswith("L"):
+        return read.recorded_until(conn, at.ledger)
+    return _ms(datetime.fromisoformat(as_of))
 
 
 def _shown(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
@@ -300,6 +303,10 @@ def _fact(fact: Mapping[str, Any]) -> dict[str, Any]:
         "occurred_at": _time(fact["t_ms"]),
         "recorded_at": _time(fact["recorded_ms"]),
     }
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
 
 
 def _time(ms: int) -> datetime:

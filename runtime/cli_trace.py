@@ -22,6 +22,7 @@ from runtime.terminal import clock_of, end, say, settings_of, show
 if TYPE_CHECKING:
     from api.auth import Principal
     from api.deps import Deps
+    from api.paging import Page
 
 trace = typer.Typer(no_args_is_help=True, help="追溯查询 | questions about custody")
 AsOf = Annotated[
@@ -117,6 +118,22 @@ def _shown(found: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
+def _paged(deps: Deps, ask: Callable[[Deps, Page, str | None], Any], as_of: str | None) -> Any:
+    """Return the answer with the rows of all its pages, as of the position of the first."""
+    from api.paging import LIMIT_MAX, Page, decode
+
+    items: list[Any] = []
+    cursor, at = None, _position(as_of, deps)
+    while True:
+        answer = ask(deps, Page(LIMIT_MAX, cursor), at)
+        found = orjson.loads(answer.body)
+        items += found["items"]
+        if not found["next"]:
+            answer.body = orjson.dumps({**found, "items": items})
+            return answer
+        cursor, at = decode(found["next"]), at or found["as_of"]
+
+
 def _position(as_of: str | None, deps: Deps) -> str | None:
     """Return a position in full: the number alone is one of the ledger."""
     if as_of is None or not as_of.isdecimal():
@@ -162,13 +179,11 @@ def trace_lot(ctx: typer.Context, lot: str, as_of: AsOf = None, as_json: AsJson 
 def trace_place(ctx: typer.Context, site: str, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """一个单位的库存 | what is at a place."""
     from api.custody import list_stock
-    from api.paging import LIMIT_MAX, Page
 
-    def ask(deps: Deps) -> Any:
-        page, at = Page(LIMIT_MAX, None), _position(as_of, deps)
+    def ask(deps: Deps, page: Page, at: str | None) -> Any:
         return list_stock(who=operator(), deps=deps, page=page, site_id=site, as_of=at)
 
-    _shown(_answer(ctx, ask, as_json=as_json), as_json=as_json)
+    _shown(_answer(ctx, lambda deps: _paged(deps, ask, as_of), as_json=as_json), as_json=as_json)
 
 
 @trace.command("exceptions")
@@ -184,32 +199,22 @@ def trace_exceptions(
 ) -> None:
     """异常清单，逐条列出追溯码与证据 | exceptions, each with its codes and evidence."""
     from api.exceptions import list_exceptions
-    from api.paging import LIMIT_MAX, Page, decode
     from domain.traceability.kinds import Kind
 
-    def ask(deps: Deps) -> Any:
-        items: list[Any] = []
-        cursor, at = "", _position(as_of, deps)
-        while True:
-            answer = list_exceptions(
-                who=operator(),
-                deps=deps,
-                page=Page(LIMIT_MAX, decode(cursor) if cursor else None),
-                kind=None if kind is None else _kind(Kind, kind),
-                state=None if state == "all" else state,
-                region=region,
-                site_id=site,
-                codes=True,
-                as_of=at,
-            )
-            found = orjson.loads(answer.body)
-            items += found["items"]
-            cursor, at = found["next"], found["as_of"] if at is None else at
-            if not cursor:
-                answer.body = orjson.dumps({**found, "items": items})
-                return answer
+    def ask(deps: Deps, page: Page, at: str | None) -> Any:
+        return list_exceptions(
+            who=operator(),
+            deps=deps,
+            page=page,
+            kind=None if kind is None else _kind(Kind, kind),
+            state=None if state == "all" else state,
+            region=region,
+            site_id=site,
+            codes=True,
+            as_of=at,
+        )
 
-    found = _answer(ctx, ask, as_json=as_json)
+    found = _answer(ctx, lambda deps: _paged(deps, ask, as_of), as_json=as_json)
     if not as_json:
         rows = [
             (c["kind"], c["severity"], c["site_id"], c["units"], c["occurred_at"], c["due_at"])

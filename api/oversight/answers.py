@@ -114,7 +114,8 @@ def visible(asking: Asking, conn: Connection, subject: Subject) -> bool:
 
 def report(asking: Asking, conn: Connection, subject: Subject, at: Position) -> Answer:
     """Return the report on a subject, as the caller may see it."""
-    return answer(asking, conn, report_of(conn, subject, warmth_at(conn, at)), at)
+    prefix = asking.who.region_prefix
+    return answer(asking, conn, report_of(conn, subject, warmth_at(conn, at), prefix), at)
 
 
 def answer(asking: Asking, conn: Connection, found: Report, at: Position) -> Answer:

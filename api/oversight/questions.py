@@ -207,7 +207,7 @@ def journeys(
     asked = {"sites": sites, "since": since_ms, "until": until_ms, "as_of": at}
     ids = [row[0] for row in conn.execute(queries.cases_of_sites, asked)]
     rows: list[Row] = []
-    for case in cases_by_id(conn, ids, at, Kind.IMPOSSIBLE_JOURNEY):
+    for case in cases_by_id(conn, ids, at, "", Kind.IMPOSSIBLE_JOURNEY):
         for code in case["codes"]:
             rows += _journeys_of(conn, code, case, at)
     return rows

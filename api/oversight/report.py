@@ -24,7 +24,15 @@ from domain.traceability.recalls import orders_in_force
 from domain.traceability.states import Status
 from projections import traceability as custody
 from projections.shared.placements import TemperatureSummary
-from projections.traceability.cases import Wanted, cases, evidence
+from projections.traceability.cases import (
+    Evidence,
+    Seen,
+    Wanted,
+    acts,
+    cases,
+    evidence,
+    recorded_until,
+)
 from projections.traceability.views import time_of
 
 Row = dict[str, Any]
@@ -66,10 +74,10 @@ class Report:
     parts: Mapping[str, list[Row]]
 
 
-def report_of(conn: Connection, subject: Subject, warmth: Warmth) -> Report:
-    """Return all parts of a report on a subject."""
+def report_of(conn: Connection, subject: Subject, warmth: Warmth, prefix: str) -> Report:
+    """Return all parts of a report on a subject; of the cases, those of a region (its prefix)."""
     hops = [hop for hop in hops_of(subject.book, subject.codes) if _asked(subject, hop)]
-    found = exceptions(conn, subject)
+    found = exceptions(conn, subject, prefix)
     return Report(
         head(subject),
         {
@@ -400,8 +408,11 @@ def _injection(subject: Subject, code: int, fact: Fact, flags: Sequence[str]) ->
 # ---- cases ----
 
 
-def exceptions(conn: Connection, subject: Subject, kind: Kind | None = None) -> list[Row]:
-    """Return the cases of the codes asked about, and of the places where places are asked about."""
+def exceptions(conn: Connection, subject: Subject, prefix: str) -> list[Row]:
+    """Return the cases of the codes asked about, and of the places where places are asked about.
+
+    Those of a region, by the prefix of its code.
+    """
     keys = [*subject.codes, *{e.via for _, e in subject.entries()}]
     asked: Row = {"as_of": subject.at, "codes": keys}
     ids = {row[0] for row in conn.execute(queries.cases_of_codes, asked)}
@@ -412,25 +423,23 @@ def exceptions(conn: Connection, subject: Subject, kind: Kind | None = None) -> 
         asked["as_of"] = subject.at
         of_places = {row[0] for row in conn.execute(queries.cases_of_sites, asked)}
         ids = ids & of_places if subject.only else of_places
-    return cases_by_id(conn, sorted(ids), subject.at, kind)
+    return cases_by_id(conn, sorted(ids), subject.at, prefix)
 
 
 def cases_by_id(
-    conn: Connection, case_ids: Iterable[str], at: int, kind: Kind | None = None
+    conn: Connection, case_ids: Sequence[str], at: int, prefix: str, kind: Kind | None = None
 ) -> list[Row]:
-    """Return cases with what they rest on, oldest first."""
-    rows = []
-    for case_id in case_ids:
-        wanted = Wanted(case_id=case_id, kind=kind)
-        for case in cases(conn, wanted, at=at, now_ms=0, limit=1):
-            rows.append(_case(conn, case, at))
+    """Return cases with what they rest on, oldest first, as known when a position was recorded."""
+    seen = Seen(at, recorded_until(conn, at), prefix)
+    found = cases(conn, Wanted(case_ids=case_ids, kind=kind), seen, limit=len(case_ids))
+    behind = evidence(conn, [case["case_id"] for case in found], seen)
+    rows = [_case(conn, case, behind[case["case_id"]], at) for case in found]
     return sorted(rows, key=lambda row: (row["occurred_at"], row["kind"], row["case_id"]))
 
 
-def _case(conn: Connection, case: Mapping[str, Any], at: int) -> Row:
-    behind = evidence(conn, case["case_id"], at)
+def _case(conn: Connection, case: Mapping[str, Any], behind: Evidence, at: int) -> Row:
     facts = [fact for fact in behind.facts if fact["position"] <= at]
-    closed = [act for act in behind.acts if act["act"] == "closed"]
+    closed = [act for act in acts(conn, case["case_id"], at) if act["act"] == "closed"]
     return {
         "case_id": case["case_id"],
         "kind": case["kind"],

@@ -241,7 +241,8 @@ def read_known(
     def tell(conn: Connection, at: Position) -> Answer:
         span = Span(_sites(asking, conn, region_code), -EVER_MS, EVER_MS)
         found = of.of_places(conn, Asked("known", region_code), at.ledger, span)
-        parts = {"stock": stock(conn, found), "exceptions": exceptions(conn, found)}
+        prefix = asking.who.region_prefix
+        parts = {"stock": stock(conn, found), "exceptions": exceptions(conn, found, prefix)}
         return answers.answer(asking, conn, report.Report(report.head(found), parts), at)
 
     answer = _asked(asking, as_of, tell)

@@ -9,13 +9,11 @@ it: each such unit is an exception.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from domain.traceability.custody import Book
-from domain.traceability.exceptions import AT_A_DESK, SENDING
-from domain.traceability.facts import Step
+from domain.traceability.flows import flows_of
 from domain.traceability.states import Status
 
 # Which column a unit in a status is counted in; the rest is stock.
@@ -68,7 +66,7 @@ def balance_of(book: Book, codes: Iterable[int], lost: Container[int] = ()) -> B
     """
     lines: dict[str, Line] = {}
     for code in codes:
-        if book.levels[code] == 1 and not book.contents.get(code):
+        if book.levels[code] == 1:
             _count(book, code, lines, lost)
     found = [lines[site_id] for site_id in sorted(lines)]
     for line in found:
@@ -82,13 +80,17 @@ def _there(line: Line) -> int:
 
 
 def _count(book: Book, code: int, lines: dict[str, Line], lost: Container[int]) -> None:
-    rest, on_its_way = _flows(book, code, lines)
+    flows = flows_of(book, code)
+    rest = flows.rest
+    for (site_id, moved), count in flows.moves.items():
+        line = _line(lines, site_id)
+        setattr(line, moved, getattr(line, moved) + count)
     state, own = book.standing(code), book.progress(code)
     column = _COLUMNS.get(state.status, "stock")
     line = _line(lines, state.site_id)
     if column == "in_transit" and code in lost:
         column = "missing"
-    if column == "missing" and on_its_way:
+    if column == "missing" and not flows.at:
         line.lost += 1
     elif column != "in_transit":
         rest[state.site_id] -= 1
@@ -99,34 +101,6 @@ def _count(book: Book, code: int, lines: dict[str, Line], lost: Container[int]) 
     for site_id, count in rest.items():
         if count:
             _line(lines, site_id).unexplained.append(code)
-
-
-def _flows(book: Book, code: int, lines: dict[str, Line]) -> tuple[dict[str, int], bool]:
-    """Count how a unit came and went; return how often it is at each place, and if on its way."""
-    rest: dict[str, int] = defaultdict(int)
-    at, missing = "", False  # where it is on record; empty while it is on its way
-    for entry in book.chain(code):
-        fact = entry.fact
-        missing = missing or fact.step is Step.LOSING
-        if fact.step in AT_A_DESK:
-            continue
-        found = fact.step is Step.FINDING and missing and not at
-        missing = False
-        column = "received" if found else _came(fact.step) if at != fact.site_id else ""
-        if column:
-            line = _line(lines, fact.site_id)
-            setattr(line, column, getattr(line, column) + 1)
-            rest[fact.site_id] += 1
-        at = fact.site_id
-        if fact.step in SENDING:
-            _line(lines, fact.site_id).dispatched += 1
-            rest[fact.site_id] -= 1
-            at = ""
-    return rest, not at
-
-
-def _came(step: Step) -> str:
-    return {Step.COMMISSIONING: "commissioned", Step.RECEIVING: "received"}.get(step, "")
 
 
 def _line(lines: dict[str, Line], site_id: str) -> Line:

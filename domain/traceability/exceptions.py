@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import product
 from typing import NamedTuple
 
 from domain.traceability.codes import key_code, product_of
 from domain.traceability.custody import Book
 from domain.traceability.facts import Fact, Mention, Order, Step
 from domain.traceability.journeys import Place, impossible
-from domain.traceability.kinds import GENERAL, TELLING, Kind
+from domain.traceability.kinds import YIELDS, Kind
 from domain.traceability.progress import ZONE, Entry
 from domain.traceability.states import Flag
 from domain.traceability.thermal import Excursion, Whereabouts, whereabouts
@@ -26,6 +27,7 @@ from domain.traceability.thermal import Excursion, Whereabouts, whereabouts
 # What is told later than this after it happened is told late.
 LATE_MS = 24 * 3_600_000
 _LAST_STEP = 1000  # after every step of the same moment
+_NOTHING = frozenset[Kind]()
 
 # What a flag of a dose is called; those of other steps have the names of their kinds.
 _OF_USES = {Flag.EXPIRED: Kind.EXPIRED_USE, Flag.RECALLED: Kind.RECALLED_USE}
@@ -49,8 +51,9 @@ AT_A_DESK = frozenset(
 class Finding(NamedTuple):
     """One code, as scanned, that shows a kind; `code` None = the fact names none.
 
-    `key` names the case among those of its kind, `at` the moment whose contents of the code are
-    meant, `site_id` where it is to be settled, `fact_ids` the evidence, in order.
+    `key` names the case among those of its kind; a case is of one place, `site_id`, where it is to
+    be settled. `at` is the moment whose contents of the code are meant, `fact_ids` the evidence, in
+    order.
     """
 
     kind: Kind
@@ -119,6 +122,18 @@ def find(
     codeless: Iterable[Fact] = (),
 ) -> list[Case]:
     """Return all cases of a book, oldest first; `codeless`: facts that name no code."""
+    found = findings(book, ground, declarations=declarations, codeless=codeless)
+    return cases_of(single(found))
+
+
+def findings(
+    book: Book,
+    ground: Ground,
+    *,
+    declarations: Iterable[Declaration] = (),
+    codeless: Iterable[Fact] = (),
+) -> list[Finding]:
+    """Return all findings of a book, of the smallest packs, doubles among them."""
     found = [f for code in book.codes for f in of_code(book, code, ground)]
     facts, bills = _facts_and_bills(book)
     for fact, codes in facts:
@@ -128,7 +143,7 @@ def find(
     for declaration in declarations:
         found += of_declaration(book, declaration)
     found += [f for fact in codeless for f in of_fact(fact, (), ground)]
-    return cases_of(single(expanded(book, found)))
+    return expanded(book, found)
 
 
 def _facts_and_bills(
@@ -181,6 +196,8 @@ def smallest(book: Book, code: int, at: Order) -> list[int]:
 
 
 def _smallest(book: Book, code: int, at: Order, above: tuple[int, ...]) -> Iterator[int]:
+    if code in above:
+        return
     ever = book.contents.get(code)
     if not ever:
         yield code
@@ -198,12 +215,17 @@ def single(findings: Iterable[Finding]) -> list[Finding]:
     What a fact tells of no code in particular (numbers that differ) gives way to missing codes.
     """
     found = list(dict.fromkeys(findings))
-    telling = {(f.code, i) for f in found if f.kind in TELLING for i in f.fact_ids}
-    telling |= {(None, i) for f in found if f.kind is Kind.DATA_WITHOUT_PRODUCT for i in f.fact_ids}
+    told: dict[tuple[int | None, str], set[Kind]] = defaultdict(set)
+    for finding in found:
+        codes = {finding.code}
+        if finding.kind is Kind.DATA_WITHOUT_PRODUCT:
+            codes.add(None)
+        for named in product(codes, finding.fact_ids):
+            told[named].add(finding.kind)
     return [
         f
         for f in found
-        if f.kind not in GENERAL or not any((f.code, i) in telling for i in f.fact_ids)
+        if all(YIELDS.get(f.kind, _NOTHING).isdisjoint(told[f.code, i]) for i in f.fact_ids)
     ]
 
 
@@ -298,27 +320,41 @@ def of_declaration(book: Book, declared: Declaration) -> list[Finding]:
 def of_bill(book: Book, bill: Bill) -> list[Finding]:
     """Return what was sent on a bill, did not arrive with the rest, and was not seen since.
 
-    Of a bill of which nothing arrived nobody can say yet whether it is late.
+    Each way from a sender to a receiver is a bill of its own: others may use the same number. Of
+    one of which nothing arrived nobody can say yet whether it is late.
     """
     if not bill.received or {m.code for m in bill.sent} <= {m.code for m in bill.received}:
         return []
-    arrived = {c for m in bill.received for c in smallest(book, m.code, m.fact.order)}
-    receipts = tuple(dict.fromkeys(m.fact.fact_id for m in _ordered(bill.received)))
-    found = []
+    ways: dict[tuple[str, str], list[Mention]] = defaultdict(list)
     for mention in _ordered(bill.sent):
-        fact = mention.fact
-        for code in smallest(book, mention.code, fact.order):
-            if code not in arrived and not _seen_since(book, code, fact.order):
-                found.append(
-                    Finding(
-                        Kind.DATA_WITHOUT_PRODUCT,
-                        fact.bill_no,
-                        code,
-                        fact.order,
-                        fact.to_site_id or fact.site_id,
-                        (fact.fact_id, *receipts),
-                    )
-                )
+        ways[mention.fact.site_id, mention.fact.to_site_id].append(mention)
+    arrived = [(m.fact, set(smallest(book, m.code, m.fact.order))) for m in _ordered(bill.received)]
+    receivers = [receiver for _, receiver in ways]
+    found = []
+    for (sender, receiver), sent in ways.items():
+        # Of a receipt that does not say whose goods it is about, its place tells, if it can.
+        unnamed = {"", sender} if receivers.count(receiver) == 1 else {sender}
+        due = [(m.fact, c) for m in sent for c in smallest(book, m.code, m.fact.order)]
+        codes = {code for _, code in due}
+        receipts = dict.fromkeys(
+            fact.fact_id
+            for fact, there in arrived
+            if not codes.isdisjoint(there)
+            or (receiver in {"", fact.site_id} and fact.from_site_id in unnamed)
+        )
+        codes.difference_update(*(there for _, there in arrived))
+        found += [
+            Finding(
+                Kind.DATA_WITHOUT_PRODUCT,
+                f"{fact.bill_no}/{sender}/{receiver}",
+                code,
+                fact.order,
+                receiver or sender,
+                (fact.fact_id, *receipts),
+            )
+            for fact, code in due
+            if receipts and code in codes and not _seen_since(book, code, fact.order)
+        ]
     return found
 
 
@@ -447,10 +483,12 @@ def _exposures(book: Book, code: int, chain: Sequence[Entry], ground: Ground) ->
             for fact in uses:
                 if fact.t_ms >= excursion.end_ms:
                     kind, facts = Kind.USE_AFTER_EXCURSION, (fact.fact_id,)
-                    yield Finding(kind, excursion.key, code, fact.order, fact.site_id, facts)
+                    key = f"{excursion.key}/{fact.site_id}"
+                    yield Finding(kind, key, code, fact.order, fact.site_id, facts)
 
 
 def _exposure(code: int, at: Order, stay: Whereabouts, excursion: Excursion) -> Finding:
     facts = stay.fact_ids if stay.moving else ()
     site_id = excursion.site_id or stay.site_id
-    return Finding(Kind.THERMAL_EXCURSION, excursion.key, code, at, site_id, facts)
+    key = f"{excursion.key}/{site_id}"
+    return Finding(Kind.THERMAL_EXCURSION, key, code, at, site_id, facts)

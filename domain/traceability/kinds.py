@@ -33,6 +33,7 @@ class Kind(StrEnum):
     LATE_CAPTURE = "LATE_CAPTURE"
     HIERARCHY_BROKEN = "HIERARCHY_BROKEN"
     MASS_IMBALANCE = "MASS_IMBALANCE"
+    UNEXPLAINED_UNIT = "UNEXPLAINED_UNIT"
     CODE_MISSING_ON_RECORD = "CODE_MISSING_ON_RECORD"
     ILLEGAL_STATE = "ILLEGAL_STATE"
     ERROR_DECLARED = "ERROR_DECLARED"
@@ -47,11 +48,15 @@ class Severity(StrEnum):
 
 
 class Rule(NamedTuple):
-    """`blocking`: the goods may not be used while it is open. `due_h`: hours to settle it."""
+    """`blocking`: the goods may not be used while it is open. `due_h`: hours to settle it.
+
+    `grace_h`: hours that it must have stood before it opens: until then it may settle itself.
+    """
 
     severity: Severity
     blocking: bool
     due_h: int
+    grace_h: int = 0
 
 
 _CRITICAL = Rule(Severity.CRITICAL, blocking=True, due_h=24)
@@ -81,13 +86,20 @@ RULES: dict[Kind, Rule] = {
     Kind.LATE_CAPTURE: _MINOR,
     Kind.HIERARCHY_BROKEN: _MINOR,
     Kind.MASS_IMBALANCE: _MAJOR,
+    Kind.UNEXPLAINED_UNIT: _MAJOR._replace(grace_h=72),
     Kind.CODE_MISSING_ON_RECORD: _MAJOR,
     Kind.ILLEGAL_STATE: _MAJOR,
     Kind.ERROR_DECLARED: _MINOR,
 }
 
 # What gives way where a more telling kind names the same code and fact.
-GENERAL = frozenset(
+_GENERAL = frozenset(
     {Kind.ILLEGAL_STATE, Kind.MASS_IMBALANCE, Kind.QUANTITY_MISMATCH, Kind.DATA_ERROR}
-)  # What they give way to; what is wrong with the telling alone says nothing of the goods.
-TELLING = frozenset(Kind) - GENERAL - {Kind.LATE_CAPTURE, Kind.ERROR_DECLARED}
+)
+# What is wrong with the telling alone says nothing of the goods.
+_OF_GOODS = frozenset(Kind) - {Kind.LATE_CAPTURE, Kind.ERROR_DECLARED, Kind.UNEXPLAINED_UNIT}
+# The kinds that each gives way to; what only the balance shows, to all that say more.
+YIELDS: dict[Kind, frozenset[Kind]] = {
+    **dict.fromkeys(_GENERAL, _OF_GOODS - _GENERAL),
+    Kind.UNEXPLAINED_UNIT: _OF_GOODS,
+}

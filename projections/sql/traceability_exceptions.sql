@@ -21,10 +21,10 @@ CREATE TABLE finding (
     gone_ms int8
 );
 CREATE INDEX ON finding (case_id);
-CREATE INDEX ON finding (subject) WHERE gone IS NULL;
+CREATE INDEX ON finding (subject);
 CREATE INDEX ON finding (top);
 CREATE INDEX ON finding (k);
-CREATE INDEX ON finding (kind);
+CREATE INDEX ON finding (gone);
 CREATE INDEX ON scan (step) WHERE step = 105;
 CREATE TABLE movement (
     position int8 PRIMARY KEY,
@@ -142,6 +142,24 @@ WHERE subject = ANY(%s) AND gone IS NULL
 -- name: subjects_of
 SELECT DISTINCT subject FROM finding WHERE top = ANY(%s)
 
+-- name: subjects_inside
+-- What was looked at of codes that ever were in these packs.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+)
+SELECT DISTINCT f.subject FROM down JOIN finding f ON f.top = down.k
+
+-- name: ever_inside
+-- These packs, and all that ever was in them.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+)
+SELECT k FROM down
+
 -- name: any_finding
 SELECT EXISTS (SELECT FROM finding)
 
@@ -250,112 +268,6 @@ WITH RECURSIVE down (k) AS (
 )
 SELECT f.k, f.parent, f.as_parent, s.*
 FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
-
--- name: cases
--- Cases as known at a position, by the time they are due. General kinds give way to telling ones of
--- the same code and fact; numbers without a code to the codes that are missing on their bill. A case
--- is open since it first stood without a break.
-WITH known AS (
-    SELECT f.case_id, f.kind, f.key, f.k, f.t_ms, f.site_id, f.since, f.since_ms, f.gone_ms,
-        f.gone IS NULL OR f.gone > %(at)s AS stands,
-        f.since > max(coalesce(f.gone, 9223372036854775807)) OVER (
-            PARTITION BY f.case_id ORDER BY f.since
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) IS NOT FALSE AS begins
-    FROM rm_traceability.finding f
-    WHERE f.since <= %(at)s
-      AND (%(case_id)s::text IS NULL OR f.case_id = %(case_id)s)
-      AND f.kind = ANY(%(kinds)s)
-      AND NOT (f.kind = ANY(%(general)s) AND EXISTS (
-          SELECT FROM rm_traceability.finding t
-          WHERE t.kind = ANY(%(telling)s) AND t.since <= %(at)s
-            AND (t.gone IS NULL OR t.gone > %(at)s) AND t.fact_ids && f.fact_ids
-            AND (t.k = f.k OR (f.k IS NULL AND t.kind = 'DATA_WITHOUT_PRODUCT'))))
-      AND NOT (f.kind = ANY(%(general)s) AND f.k IS NULL AND EXISTS (
-          SELECT FROM rm_traceability.scan s
-          JOIN rm_traceability.movement m USING (position)
-          JOIN rm_traceability.finding t
-              ON t.subject = 'b:' || m.bill_no AND t.kind = 'DATA_WITHOUT_PRODUCT'
-          WHERE s.fact_id = ANY(f.fact_ids) AND m.step = 40 AND t.since <= %(at)s
-            AND (t.gone IS NULL OR t.gone > %(at)s)))
-), grouped AS (
-    SELECT case_id, kind, key, bool_or(stands) AS stands,
-        (array_agg(site_id ORDER BY stands DESC, t_ms, site_id))[1] AS site_id,
-        coalesce(min(t_ms) FILTER (WHERE stands), min(t_ms)) AS t_ms,
-        (array_agg(since_ms ORDER BY since DESC) FILTER (WHERE begins))[1] AS opened_ms,
-        CASE WHEN bool_or(stands) THEN count(DISTINCT k) FILTER (WHERE stands)
-             ELSE count(DISTINCT k) END AS units,
-        greatest(max(since) FILTER (WHERE stands), (
-            SELECT max(m.position) FROM rm_traceability.movement m
-            WHERE kind = 'DATA_WITHOUT_PRODUCT' AND m.bill_no = key AND m.step = 40
-              AND m.position <= %(at)s
-        )) AS newest,
-        max(gone_ms) FILTER (WHERE NOT stands) AS gone_ms
-    FROM known GROUP BY case_id, kind, key
-), judged AS (
-    SELECT g.case_id, g.kind, g.key, g.site_id, g.t_ms, g.opened_ms, g.units, p.region_code,
-        coalesce(nullif(a.org_code, ''), p.org_code, '') AS owner,
-        CASE WHEN NOT g.stands THEN 'resolved' WHEN c.position >= g.newest THEN 'closed'
-             ELSE 'open' END AS state,
-        g.stands AND c.position < g.newest AS reopened,
-        CASE WHEN NOT g.stands THEN g.gone_ms WHEN c.position >= g.newest THEN c.at_ms
-             END AS ended_ms,
-        g.opened_ms + d.due_ms AS due_ms
-    FROM grouped g
-    JOIN unnest(%(kinds)s::text[], %(due_ms)s::int8[]) AS d (kind, due_ms) ON d.kind = g.kind
-    LEFT JOIN LATERAL (
-        SELECT org_code, region_code FROM rm_traceability.place
-        WHERE site_id = g.site_id AND position <= %(at)s ORDER BY position DESC LIMIT 1
-    ) p ON true
-    LEFT JOIN LATERAL (
-        SELECT position, at_ms FROM rm_traceability.act
-        WHERE case_id = g.case_id AND act = 'closed' AND position <= %(at)s
-        ORDER BY position DESC LIMIT 1
-    ) c ON true
-    LEFT JOIN LATERAL (
-        SELECT org_code FROM rm_traceability.act
-        WHERE case_id = g.case_id AND act = 'assigned' AND position <= %(at)s
-        ORDER BY position DESC LIMIT 1
-    ) a ON true
-)
-SELECT case_id, kind, key, state, coalesce(reopened, false) AS reopened, site_id,
-    coalesce(region_code, '') AS region, owner, t_ms, opened_ms, due_ms, ended_ms, units
-FROM judged
-WHERE (%(state)s::text IS NULL OR state = %(state)s)
-  AND (%(prefix)s = '' OR region_code LIKE %(prefix)s || '%%')
-  AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
-  AND (%(owner)s::text IS NULL OR owner = %(owner)s)
-  AND (NOT %(overdue)s OR (state = 'open' AND due_ms < %(now_ms)s))
-  AND (due_ms, case_id) > (%(after_ms)s, %(after_id)s)
-ORDER BY due_ms, case_id LIMIT %(limit)s
-
--- name: evidence
--- The codes of a case as known at a position; where none stands any more, those that last did.
-SELECT k, fact_ids, gone IS NULL OR gone > %(at)s AS stands
-FROM rm_traceability.finding WHERE case_id = %(case_id)s AND since <= %(at)s
-
--- name: receipts
--- What arrived on a bill as known at a position: evidence of what did not.
-SELECT DISTINCT s.fact_id FROM rm_traceability.finding f
-JOIN rm_traceability.movement m ON m.bill_no = f.key AND m.step = 40 AND m.codes > 0
-JOIN rm_traceability.scan s USING (position)
-WHERE f.case_id = %(case_id)s AND f.kind = 'DATA_WITHOUT_PRODUCT' AND s.position <= %(at)s
-  AND (s.withdrawn_position IS NULL OR s.withdrawn_position > %(at)s)
-
--- name: facts_told
-SELECT fact_id, position, step, t_ms, recorded_ms, site_id FROM rm_traceability.scan
-WHERE fact_id = ANY(%s) ORDER BY t_ms, step, fact_id
-
--- name: acts
-SELECT act, at_ms, actor_id, org_code, resolution, reason FROM rm_traceability.act
-WHERE case_id = %s AND position <= %s ORDER BY position
-
--- name: code_texts
-SELECT k, code FROM rm_traceability.code_text WHERE k = ANY(%s)
-
--- name: recorded_until
-SELECT (extract(epoch FROM max(recorded_at)) * 1000)::int8 FROM public.batches
-WHERE ledger_id <= %s
 
 -- name: lost
 SELECT DISTINCT k FROM rm_traceability.finding

@@ -2,96 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from domain.traceability.codes import key_code
 from domain.traceability.facts import Step
-from domain.traceability.kinds import GENERAL, RULES, TELLING, Kind, Severity
-from projections.traceability.findings import queries
+from domain.traceability.kinds import RULES, YIELDS, Kind, Severity
 from projections.traceability.rows import Connection, Cursor
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_cases.sql")
 
 HOUR_MS = 3_600_000
+# Before every case, by the time they are due.
+FIRST = (-(2**63), "")
+_YIELDING, _TELLING = zip(
+    *((kind.value, other.value) for kind, others in YIELDS.items() for other in others), strict=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How cases are looked at: as known at a ledger position, at a moment (ms since 1970).
+
+    `prefix`: of the region whose places are seen; what is elsewhere is not there at all.
+    """
+
+    at: int
+    now_ms: int
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which cases to list; None = all. `prefix`: of the region, `overdue`: open ones past due."""
+    """Which cases to list; None = all. `overdue`: open ones past due."""
 
     kind: Kind | None = None
     severity: Severity | None = None
     state: str | None = None
-    prefix: str = ""
     site_id: str | None = None
     owner: str | None = None
     overdue: bool = False
-    case_id: str | None = None
+    case_ids: Sequence[str] | None = None
 
 
-class Evidence(NamedTuple):
-    """The codes and facts that a case rests on, and what people did with it, oldest first."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The codes and facts that a case rests on, in order."""
 
-    codes: list[str]
-    facts: list[dict[str, Any]]
-    acts: list[dict[str, Any]]
+    codes: list[str] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def cases(
-    conn: Connection,
-    wanted: Wanted,
-    *,
-    at: int,
-    now_ms: int,
-    after: tuple[int, str] = (-(2**63), ""),
-    limit: int,
+    conn: Connection, wanted: Wanted, seen: Seen, *, after: tuple[int, str] = FIRST, limit: int
 ) -> list[dict[str, Any]]:
-    """Return cases as known at a position, first due first, those after (due, id)."""
-    kinds = [
-        kind
-        for kind, rule in RULES.items()
-        if wanted.kind in {None, kind} and wanted.severity in {None, rule.severity}
-    ]
-    asked = {
-        "at": at,
-        "case_id": wanted.case_id,
-        "kinds": [kind.value for kind in kinds],
-        "due_ms": [RULES[kind].due_h * HOUR_MS for kind in kinds],
-        "general": [kind.value for kind in GENERAL],
-        "telling": [kind.value for kind in TELLING],
+    """Return cases, first due first, those after (due, id)."""
+    asked = _asked(wanted, seen) | {
         "state": wanted.state,
-        "prefix": wanted.prefix,
-        "site_id": wanted.site_id,
         "owner": wanted.owner,
         "overdue": wanted.overdue,
-        "now_ms": now_ms,
         "after_ms": after[0],
         "after_id": after[1],
         "limit": limit,
     }
     with conn.cursor(row_factory=dict_row) as cur:
-        return cur.execute(queries.cases, asked).fetchall()
+        # Planned for what is asked each time: one case and all of a country are not looked for in
+        # the same way.
+        return cur.execute(_of_seen(queries.cases), asked, prepare=False).fetchall()
 
 
-def evidence(conn: Connection, case_id: str, at: int) -> Evidence:
-    """Return what a case rests on, as known at a position."""
+def evidence(conn: Connection, case_ids: Sequence[str], seen: Seen) -> dict[str, Evidence]:
+    """Return what each of these cases rests on.
+
+    Facts told in the region, and of what was sent there: these stand without their place.
+    """
+    asked = _asked(Wanted(case_ids=list(case_ids)), seen)
+    named: dict[str, set[int]] = defaultdict(set)
+    told: dict[str, set[str]] = defaultdict(set)
     with conn.cursor(row_factory=tuple_row) as cur:
-        asked = {"case_id": case_id, "at": at}
-        rows = cur.execute(queries.evidence, asked).fetchall()
-        rows = [row for row in rows if row[2]] or rows
-        texts = texts_of(cur, {row[0] for row in rows if row[0] is not None})
-        arrived = {row[0] for row in cur.execute(queries.receipts, asked)}
-        ids = sorted(arrived.union(*(row[1] for row in rows)))
-        told = cur.execute(queries.facts_told, (ids,)).fetchall()
-        acts = cur.execute(queries.acts, (case_id, at)).fetchall()
-    names = ("act", "at_ms", "actor_id", "org_code", "resolution", "reason")
-    return Evidence(
-        sorted(texts.values()),
-        [_fact(row) for row in told],
-        [dict(zip(names, row, strict=True)) for row in acts],
-    )
+        for case_id, k, fact_ids in cur.execute(_of_seen(queries.evidence), asked, prepare=False):
+            named[case_id] |= set() if k is None else {k}
+            told[case_id].update(fact_ids)
+        for case_id, fact_id in cur.execute(queries.receipts, asked):
+            told[case_id].add(fact_id)
+        texts = texts_of(cur, {k for found in named.values() for k in found})
+        ids = sorted({fact_id for found in told.values() for fact_id in found})
+        rows = cur.execute(queries.facts_told, {"ids": ids, "prefix": seen.prefix}).fetchall()
+    facts = {row[0]: _fact(row) for row in rows}
+    order = {fact_id: n for n, fact_id in enumerate(facts)}
+    return {
+        case_id: Evidence(
+            sorted(texts[k] for k in named[case_id]),
+            [facts[i] for i in sorted(told[case_id] & facts.keys(), key=order.__getitem__)],
+        )
+        for case_id in case_ids
+    }
+
+
+def acts(conn: Connection, case_id: str, at: int) -> list[dict[str, Any]]:
+    """Return what people did with a case, oldest first."""
+    with conn.cursor(row_factory=dict_row) as cur:
+        return cur.execute(queries.acts, (case_id, at)).fetchall()
+
+
+def _asked(wanted: Wanted, seen: Seen) -> dict[str, Any]:
+    rules = {
+        kind: rule
+        for kind, rule in RULES.items()
+        if wanted.kind in {None, kind} and wanted.severity in {None, rule.severity}
+    }
+    return {
+        "at": seen.at,
+        "now_ms": seen.now_ms,
+        "prefix": seen.prefix,
+        "kinds": [kind.value for kind in rules],
+        "due_ms": [rule.due_h * HOUR_MS for rule in rules.values()],
+        "grace_ms": [rule.grace_h * HOUR_MS for rule in rules.values()],
+        "yielding": list(_YIELDING),
+        "telling": list(_TELLING),
+        "standing": wanted.state in {"open", "closed"},
+        "site_id": wanted.site_id,
+        "case_ids": wanted.case_ids,
+    }
+
+
+def _of_seen(query: LiteralString) -> sql.Composed:
+    return sql.SQL("\n").join([sql.SQL(queries.seen), sql.SQL(query)])
 
 
 def _fact(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -31,7 +31,13 @@ from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.journeys import Place, impossible
 from domain.traceability.progress import ZONE, Entry
 from domain.traceability.states import flag_of_hold
-from projections.traceability.findings import World, look_again, queries, read_world
+from projections.traceability.findings import (
+    World,
+    look_again,
+    queries,
+    read_world,
+    units_in_doubt,
+)
 from projections.traceability.rows import Cursor
 from projections.traceability.sums import Kept
 from store.envelope import Recorded
@@ -240,10 +246,15 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     codes = _codes_in_doubt(cur, batch, taken, world)
     found |= {f"c:{k}" for k in codes}
     found |= _bills_in_doubt(cur, taken, codes)
+    if taken.book is not None:
+        withdrawn = _withdrawn_codes(cur, taken)
+        found |= units_in_doubt(cur, taken.book, taken.touched, taken.first, withdrawn)
     ((known,),) = cur.execute(queries.any_finding).fetchall()
     closure = {*taken.closure, *(taken.book.codes if taken.book is not None else ())}
     if known and closure:
         found |= {row[0] for row in cur.execute(queries.subjects_of, (list(closure),))}
+        inside = list({*taken.touched, *codes})
+        found |= {row[0] for row in cur.execute(queries.subjects_inside, (inside,))}
     return found
 
 

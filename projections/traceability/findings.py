@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -23,9 +23,9 @@ from domain.traceability.exceptions import (
     of_code,
     of_declaration,
     of_fact,
-    single,
 )
 from domain.traceability.facts import Mention, Step
+from domain.traceability.flows import of_balance, told_in_turn
 from domain.traceability.journeys import Place
 from domain.traceability.kinds import Kind
 from domain.traceability.thermal import Excursion
@@ -94,6 +94,17 @@ def read_world(cur: Cursor, mentions: Iterable[Mention]) -> World:
         found.excursions.setdefault(key, []).append(Excursion(*read, unit_id, site_id, position))
     found.probes = dict(cur.execute(queries.probes, (list(devices),)).fetchall())
     return found
+
+
+def units_in_doubt(
+    cur: Cursor, book: Book, codes: Iterable[int], first: int, withdrawn: Collection[int]
+) -> set[str]:
+    """Return the subjects of all that is in those of these codes that moved without a word.
+
+    `first`: where the batch begins that told of them; `withdrawn`: of what it took back.
+    """
+    moved = [k for k in codes if k in withdrawn or not told_in_turn(book, k, first)]
+    return {f"c:{row[0]}" for row in cur.execute(queries.ever_inside, (moved,))} if moved else set()
 
 
 class _Row(NamedTuple):
@@ -206,7 +217,8 @@ class _Looking:
             for position in sorted(changed):
                 book, ground = self._known(mentions, position)
                 for subject in changed[position]:
-                    found = single(self._findings(subject, book, ground, mentions, position))
+                    # (What gives way to what depends on who asks.)
+                    found = self._findings(subject, book, ground, mentions, position)
                     tops = {(f, e) for f in found for e in expanded(book, [f])}
                     seen[subject].append((position, {_row(subject, f, e) for f, e in tops}))
             yield from seen.items()
@@ -275,7 +287,8 @@ class _Looking:
         what, name = subject[0], subject[2:]
         match what:
             case "c":
-                return of_code(book, int(name), ground)
+                code = int(name)
+                return [*of_code(book, code, ground), *of_balance(book, [code])]
             case "b":
                 return of_bill(book, _bill(mentions, name, at))
         fact = self._facts.get(name)

@@ -54,7 +54,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    7,
+    8,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

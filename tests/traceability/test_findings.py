@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
 from domain.traceability import events as told_as
 from domain.traceability.cases import confirm
+from domain.traceability.codes import code_key
 from domain.traceability.events import LotReleased, ProductRegistered
 from domain.traceability.kinds import Kind
 from projections.traceability import cases as read
@@ -30,7 +30,6 @@ ROWS = (
     "SELECT case_id, subject, kind, key, top, k, t_ms, site_id, fact_ids, since, since_ms, gone, "
     "gone_ms FROM rm_traceability.finding"
 )
-ALIVE = "SELECT kind, key, k, case_id FROM rm_traceability.finding WHERE gone IS NULL"
 NOW = 2**62
 Log = list[tuple[Event, Any, Any]]
 
@@ -84,16 +83,18 @@ def rows(conn: psycopg.Connection[Any]) -> list[str]:
 
 
 def alive(conn: psycopg.Connection[Any]) -> list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]:
-    codes: dict[tuple[str, str], set[int]] = defaultdict(set)
-    ids: dict[tuple[str, str], str] = {}
-    for kind, key, k, case_id in conn.execute(ALIVE):
-        codes[kind, key].add(k)
-        ids[kind, key] = case_id
-    facts = {
-        case: [fact["fact_id"] for fact in read.evidence(conn, case_id, NOW).facts]
-        for case, case_id in ids.items()
-    }
-    return sorted((*case, tuple(sorted(codes[case])), tuple(sorted(facts[case]))) for case in codes)
+    """Return the open cases when every grace is over."""
+    seen = read.Seen(NOW, NOW)
+    found = read.cases(conn, read.Wanted(state="open"), seen, limit=1000)
+    behind = read.evidence(conn, [case["case_id"] for case in found], seen)
+    told = []
+    for case in found:
+        rests = behind[case["case_id"]]
+        codes = tuple(sorted(map(code_key, rests.codes)))
+        facts = tuple(sorted(fact["fact_id"] for fact in rests.facts))
+        assert case["units"] == len(codes)
+        told.append((case["kind"], case["key"], codes, facts))
+    return sorted(told)
 
 
 def planted() -> list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]:
@@ -240,10 +241,11 @@ def test_given_a_bill_received_code_by_code_when_followed_then_open_since_the_fi
         with projected(conn, log_of_bill, size):
             found.append(rows(conn))
             told = [
-                read.cases(conn, read.Wanted(), at=position, now_ms=0, limit=9)
+                read.cases(conn, read.Wanted(), read.Seen(position, 0), limit=9)
                 for position in range(5, 9)
             ]
-            evidence = read.evidence(conn, told[-1][0]["case_id"], NOW)
+            case_id = told[-1][0]["case_id"]
+            evidence = read.evidence(conn, [case_id], read.Seen(NOW, 0))[case_id]
     assert found[1] == found[0]
     assert len(found[0]) == len(V) - 1  # a row a code, whatever else arrives
     first_ms = round((START + timedelta(minutes=20)).timestamp() * 1000)
@@ -263,7 +265,7 @@ def test_given_a_case_that_came_back_when_listed_then_open_since_it_stands_again
     )
     with projected(conn, recorded([*BASE, sent, first, rest, at(120, wrong)]), 1):
         short = read.Wanted(kind=Kind.DATA_WITHOUT_PRODUCT)
-        [case] = read.cases(conn, short, at=NOW, now_ms=0, limit=9)
+        [case] = read.cases(conn, short, read.Seen(NOW, 0), limit=9)
     again_ms = round((START + timedelta(minutes=120)).timestamp() * 1000)
     assert (case["state"], case["opened_ms"]) == ("open", again_ms)
 
@@ -280,3 +282,47 @@ def test_given_a_bill_scanned_code_by_code_when_one_is_missing_then_found(
             found.append(rows(conn))
     assert found[1] == found[0]
     assert any("DATA_WITHOUT_PRODUCT" in row and "None, None)" in row for row in found[0])
+
+
+def placed(site_id: str, region: str) -> tuple[Event, Any, Any]:
+    """Return a site, registered before all else."""
+    kept = SiteRegistered(
+        site_id=site_id, org_code="911100000000000000", site_no=1, name=site_id, kind="other",
+        region_code=region, latitude=None, longitude=None,
+    )  # fmt: skip
+    return at(0, kept)
+
+
+def test_given_a_unit_that_left_without_a_word_when_the_grace_is_over_then_its_place_has_a_case(
+    conn: psycopg.Connection[Any],
+) -> None:
+    seen_at_b = at(10, told_as.PutAway(fact_id="p", site_id="B", unit_id="u", codes=(V[0],)))
+    sent = told_as.GoodsDispatched(
+        fact_id="s", site_id="A", to_site_id="B", bill_no="1", codes=(V[0],)
+    )
+    got = told_as.GoodsReceived(fact_id="r", site_id="B", bill_no="1", codes=(V[0],))
+    known_at = START + timedelta(minutes=5000)
+    late: Log = [(sent, START + timedelta(minutes=5), known_at)]
+    late.append((got, START + timedelta(minutes=6), known_at))
+    places = [placed("A", "640202"), placed("B", "640205")]
+    log_of_unit = recorded([*places, *BASE, seen_at_b, *late])
+    known_ms = round((START + timedelta(minutes=10)).timestamp() * 1000)
+    over_ms = known_ms + 72 * read.HOUR_MS
+
+    def told(position: int, now_ms: int, prefix: str) -> list[tuple[str, str, str]]:
+        found = read.cases(conn, read.Wanted(), read.Seen(position, now_ms, prefix), limit=9)
+        of_goods = [c for c in found if c["kind"] != "LATE_CAPTURE"]
+        return [(c["kind"], c["site_id"], c["state"]) for c in of_goods]
+
+    found = []
+    at_a, at_b = ("UNEXPLAINED_UNIT", "A", "open"), ("MASS_IMBALANCE", "B", "open")
+    for size in (2000, 1):
+        with projected(conn, log_of_unit, size):
+            found.append(rows(conn))
+            # Before the grace is over the unit may be on its way to be told.
+            assert told(6, over_ms - 1, "640202") == []
+            assert told(6, over_ms, "640202") == [at_a]
+            # Who sees where it turned up is told that; and B nothing of A.
+            assert told(6, over_ms, "") == told(6, over_ms, "640205") == [at_b]
+            assert told(8, over_ms, "640202") == [("UNEXPLAINED_UNIT", "A", "resolved")]
+    assert found[1] == found[0]
