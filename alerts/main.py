@@ -22,9 +22,11 @@ from eventsourcing.persistence import PersistenceError
 from psycopg_pool import ConnectionPool
 
 from alerts.channels.channel import Channel
+from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
+from alerts.observations import Observations
 from alerts.outbox import Sender
 from alerts.platform.connector import Connector
 from alerts.platform.national import Access, National
@@ -54,10 +56,11 @@ def run(
     smtp: Smtp | None,
     public_url: str,
     stop: threading.Event,
+    destinations: Destinations,
     platform: Access | None = None,
 ) -> None:
     """Deliver and escalate until `stop`; an absent database is waited for."""
-    webhook = Webhook()
+    webhook = Webhook(destinations)
     channels: dict[str, Channel] = {"webhook": webhook}
     if smtp is not None:
         channels["email"] = Email(smtp)
@@ -164,7 +167,7 @@ class Alerting:
             psycopg.connect(self._app_dsn, autocommit=True) as conn,
             Ledger(self._app_dsn) as ledger,
         ):
-            escalator, recalls = Escalator(ledger, conn), Recalls()
+            escalator, lookouts = Escalator(ledger, conn), (Recalls(), Observations())
             while not stop.is_set():
                 for part in parts:
                     if part.done():
@@ -172,7 +175,8 @@ class Alerting:
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)
                 self._wake.clear()
                 if (woken or self._clock.stepped) and escalator.leads():
-                    recalls.tick(conn, self._clock.now())
+                    for lookout in lookouts:
+                        lookout.tick(conn, self._clock.now())
                     self._tick(escalator, stop)
 
     def _tick(self, escalator: Escalator, stop: threading.Event) -> None:

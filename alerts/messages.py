@@ -31,6 +31,7 @@ WHAT = {
     "acknowledged": ("已有人处理", "Alert taken on"),
     "aefi_cluster": ("疑似预防接种异常反应聚集", "Cluster of adverse events"),
     "recalled": ("疫苗召回", "Vaccine recall"),
+    "observation_overdue": ("留观超时未结束", "Observation overdue"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -65,6 +66,10 @@ TO_DO = {
     "recalled": (
         "请立即停止使用并封存该批次，随后确认已知悉召回。",
         "Stop using this lot now, set it aside, and acknowledge the recall.",
+    ),
+    "observation_overdue": (
+        "请立即查看受种者是否仍在、有无异常反应，并登记留观结束。",
+        "See at once whether these people are well, and record the end of their observation.",
     ),
     "acknowledged": (
         "无需重复处理，请留意后续通知。",
@@ -128,6 +133,10 @@ def short(facts: Facts) -> str:
     if facts.kind == "recalled":
         what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
         return f"{what} 批次{facts.alert['lot_id']} {facts.alert['units']}支 {facts.number}"
+    if facts.kind == "observation_overdue":
+        before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
+        after = f" {facts.alert['people']}人 {facts.number}"
+        return before + _fitting(facts.name("site_id", 0), before, after) + after
     if "cases" in facts.alert:
         what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
         return f"{what} 批次{facts.alert['lot_id']} {facts.alert['cases']}例 {facts.number}"
@@ -139,8 +148,13 @@ def short(facts: Facts) -> str:
     before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
     after = f" {value}℃{side}{limit}℃ {since} {facts.number}"
     place = facts.name("site_id", 0) + facts.name("unit_id", 0)
+    return before + _fitting(place, before, after) + after
+
+
+def _fitting(place: str, before: str, after: str) -> str:
+    """Return as much of a place's name as one line has room for."""
     room = SHORT_MAX - len(before) - len(after)
-    return before + (place if len(place) <= room else place[: room - 1] + "…") + after
+    return place if len(place) <= room else place[: room - 1] + "…"
 
 
 def long(facts: Facts) -> str:
@@ -198,10 +212,29 @@ def _recall(facts: Facts, language: int) -> list[str]:
     ]
 
 
+def _overdue(facts: Facts, language: int) -> list[str]:
+    """Return who is overdue: how many people, where, since when."""
+    since, site = shown(facts.moment("started_at")), facts.name("site_id", language)
+    people = facts.alert["people"]
+    if language == 0:
+        return [
+            f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}",
+            f"站点：{site}",
+            f"{people} 名受种者留观时间已满，最早于 {since}（北京时间），尚未登记离开",
+        ]
+    return [
+        f"[{SEVERITY[facts.severity][1]}] {_what(facts, 1)}",
+        f"Site: {site}",
+        f"People past their observation and not let go: {people}, since {since} (Beijing time)",
+    ]
+
+
 def _lines(facts: Facts, language: int) -> list[str]:
     alert = facts.alert
     if facts.kind == "recalled":
         return _recall(facts, language) + _ending(facts, language)
+    if facts.kind == "observation_overdue":
+        return _overdue(facts, language) + _ending(facts, language)
     if "cases" in alert:
         return _cluster(facts, language) + _ending(facts, language)
     severity = SEVERITY[facts.severity][language]

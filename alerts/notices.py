@@ -5,7 +5,7 @@ Ingest, the escalation tick and the API write them; `outbox.py` expands and send
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ queries = load_queries(Path(__file__).with_name("sql") / "notices.sql")
 AEFI_CLUSTER = "aefi_cluster"
 # A lot was recalled: told to every place that holds some of it.
 RECALLED = "recalled"
+# People past the end of their observation whom nobody has let go.
+OBSERVATION_OVERDUE = "observation_overdue"
 
 KINDS: dict[type[Event], str] = {
     AlertFired: "fired",
@@ -79,6 +81,14 @@ def notice(envelope: Envelope, *, severity: str, region_code: str) -> Notice:
         payload=payload,
         created_at=envelope.meta.recorded_at,
     )
+
+
+def untold(conn: psycopg.Connection[Any], wanted: Iterable[Notice]) -> list[Notice]:
+    """Return those that are not in the outbox yet."""
+    by_key = {notice.key: notice for notice in wanted}
+    for (key,) in conn.execute(queries.told, (list(by_key),)):
+        del by_key[key]
+    return list(by_key.values())
 
 
 def write(cur: psycopg.Cursor[Any], notices: Sequence[Notice]) -> None:

@@ -6,14 +6,13 @@ told once of a recall: its key is that of recall and place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from alerts.notices import RECALLED, Notice, write
+from alerts.notices import RECALLED, Notice, untold, write
 from domain.shared.errors import NotFound
 from domain.shared.ids import stream_id
 from domain.traceability.facts import Fact
@@ -59,17 +58,10 @@ class Recalls:
             for site_id in recall.holders
             if site_id in names
         ]
-        new = _untold(conn, wanted)
+        new = untold(conn, wanted)
         with conn.transaction(), conn.cursor() as cur:
             write(cur, new)
         return len(new)
-
-
-def _untold(conn: psycopg.Connection[Any], wanted: Iterable[Notice]) -> list[Notice]:
-    by_key = {notice.key: notice for notice in wanted}
-    for (key,) in conn.execute(queries.told, (list(by_key),)):
-        del by_key[key]
-    return list(by_key.values())
 
 
 def _notice(

@@ -2,16 +2,10 @@
 
 Names and addresses are personal data that change: rows, not events. A secret leaves this table only
 towards the channel that signs with it.
-
-Systems on premises have private addresses, so those may be called, and so may this machine; a
-link-local address may not: no system that is told of alerts lives there, but the service that gives
-a virtual machine its credentials does. Host names are not looked up for this.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,21 +92,6 @@ def deliveries(
     with conn.cursor(row_factory=class_row(Delivery)) as cur:
         page = {"alert_id": alert_id, "after": after, "limit": limit}
         return cur.execute(queries.deliveries, page).fetchall()
-
-
-def is_link_local(address: str) -> bool:
-    """Tell whether a web address names a host in 169.254.0.0/16 or fe80::/10, however written."""
-    host = urlsplit(address).hostname or ""
-    try:
-        # Also the short, octal and hexadecimal forms that a connection would take.
-        return ipaddress.IPv4Address(socket.inet_aton(host)).is_link_local
-    except OSError:
-        pass
-    try:
-        found = ipaddress.IPv6Address(host)
-    except ValueError:
-        return False
-    return (found.ipv4_mapped or found).is_link_local
 
 
 def masked(address: str) -> str:

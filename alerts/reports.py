@@ -25,7 +25,7 @@ from psycopg_pool import ConnectionPool
 from alerts.channels.channel import Undelivered
 from alerts.channels.webhook import Webhook, signature
 from alerts.outbox import BACKOFF_S, ERROR_MAX
-from alerts.subscriptions import Subscription, may_call, queries
+from alerts.subscriptions import Subscription, queries
 from domain.epcis.translate import EpcFormat
 from domain.shared.ids import region_prefix
 from projections.epcis import answers
@@ -162,7 +162,7 @@ class Reporter:
             "Idempotency-Key": f"{to.subscription_id}:{last[0]}.{last[1]}",
         }
         try:
-            status = self._webhook.post(to.dest, body, headers) if may_call(to.dest) else 0
+            status = self._webhook.post(to.dest, body, headers)
         except Undelivered as error:
             return self._failed(conn, to, str(error), now)
         if 200 <= status < 300:
@@ -171,7 +171,7 @@ class Reporter:
         if status == 413:
             smaller = {"subscription_id": to.subscription_id, "count": len(kept)}
             conn.execute(queries.smaller, smaller)
-        return self._failed(conn, to, f"HTTP {status}" if status else "address not allowed", now)
+        return self._failed(conn, to, f"HTTP {status}", now)
 
     def _failed(
         self, conn: psycopg.Connection[Any], to: Subscription, error: str, now: datetime

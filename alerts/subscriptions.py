@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from alerts.channels.webhook import allowed
-from alerts.recipients import is_link_local
 from domain.epcis import named
 from domain.epcis.query import Query, Span
 from domain.epcis.schedule import schedule_of
@@ -76,19 +73,6 @@ def since(query: Query, initial: datetime | None) -> Query:
     return Query(query.conditions, query.event_time, Span(start, query.record_time.end))
 
 
-def may_call(dest: str) -> bool:
-    """Tell whether an address may be called: as webhooks, http(s) and not link-local.
-
-    Its host is that which the client will call, whatever dots or case it is written with.
-    """
-    try:
-        host = httpx.URL(dest).raw_host.decode().removesuffix(".")
-    except httpx.InvalidURL:
-        return False
-    called = f"http://[{host}]/" if ":" in host else f"http://{host}/"
-    return allowed(dest) and allowed(called) and not is_link_local(called)
-
-
 def add(conn: Connection, subscription: Subscription) -> None:
     """Put down a subscription."""
     schedule = subscription.schedule
@@ -120,6 +104,12 @@ def one(conn: Connection, query_name: str, subscription_id: UUID) -> Subscriptio
 def remove(conn: Connection, query_name: str, subscription_id: UUID) -> None:
     """End a subscription."""
     conn.execute(queries.remove, (query_name, subscription_id))
+
+
+def count_beyond(conn: Connection, query_name: str, *, region: str) -> int:
+    """Return how many subscriptions to a query are of regions beyond one (a prefix of codes)."""
+    ((count,),) = conn.execute(queries.count_beyond, (query_name, region)).fetchall()
+    return int(count)
 
 
 def remove_of_query(conn: Connection, query_name: str) -> None:

@@ -15,13 +15,8 @@ from alerts import notices
 from api.auth import Principal, permission
 from api.commands import Call, CallOf, Receipt, receipt, state_of, versioned
 from api.deps import Deps, DepsOf
-from api.injections import (
-    CLINIC_STAFF,
-    FACT_PATTERN,
-    dose_of,
-    list_records,
-    without_people,
-)
+from api.doses import FACT_PATTERN, dose_of
+from api.injections import CLINIC_STAFF, list_records, without_people
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import Body, Items, Moment, Name, NameAsked, NameInPath, Note, RegionAsked

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from alerts.channels.destinations import Destinations
 from domain.shared.errors import NotFound
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Deps:
     read_sample: ReadSample = _unread
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     elements: Path | None = None
+    destinations: Destinations = Destinations()
     known: Mapping[UUID, Sequence[Envelope]] = field(default_factory=dict)
 
     def knowing(self, streams: Collection[UUID]) -> Deps:

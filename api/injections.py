@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID, uuid4
 
-from fastapi import Path, Query, Response
+import psycopg
+from fastapi import Response
 from pydantic import Field
 
 from api import facts
 from api.auth import Principal, permission
-from api.commands import CallOf, Receipt
+from api.commands import CallOf, Receipt, receipt
 from api.custody_scope import CLINICAL
 from api.deps import Deps, DepsOf
 from api.messages import message
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
-from api.schemas import Body, Day, Items, Name, NameAsked, NameInPath, Note, RegionAsked
+from api.schemas import Body, Day, Name, NameInPath
 from api.vials import vials_of
 from domain.registry import model as registry
 from domain.shared.decide import decide, fold
@@ -29,7 +30,6 @@ from domain.shared.pseudonyms import PSEUDONYM_PATTERN
 from domain.shared.roles import Role
 from domain.traceability import model as goods
 from domain.traceability.codes import INPUT_LENGTH_MAX, canonical, product_of
-from domain.traceability.events import DoseAdministered
 from domain.vaccination import model, rules
 from domain.vaccination.checks import (
     Given,
@@ -42,7 +42,7 @@ from domain.vaccination.checks import (
 )
 from domain.vaccination.events import DueItem, InjectionChecked
 from projections import vaccination as read
-from store.envelope import Meta
+from store.commands import Answer, Command, Outcome, execute
 
 router = module_router("vaccination")
 
@@ -57,9 +57,7 @@ CLINIC_STAFF = (
     Role.HIS,
 )
 PRODUCT_PATTERN = r"^(8[0-9]{6}|[0-9]{14})$"
-FACT_PATTERN = r"^[A-Za-z0-9_.:#-]{1,200}$"
 S = TypeVar("S")
-BEGINNING = datetime.fromisoformat("2015-01-01T00:00:00+00:00")
 
 
 class May(StrEnum):
@@ -73,7 +71,6 @@ class May(StrEnum):
 ProductId = Annotated[str, Field(pattern=PRODUCT_PATTERN, examples=["8474354"])]
 Pseudonym = Annotated[str, Field(pattern=PSEUDONYM_PATTERN, examples=["R-4f2a"])]
 SeriesDose = Annotated[int, Field(ge=1, le=rules.SERIES_DOSE_MAX)]
-FactInPath = Annotated[str, Path(pattern=FACT_PATTERN)]
 
 
 class DueIn(Body):
@@ -166,77 +163,67 @@ class Check(Body):
     checked_at: datetime
 
 
-class Dose(Body):
-    """A dose that was given. `may`: what its check said, null without one; `late_h`: told so late.
-
-    `recipient` is left out for those whose business it is not.
-    """
-
-    fact_id: str
-    site_id: str
-    region_code: str
-    codes: list[str]
-    recipient: str = ""
-    series_dose: int | None
-    given_at: datetime
-    late_h: float
-    may: bool | None
-    due_at: datetime
-    ended_at: datetime | None
-    overdue: bool
-    reaction: bool | None
-    reason: str
-
-
-class ObservationEndIn(Body):
-    """The person leaves; before the 30 minutes are over only with a reason."""
-
-    reaction: bool
-    reason: Note = ""
-
-
 @router.post("/vaccination/checks", status_code=201, response_model=CheckReceipt)
 def check_injection(
     body: CheckIn,
     who: Annotated[Principal, permission(May.CHECK, *CLINIC_STAFF)],
     call: CallOf,
 ) -> Response:
-    """Say whether this code may be injected into this person now; the answer is kept."""
-    deps, now = call.deps, call.deps.clock.now()
+    """Say whether this code may be injected into this person now; the answer is kept.
+
+    A "may" keeps the dose for the person for some minutes: another's check says so.
+    """
+    deps = call.deps
     code, check_id = canonical(body.code), body.check_id or uuid4().hex
-    as_of = deps.ledger.last_position()
+    telemetry = deps.telemetry.last_position()
     known = _Known(deps, body, code, check_id)
     region = known.region(who)
-    with deps.pool.connection() as conn:
-        (vial,) = vials_of(deps, conn, [code], now, known.streams)
-        given = read.given(conn, body.recipient)
-    verdict = judge_vial(vial, site_id=body.site, at=now)
-    judge_person(verdict, vial, known.person(given), at=now)
+    with deps.pool.connection() as conn, read.alone(conn, code):
+        checked, vial = _judged(deps, conn, known)
+        if known.earlier is not None:
+            _require_same(known.earlier, checked)
+            checked = known.earlier
+
+        def answer(outcome: Outcome) -> Answer:
+            location = f"{PREFIX}/vaccination/checks/{check_id}"
+            return receipt(outcome, location, telemetry, _told(checked, vial))
+
+        command = Command(
+            model.check_stream(check_id),
+            decide(model.evolve_check, None, model.record_check, checked=checked),
+            call.meta(region_code=region),
+            idempotency=call.idempotency(answer),
+        )
+        outcome = execute(deps.ledger, command)
+    return call.answered(outcome, answer)
+
+
+def _judged(
+    deps: Deps, conn: psycopg.Connection[Any], known: _Known
+) -> tuple[InjectionChecked, Vial]:
+    """Return the answer to a check as of now, and what is known of the vial."""
+    asked, now = known.asked, deps.clock.now()
+    since = now - timedelta(minutes=rules.rules_at(now).reserved_min)
+    (vial,) = vials_of(deps, conn, [known.code], now, known.streams)
+    before = read.before(conn, asked.recipient, known.code, since)
+    verdict = judge_vial(vial, site_id=asked.site, at=now)
+    judge_person(verdict, vial, known.person(before), at=now)
     checked = InjectionChecked(
-        check_id=check_id,
-        site_id=body.site,
-        code=code,
-        recipient=body.recipient,
+        check_id=known.check_id,
+        site_id=asked.site,
+        code=known.code,
+        recipient=asked.recipient,
         product_id=vial.product_id,
         lot_id=vial.lot_id,
         series_dose=known.series_dose,
-        visit_id=body.visit_id or "",
+        visit_id=asked.visit_id or "",
         may=verdict.may,
         reasons=tuple(reason.value for reason in verdict.reasons),
         cautions=tuple(caution.value for caution in verdict.cautions),
-        as_of=as_of,
+        as_of=known.as_of,
         checked_at=now,
     )
-    if known.earlier is not None:
-        _require_same(known.earlier, checked)
-        checked = known.earlier
-    return call.run(
-        model.check_stream(check_id),
-        decide(model.evolve_check, None, model.record_check, checked=checked),
-        location=f"{PREFIX}/vaccination/checks/{check_id}",
-        meta=call.meta(region_code=region),
-        more=_told(checked, vial),
-    )
+    return checked, vial
 
 
 class _Known:
@@ -246,7 +233,8 @@ class _Known:
     """
 
     def __init__(self, deps: Deps, asked: CheckIn, code: str, check_id: str) -> None:
-        self._asked = asked
+        self.asked, self.code, self.check_id = asked, code, check_id
+        self.as_of = deps.ledger.last_position()
         visit = model.visit_stream(asked.visit_id) if asked.visit_id else None
         person = model.person_stream(asked.recipient)
         check = model.check_stream(check_id)
@@ -267,19 +255,22 @@ class _Known:
     def region(self, who: Principal) -> str:
         """Return the region of the site, which the caller's grant must cover."""
         if self._site is None:
-            raise Invalid("unknown_site", field="site", site_id=self._asked.site)
+            raise Invalid("unknown_site", field="site", site_id=self.asked.site)
         return who.require_region(self._site.region_code)
 
     @property
     def series_dose(self) -> int | None:
         """Return which dose of the schedule is meant, None when nobody said."""
         planned = self._visit.opened.series_dose if self._visit else None
-        return self._asked.series_dose or planned
+        return self.asked.series_dose or planned
 
-    def person(self, given: Iterable[tuple[list[str], int | None, datetime]]) -> Person:
-        """Return what is known of the person, who was given these doses (codes, number, time)."""
-        asked, visit = self._asked, self._visit
-        due = self._due if asked.due is None else [each.item() for each in asked.due]
+    def person(self, before: read.Before) -> Person:
+        """Return what is known of the person, and of others who wait for this vial."""
+        asked, visit, registered = self.asked, self._visit, self._due
+        due = registered if asked.due is None else [each.item() for each in asked.due]
+        differs = registered is not None and due is not None and [*due] != [*registered]
+        own = [check for check in before.open if check.recipient == asked.recipient]
+        others = {check.recipient for check in before.open if check.code == self.code}
         screening = visit.screening if visit else None
         return Person(
             recipient=asked.recipient,
@@ -293,9 +284,15 @@ class _Known:
             due=due,
             given=[
                 Given(product_id=product_of(code), series_dose=number, given_at=at)
-                for codes, number, at in given
+                for codes, number, at in before.given
                 for code in codes
             ],
+            due_differs=differs,
+            others=len(others - {asked.recipient}),
+            checked_another=any(
+                check.code != self.code and check.product_id == product_of(self.code)
+                for check in own
+            ),
         )
 
 
@@ -363,76 +360,6 @@ def person_of(deps: Deps, recipient: str) -> model.Person:
     """Return what is known of a person."""
     history = deps.ledger.stream(model.person_stream(recipient))
     return fold(model.evolve_person, model.Person(), (e.event for e in history))
-
-
-@router.get("/vaccination/doses", response_model=Items[Dose])
-def list_doses(
-    *,
-    who: Annotated[Principal, permission(May.READ_DOSES, Role.CDC, *CLINIC_STAFF)],
-    deps: DepsOf,
-    page: PageOf,
-    region: RegionAsked = None,
-    site_id: NameAsked = None,
-    observed: Annotated[
-        bool | None, Query(description="true: those whose observation has not ended")
-    ] = None,
-) -> Response:
-    """List doses of the caller's region by time, with the observation after each."""
-    key = page.after_key(str, str)
-    after = (datetime.fromisoformat(key[0]), key[1]) if key else (BEGINNING, "")
-    asked: dict[str, Any] = {"region": who.narrowed(region), "site_id": site_id}
-    with deps.pool.connection() as conn:
-        found = read.doses(conn, **asked, observed=observed, after=after, limit=page.limit + 1)
-    now = deps.clock.now()
-    rows = [without_people(who, _dose(dose, now)) for dose in found]
-    return page.answer(rows, lambda row: [row["given_at"].isoformat(), row["fact_id"]])
-
-
-def _dose(dose: read.Dose, now: datetime) -> dict[str, Any]:
-    shown = asdict(dose)
-    late = shown.pop("recorded_at") - dose.given_at
-    return {
-        **shown,
-        "late_h": round(max(0.0, late.total_seconds() / 3600), 2),
-        "overdue": dose.ended_at is None and now > dose.due_at,
-    }
-
-
-@router.post(
-    "/vaccination/doses/{fact_id}/observation-end", status_code=201, response_model=Receipt
-)
-def end_observation(
-    fact_id: FactInPath,
-    body: ObservationEndIn,
-    who: Annotated[Principal, permission(May.OBSERVE, *CLINIC_STAFF)],
-    call: CallOf,
-) -> Response:
-    """Let a person go after a dose."""
-    dose, meta = dose_of(call.deps, who, fact_id)
-    return call.run(
-        model.observation_stream(fact_id),
-        decide(
-            model.evolve_observation,
-            None,
-            model.end_observation,
-            fact_id=fact_id,
-            site_id=dose.site_id,
-            given_at=meta.occurred_at,
-            ended_at=call.deps.clock.now(),
-            **body.model_dump(),
-        ),
-        location=f"{PREFIX}/vaccination/doses/{fact_id}/observation-end",
-        meta=call.meta(region_code=meta.region_code),
-    )
-
-
-def dose_of(deps: Deps, who: Principal, fact_id: str) -> tuple[DoseAdministered, Meta]:
-    """Return a dose of the caller's region; NotFound("unknown_dose") for any other."""
-    told, withdrawn = facts.told(deps, fact_id)
-    if told is None or withdrawn or not isinstance(told.event, DoseAdministered):
-        raise NotFound("unknown_dose", fact_id=fact_id)
-    who.require_seen(told.meta.region_code, "unknown_dose", fact_id=fact_id)
-    return told.event, told.meta
 
 
 def without_people(who: Principal, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,10 @@ import api.texts
 
 _REQUEST = {
     "malformed_json": ("请求体不是有效的 JSON", "The body is not valid JSON"),
+    "repeated_name": (
+        "字段 {field} 在同一个对象中出现了两次",
+        "Field {field} stands twice in one object",
+    ),
     "malformed_request": ("请求格式有误", "The request is malformed"),
     "bad_field": ("字段 {field} 的值不正确", "Field {field} has an unacceptable value"),
     "unknown_field": ("没有名为 {field} 的字段", "There is no field {field}"),

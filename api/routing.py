@@ -13,12 +13,14 @@ import orjson
 from fastapi import APIRouter, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool as _aside
 from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
 from starlette.types import Message
 
 from api.auth import Allowed
 from api.errors import PROBLEM_JSON
+from api.json_names import repeated_name
 from domain.shared.errors import Invalid
 
 PREFIX = "/api/v1"
@@ -40,6 +42,9 @@ _REASONS = {
 }
 _ALWAYS = (400, 401, 403, 404, 405, 422, 500, 503)
 _WITH_BODY = (409, 412, 413, 415, 428)
+
+# Bytes of a body that is looked through at once; a larger one in a thread.
+_SMALL = 65_536
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -90,7 +95,13 @@ class ModuleRoute(APIRoute):
             if not self.takes_body:
                 return await handle(request)
             _require_json(request)
-            return await handle(_limited(request, self.body_bytes_max))
+            limited = _limited(request, self.body_bytes_max)
+            body = await limited.body()
+            small = len(body) < _SMALL
+            repeated = repeated_name(body) if small else await _aside(repeated_name, body)
+            if repeated is not None:
+                raise Invalid("repeated_name", field=repeated[:64])
+            return await handle(limited)
 
         return checked
 

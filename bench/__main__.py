@@ -11,6 +11,7 @@ from typing import Any
 from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
+from bench.capture import capture
 from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
@@ -28,6 +29,7 @@ WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "w4": w4,
     "w5": w5,
     "w6": w6,
+    "capture": capture,
     "kill": kill,
     "burst": burst,
     "backlog": backlog,

@@ -27,22 +27,38 @@ _SPREAD = 7_919  # clients begin at different questions
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Paths of one server, asked in turn; `key` is the API key, `body` makes them POSTs."""
+    """Paths of one server, asked in turn; `key` is the API key, `body` makes them POSTs.
+
+    `bodies`: each is posted once, to the first path; clients have their shares one after another.
+    """
 
     url: str
     paths: Sequence[str]
     key: str = ""
     body: bytes = b""
+    bodies: Sequence[bytes] = ()
 
     def encoded(self) -> list[bytes]:
         """Return the requests as sent."""
         host = urlsplit(self.url).netloc
         key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
-        kind = "Content-Type: application/json\r\n" if self.body else ""
-        more = f"Content-Length: {len(self.body)}\r\n" if self.body else ""
-        verb = "POST" if self.body else "GET"
-        head = f"HTTP/1.1\r\nHost: {host}\r\n{key}{kind}{more}\r\n"
-        return [f"{verb} {path} {head}".encode() + self.body for path in self.paths]
+        verb, kind = ("POST", "Content-Type: application/json\r\n") if self._posts else ("GET", "")
+        head = f"HTTP/1.1\r\nHost: {host}\r\n{key}{kind}"
+        asked = [(self.paths[0], body) for body in self.bodies]
+        asked = asked or [(path, self.body) for path in self.paths]
+        return [f"{verb} {path} {head}{_length(body)}\r\n".encode() + body for path, body in asked]
+
+    @property
+    def _posts(self) -> bool:
+        return bool(self.body or self.bodies)
+
+    def first(self, client: int, times: int) -> int:
+        """Return the question that a client of so many begins with."""
+        return client * times if self.bodies else client * _SPREAD
+
+
+def _length(body: bytes) -> str:
+    return f"Content-Length: {len(body)}\r\n" if body else ""
 
 
 def ask(questions: Questions, clients: int, times: int) -> Figures:
@@ -73,6 +89,7 @@ def ask(questions: Questions, clients: int, times: int) -> Figures:
     times_s = sorted(taken for taken_all, _ in found for taken in taken_all)
     return {
         "p50_ms": percentile_ms(times_s, 50),
+        "p95_ms": percentile_ms(times_s, 95),
         "p99_ms": percentile_ms(times_s, 99),
         "q_s": round(len(times_s) / seconds),
         "bytes": max(size for _, size in found),
@@ -81,7 +98,7 @@ def ask(questions: Questions, clients: int, times: int) -> Figures:
 
 def _client(questions: Questions, number: int, times: int, ready: Barrier, told: object) -> None:
     requests = questions.encoded()
-    first = number * _SPREAD % len(requests)
+    first = questions.first(number, times) % len(requests)
     with _connected(questions) as link:
         ready.wait(60)
         taken, largest = [], 0

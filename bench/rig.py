@@ -30,6 +30,13 @@ from runtime.process import ask, free_port
 ROOT = Path(__file__).parents[1]
 READY_S, STOP_S = 120.0, 90.0
 PEERS_DATABASE = "peers"
+# One account for the load's ten gateways: what each may publish is no part of this. Receivers of
+# alerts stand on this machine.
+SETTINGS = {
+    "LOG": "json",
+    "MQTT_SHARED_ACCOUNT": "true",
+    "WEBHOOK_NETWORKS": "127.0.0.0/8",
+}
 # As a user would lay it out: text names, an index for charts.
 PEERS_SCHEMA = """
 CREATE TABLE readings (
@@ -193,8 +200,7 @@ class Product:
 @contextmanager
 def product(at: Path, **settings: str) -> Iterator[Product]:
     """Run the product on a fresh folder under `at`."""
-    # One account for the load's ten gateways: what each may publish is no part of this.
-    made = Product(at / "data", {"LOG": "json", "MQTT_SHARED_ACCOUNT": "true", **settings})
+    made = Product(at / "data", {**SETTINGS, **settings})
     try:
         made.start()
         yield made

@@ -41,6 +41,11 @@ def envelopes(number: int, first: int = 0) -> Iterator[Envelope]:
         yield Envelope(scan_stream(event.fact_id), 1, event, Meta(occurred_at=at, recorded_at=at))
 
 
+def timed(number: int, first: int) -> Iterator[tuple[datetime, FactEvent]]:
+    """Yield the same facts with their times, from carton `first` on."""
+    return (fact for _, fact in islice(_timed(first), number))
+
+
 def code(number: int) -> str:
     """Return a 20-digit code."""
     digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=6).digest()

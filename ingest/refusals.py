@@ -93,6 +93,11 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "字段 {field} 只能是代号，不得是姓名、证件号或手机号",
         "field {field} must be a pseudonym, never a name, an identity or a telephone number",
     ),
+    "names_a_person": (
+        "personal_data",
+        "字段 {field} 中不得写证件号或手机号，人员一律用代号",
+        "field {field} must not hold an identity or telephone number: people are pseudonyms",
+    ),
     "parent_in_codes": (
         "schema",
         "追溯码 {value} 不能装在它自己里面",

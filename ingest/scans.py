@@ -79,6 +79,6 @@ def check_products(scan: Scan, known: Collection[str]) -> None:
 def _refusal(error: Invalid) -> Refused:
     if error.code == "bad_code":
         return Refused("bad_code", value=error.facts["value"], text=error.facts["reason"])
-    if error.code in {"not_a_pseudonym", "parent_in_codes"}:
+    if error.code in {"not_a_pseudonym", "names_a_person", "parent_in_codes"}:
         return Refused(error.code, **error.facts)
     return Refused("bad_field", text=error)

@@ -7,7 +7,7 @@ the registry know by then. Uploads stand in a table of their own, kept by the co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from psycopg.rows import class_row, dict_row
 from domain.shared.ids import stream_id
 from domain.traceability.codes import code_key
 from domain.traceability.events import DoseAdministered, FactWithdrawn
+from domain.vaccination.events import DoseNotGiven, NotGivenWithdrawn
 from projections.projection import Projection
 from store.envelope import Envelope, Recorded
 from store.sql import load_queries
@@ -37,13 +38,16 @@ _APART = ("fact_id", "site_id", "codes", "recipient")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which immunizations: of any where None; times from (inclusive) and to (exclusive)."""
+    """Which immunizations: of any where None; times from (inclusive) and to (exclusive).
+
+    states: done, withdrawn (declared wrong), not_done.
+    """
 
     region: str = ""
     ids: Sequence[UUID] | None = None
     recipients: Sequence[str] | None = None
     lots: Sequence[str] | None = None
-    withdrawn: bool | None = None
+    states: list[str] | None = field(default_factory=lambda: ["done", "withdrawn"])
     given_from: datetime = EARLIEST
     given_to: datetime = LATEST
     changed_from: datetime = EARLIEST
@@ -77,6 +81,11 @@ def immunization_id(fact_id: str, code: str) -> UUID:
     return stream_id("platform.immunization", fact_id, code)
 
 
+def not_given_id(told_id: str) -> UUID:
+    """Return the id under which a dose that was not given is known outside."""
+    return stream_id("platform.not_given", told_id)
+
+
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
     """Take doses and withdrawals into the tables."""
     for _, envelope in batch:
@@ -88,12 +97,19 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
                 at = envelope.meta.recorded_at
                 cur.execute(queries.put_withdrawn, (event.fact_id, event.of_site, at))
                 cur.execute(queries.withdraw, (at, event.fact_id, event.of_site))
+            case DoseNotGiven() as event:
+                cur.execute(queries.put_not_given, _not_given(event, envelope))
+            case NotGivenWithdrawn() as event:
+                gone = (envelope.meta.recorded_at, not_given_id(event.not_given_id))
+                cur.execute(queries.withdraw_not_given, gone)
 
 
 PROJECTION = Projection(
     name="platform",
-    version=1,
-    topics=(DoseAdministered.TOPIC, FactWithdrawn.TOPIC),
+    version=2,
+    topics=tuple(
+        cls.TOPIC for cls in (DoseAdministered, FactWithdrawn, DoseNotGiven, NotGivenWithdrawn)
+    ),
     apply=apply,
     ddl=queries.ddl,
 )
@@ -114,6 +130,20 @@ def _row(event: DoseAdministered, code: str, envelope: Envelope) -> dict[str, An
         "said": msgspec.json.encode(
             {name: value for name, value in said.items() if name not in _APART}
         ).decode(),
+    }
+
+
+def _not_given(event: DoseNotGiven, envelope: Envelope) -> dict[str, Any]:
+    said = {name: getattr(event, name) for name in ("product_id", "series_dose", "cause", "note")}
+    return {
+        "id": not_given_id(event.not_given_id),
+        "fact_id": event.not_given_id,
+        "site_id": event.site_id,
+        "region_code": envelope.meta.region_code,
+        "recipient": event.recipient,
+        "given_at": event.decided_at,
+        "recorded_at": envelope.meta.recorded_at,
+        "said": msgspec.json.encode(said).decode(),
     }
 
 

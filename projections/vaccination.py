@@ -7,7 +7,8 @@ come from traceability's events; what was declared wrong is left out when rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +31,9 @@ from domain.vaccination.events import (
     ChargeRaised,
     ChargeRefunded,
     ConsentDecided,
+    DoseNotGiven,
     InjectionChecked,
+    NotGivenWithdrawn,
     ObservationEnded,
     RefundAsked,
     RequisitionApproved,
@@ -60,6 +63,8 @@ _RECORDS: dict[type[Event], tuple[str, tuple[str, ...], State]] = {
     ConsentDecided: ("visit", ("visit_id",), lambda e: "consented" if e.given else "refused"),
     ScreeningAnswered: ("visit", ("visit_id",), lambda e: "stopped" if e.stops else "screened"),
     InjectionChecked: ("check", ("check_id",), lambda e: "may" if e.may else "may_not"),
+    DoseNotGiven: ("not_given", ("not_given_id",), "not_given"),
+    NotGivenWithdrawn: ("not_given", ("not_given_id",), "withdrawn"),
     TransferRequested: ("transfer", ("transfer_id",), "waiting"),
     TransferAccepted: ("transfer", ("transfer_id",), "accepted"),
     TransferDeclined: ("transfer", ("transfer_id",), "declined"),
@@ -118,13 +123,59 @@ class Dose:
     series_dose: int | None
 
 
+# Codes, dose of the schedule (None = not known) and time of a dose.
+Given = tuple[list[str], int | None, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCheck:
+    """A check that said "may" and keeps a dose for its person."""
+
+    check_id: str
+    code: str
+    recipient: str
+    product_id: str
+    checked_at: datetime
+
+    def met_by(self, dose: DoseAdministered) -> bool:
+        """Tell whether a dose is the one that is kept."""
+        theirs = dose.recipient == self.recipient and self.code in dose.codes
+        return dose.fact_id == self.check_id or theirs
+
+    def let_go_by(self, told: DoseNotGiven) -> bool:
+        """Tell whether the dose is told not to be given."""
+        theirs = (told.recipient, told.product_id) == (self.recipient, self.product_id)
+        return told.check_id == self.check_id or theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was given to a person, and checks that are open: of a code, or of the person."""
+
+    given: list[Given]
+    open: list[OpenCheck]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """People whom nobody has let go at a place; `hour`: of the end of their time, since 1970."""
+
+    site_id: str
+    region_code: str
+    hour: int
+    people: int
+    since: datetime
+
+
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
     """Take events of the clinic and of doses into the tables."""
-    for _, envelope in batch:
+    for position, envelope in batch:
         event = envelope.event
         match event:
             case DoseAdministered():
                 cur.execute(queries.put_dose, _dose(event, envelope))
+                whose = (event.fact_id, event.recipient, list(event.codes))
+                cur.execute(queries.close_given, whose)
             case FactWithdrawn():
                 cur.execute(queries.put_withdrawn, (event.fact_id, event.of_site))
             case ObservationEnded():
@@ -132,11 +183,17 @@ def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
                 cur.execute(queries.end_observation, told)
             case _:
                 cur.execute(queries.put_record, _record(event, envelope))
+                _keep(cur, event, position)
 
+
+# What changes the answer of a check.
+_BEFORE = tuple(
+    cls.TOPIC for cls in (DoseAdministered, InjectionChecked, DoseNotGiven, FactWithdrawn)
+)
 
 PROJECTION = Projection(
     name="vaccination",
-    version=1,
+    version=2,
     topics=(
         DoseAdministered.TOPIC,
         FactWithdrawn.TOPIC,
@@ -146,6 +203,17 @@ PROJECTION = Projection(
     apply=apply,
     ddl=queries.ddl,
 )
+
+
+def _keep(cur: psycopg.Cursor[Any], event: Event, position: int) -> None:
+    """Keep a dose for the person of a check, or let go what was kept."""
+    match event:
+        case InjectionChecked(may=True):
+            kept = (event.check_id, event.code, event.recipient, event.product_id)
+            cur.execute(queries.put_open, (*kept, event.checked_at, position))
+        case DoseNotGiven():
+            let_go = (event.check_id, event.recipient, event.product_id)
+            cur.execute(queries.close_not_given, let_go)
 
 
 def _dose(event: DoseAdministered, envelope: Envelope) -> dict[str, Any]:
@@ -218,28 +286,54 @@ def doses(
         return cur.execute(queries.doses, wanted | page).fetchall()
 
 
-def given(conn: Connection, recipient: str) -> list[tuple[list[str], int | None, datetime]]:
-    """Return codes, dose of the schedule (None = not known) and time of all doses of a person.
+@contextmanager
+def alone(conn: Connection, code: str) -> Iterator[None]:
+    """Look at a code and record what follows from it, one check at a time."""
+    with conn.transaction():
+        conn.execute(queries.alone, (code,))
+        yield
 
-    As of now: those that the read model does not have yet are read off the ledger.
+
+def before(conn: Connection, recipient: str, code: str, since: datetime) -> Before:
+    """Return what a check must know of a person's doses, and of checks open since a moment.
+
+    As of now: what the read model does not have yet is read off the ledger.
     """
-    if not recipient:
-        return []
     after = followed(conn, PROJECTION.follower)
-    found: dict[tuple[str, str], tuple[list[str], int | None, datetime]] = {
+    found: dict[tuple[str, str], Given] = {
         (fact_id, site_id): (codes, number, given_at)
         for fact_id, site_id, codes, number, given_at in conn.execute(queries.given, (recipient,))
     }
+    asked = {"since": since, "code": code, "recipient": recipient}
+    open_: dict[str, OpenCheck] = {
+        row[0]: OpenCheck(*row) for row in conn.execute(queries.open_checks, asked)
+    }
     checked = dict[str, int | None]()
-    topics = (DoseAdministered.TOPIC, InjectionChecked.TOPIC, FactWithdrawn.TOPIC)
-    for _, envelope in recorded_after(conn, after, topics, (recipient,)):
+    for _, envelope in recorded_after(conn, after, _BEFORE, (recipient, code)):
         match envelope.event:
             case InjectionChecked() as event:
                 checked[event.check_id] = event.series_dose
-            case DoseAdministered() as event if event.recipient == recipient:
-                number = event.series_dose or checked.get(event.fact_id)
-                told = (list(event.codes), number, envelope.meta.occurred_at)
-                found.setdefault((event.fact_id, event.site_id), told)
+                if event.may and event.checked_at > since:
+                    open_[event.check_id] = _open(event)
+            case DoseAdministered() as event:
+                open_ = {n: o for n, o in open_.items() if not o.met_by(event)}
+                if event.recipient == recipient:
+                    number = event.series_dose or checked.get(event.fact_id)
+                    told = (list(event.codes), number, envelope.meta.occurred_at)
+                    found.setdefault((event.fact_id, event.site_id), told)
+            case DoseNotGiven() as event:
+                open_ = {n: o for n, o in open_.items() if not o.let_go_by(event)}
             case FactWithdrawn() as event:
                 found.pop((event.fact_id, event.of_site), None)
-    return list(found.values())
+    return Before(list(found.values()), list(open_.values()))
+
+
+def _open(event: InjectionChecked) -> OpenCheck:
+    kept = (event.check_id, event.code, event.recipient, event.product_id)
+    return OpenCheck(*kept, event.checked_at)
+
+
+def overdue(conn: Connection, *, since: datetime, until: datetime) -> list[Overdue]:
+    """Return places and hours with people not let go whose time was over between two moments."""
+    with conn.cursor(row_factory=class_row(Overdue)) as cur:
+        return cur.execute(queries.overdue, {"since": since, "until": until}).fetchall()

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from domain.shared.errors import NotFound
 from domain.traceability.codes import canonical
+from domain.traceability.times import AHEAD_MAX
 from domain.vaccination.snapshot import judge_offline
 from runtime import folder
 from runtime.journal import Journal, scan_id
@@ -91,6 +92,9 @@ def check_codes(
     journal: Annotated[
         Path | None, typer.Option(help="本机离线记录，一并计入 | the local journal, counted in")
     ] = None,
+    site: Annotated[
+        str, typer.Option(help="本接种单位；快照须是它的 | this clinic, whose snapshot it must be")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """离线检查能否接种：都可 0，有不可 3 | may these be used: 0 all, 3 not all; no server."""
@@ -98,6 +102,11 @@ def check_codes(
     from api.snapshot_file import opened
 
     known = opened(file.read_bytes(), _public_key(key or file.with_name(KEY_NAME)))
+    if site not in {"", known.site_id}:
+        raise Refusal(
+            f"这份快照是 {known.site_id} 的，不是 {site} 的",
+            f"This is the snapshot of {known.site_id}, not of {site}.",
+        )
     now = clock_of(settings_of(ctx)).now()
     since = Journal(journal).since() if journal else []
     told = []
@@ -261,6 +270,8 @@ def _moment(text: str, now: datetime) -> str:
         found = None
     if found is None or found.tzinfo is None:
         raise Refusal(f"时间 {text} 须带时区", f"The time {text} needs its offset.")
+    if found > now + AHEAD_MAX:
+        raise Refusal(f"时间 {text} 还没有到", f"The time {text} has not come yet.")
     return found.astimezone(UTC).isoformat()
 
 

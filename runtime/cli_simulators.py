@@ -88,6 +88,7 @@ def demo(
             PREFIX + "MQTT_SHARED_ACCOUNT": "true",
             PREFIX + "SMTP_URL": f"smtp://127.0.0.1:{mail_port}",
             PREFIX + "SMTP_FROM": "vaxtrail@demo.invalid",
+            PREFIX + "WEBHOOK_NETWORKS": "127.0.0.0/8",
         },
         cwd=Path.cwd(),
     )

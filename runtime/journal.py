@@ -21,6 +21,7 @@ import httpx
 
 from domain.shared.errors import Invalid
 from domain.shared.ids import stream_id
+from domain.traceability.model import checked_fact_id
 from domain.traceability.scan import fact_from_scan, has_reason
 from domain.traceability.times import UNEXPLAINED_MAX
 from domain.vaccination.snapshot import Scanned
@@ -65,7 +66,7 @@ class Journal:
         about = {"site", "step", "codes", "fact_id", "at"}
         fact_from_scan(
             scan["step"],
-            fact_id=scan["fact_id"],
+            fact_id=checked_fact_id(scan["fact_id"]),
             site_id=scan["site"],
             codes=scan["codes"],
             fields={name: value for name, value in scan.items() if name not in about},

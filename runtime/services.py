@@ -30,6 +30,7 @@ from runtime.settings import Settings, dsn
 from store.tables import APP_ROLE
 
 if TYPE_CHECKING:
+    from alerts.channels.destinations import Destinations
     from alerts.channels.email import Smtp
     from alerts.platform.national import Access
     from domain.shared.clock import Clock
@@ -97,6 +98,7 @@ def run_alert(settings: Settings) -> None:
         smtp=smtp(settings),
         public_url=settings.public_url,
         stop=stop_event(),
+        destinations=destinations(settings),
         platform=platform_access(settings),
     )
 
@@ -210,6 +212,7 @@ def run_api(settings: Settings) -> None:
             read_sample=read_sample,
             signing_key=partial(signing_key, settings.data),
             elements=settings.immunization_elements,
+            destinations=destinations(settings),
         )
         uvicorn.run(
             create_app(deps),
@@ -243,6 +246,13 @@ def smtp(settings: Settings) -> Smtp | None:
         return Smtp.from_url(url, sender=settings.smtp_from)
     except ValueError as error:
         raise Refusal(f"VAXTRAIL_SMTP_URL 有误：{error}", f"VAXTRAIL_SMTP_URL: {error}") from error
+
+
+def destinations(settings: Settings) -> Destinations:
+    """Return what may be called beside the internet."""
+    from alerts.channels.destinations import Destinations
+
+    return Destinations.of(settings.webhook_networks)
 
 
 def platform_access(settings: Settings) -> Access | None:

@@ -6,6 +6,7 @@ names below in lower case. A secret may instead be named by a file: `VAXTRAIL_�
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,9 @@ PREFIX = "VAXTRAIL_"
 # Names with the prefix that are no settings: the file's own name, test data, simulators' wire.
 _OTHER = ("CONFIG", "SHARED")
 _SIMULATORS = "SIM_"
+
+# What stands for no network at all: an empty value is the same as none given.
+_NO_NETWORK = "none"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -101,6 +105,12 @@ class Settings(BaseModel):
         description="发信服务器 | mail server: smtp[s]://[user:password@]host[:port]",
     )
     smtp_from: str = Field("", description="发信人地址 | address mail is sent from")
+    webhook_networks: tuple[str, ...] = Field(
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+        description="互联网之外可以回调（webhook、EPCIS 订阅）的网段，逗号分隔；none 为都不可以"
+        " | networks beside the internet where webhooks and EPCIS subscribers may be called,"
+        " comma separated; none for no such network",
+    )
     platform_url: Annotated[str, Field(pattern=r"^$|^https?://[^\s/]+(/\S*)?$")] = Field(
         "",
         description="国家追溯协同平台接口地址；不填则不对接"
@@ -167,7 +177,7 @@ class Settings(BaseModel):
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.absolute() if value else None
 
-    @field_validator("regions", mode="before")
+    @field_validator("regions", "webhook_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -175,6 +185,18 @@ class Settings(BaseModel):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == (_NO_NETWORK,):
+            return ()
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text}: 不是网段（如 10.0.0.0/8） / not a network") from error
+        return value
 
     @field_validator("regions")
     @classmethod

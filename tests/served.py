@@ -14,6 +14,7 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg_pool import ConnectionPool
 
+from alerts.channels.destinations import Destinations
 from api.app import create_app
 from api.asof import followed
 from api.auth import KEYS_RETRY_S, digest
@@ -104,6 +105,7 @@ def api(database: Database, ledger: Ledger, telemetry: Telemetry) -> Iterator[Ap
             dict,
             read_sample=read_sample,
             signing_key=lambda: SIGNING_KEY,
+            destinations=Destinations.of(["127.0.0.0/8"]),
         )
         app = create_app(deps)
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")

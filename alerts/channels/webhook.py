@@ -10,37 +10,36 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
-import re
 import threading
 from datetime import datetime
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from alerts.channels.channel import Message, Permanent, Transient
+from alerts.channels.destinations import Destinations, Pinned, allowed
 
 # Seconds for a whole attempt, from the look-up of the name to the status; beyond it, transient.
 TIMEOUT_S = 15.0
-SCHEMES = ("http", "https")
 # A request time-out, "too early" and "too many": the same request may succeed later (RFC 9110).
 RETRIED_4XX = frozenset({408, 425, 429})
-# A host name: labels of up to 63 characters, 253 in all (RFC 1035 §2.3.4); "_" is in use.
-LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
-HOST_MAX = 253
 
 
 class Webhook:
-    """Posts one event a message; follows no redirect, so that an address means what it says.
+    """Posts one event a message, to where it may; follows no redirect.
 
     Requests run in an event loop of their own thread: only there does a deadline hold for a whole
     attempt, whatever the other side makes of it.
     """
 
-    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, destinations: Destinations, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)  # noqa: S113 -- the deadline of _post is for all of it
+        self._client = httpx.AsyncClient(
+            timeout=None,  # noqa: S113 -- the deadline of _post is for all of it
+            follow_redirects=False,
+            trust_env=False,
+            transport=Pinned(destinations),
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="webhook", daemon=True)
         self._thread.start()
@@ -90,24 +89,6 @@ class Webhook:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-def allowed(address: str) -> bool:
-    """Tell whether an address may be called: http(s) to a named host, no credentials in it."""
-    try:
-        parts = urlsplit(address)
-        named = _is_host(parts.hostname or "") and parts.port != 0
-    except ValueError:
-        return False
-    return parts.scheme in SCHEMES and named and parts.username is None
-
-
-def _is_host(host: str) -> bool:
-    """Tell whether a host is an IPv6 address or labels as names have. ValueError: neither."""
-    if ":" in host:
-        return bool(ipaddress.IPv6Address(host))
-    name = host.encode("idna").decode().removesuffix(".")
-    return len(name) <= HOST_MAX and all(LABEL.fullmatch(label) for label in name.split("."))
 
 
 def signature(secret: str, at: datetime, body: bytes) -> str:

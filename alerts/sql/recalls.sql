@@ -3,6 +3,3 @@
 SELECT lot_id, max(position) FROM rm_traceability.scan
 WHERE step >= 110 AND lot_id <> '' AND withdrawn_position IS NULL
 GROUP BY lot_id HAVING bool_or(step = 110 AND said LIKE '%"recall":true%')
-
--- name: told
-SELECT key FROM outbox WHERE key = ANY(%s)

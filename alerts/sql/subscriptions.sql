@@ -23,6 +23,10 @@ DELETE FROM epcis_subscription WHERE query_name = %s AND subscription_id = %s
 -- name: remove_of_query
 DELETE FROM epcis_subscription WHERE query_name = %s
 
+-- name: count_beyond
+SELECT count(*) FROM epcis_subscription
+WHERE query_name = %s AND region_code NOT LIKE %s || '%%'
+
 -- name: followed
 -- Up to which position of the ledger the read model of events has come.
 SELECT coalesce(max(notification_id), 0) FROM follower_tracking

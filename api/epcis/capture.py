@@ -154,14 +154,10 @@ def _items(call: Call, behaviour: str) -> list[Item]:
     items, hashed = [], hasher(document)
     for n, event in enumerate(events):
         item = Item(n, event, "" if n in wrong else hashed(event))
-        item.refused = wrong[n][0] if n in wrong else _too_deep(item)
+        item.refused = wrong[n][0] if n in wrong else None
         item.remarks = [] if item.refused else remarks_on(event, n)
         items.append(item)
     return items
-
-
-def _too_deep(item: Item) -> EventProblem | None:
-    return None if item.digest else item.problem(Invalid("epcis_too_deep"))
 
 
 def _loaded(body: bytes) -> dict[str, Any]:

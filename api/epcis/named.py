@@ -18,7 +18,7 @@ from api.routing import json_answer
 from domain.epcis import named
 from domain.epcis.schedule import FIELDS
 from domain.shared.decide import decide
-from domain.shared.errors import Invalid, NotFound
+from domain.shared.errors import Invalid, NotAllowed, NotFound
 from domain.shared.roles import Role
 from projections.epcis import named_queries
 from store.commands import Command, execute
@@ -86,8 +86,12 @@ def read_query(name: Name, request: Request, _who: Reader, deps: DepsOf) -> Resp
 
 @router.delete("/queries/{name}", status_code=204)
 def remove_query(name: Name, who: Keeper, call: CallOf) -> Response:
-    """Take the name off a query, and end the subscriptions to it."""
+    """Take the name off a query, and end the subscriptions to it: none of other regions."""
     _require_own(call.deps, who, name)
+    with call.deps.pool.connection() as conn:
+        others = subscriptions.count_beyond(conn, name, region=who.region_prefix)
+    if others:
+        raise NotAllowed("query_in_use", name=name, count=others)
     _run(call, name, decide(named.evolve, None, named.remove, name=name))
     with call.deps.pool.connection() as conn:
         subscriptions.remove_of_query(conn, name)

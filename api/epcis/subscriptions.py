@@ -123,7 +123,7 @@ def subscribe(name: Name, request: Request, who: Keeper, call: CallOf) -> Respon
         extensions=query.extensions,
         key_id=who.key_id,
         region_code=who.region_code,
-        dest=_dest(told.get("dest")),
+        dest=_dest(deps, told.get("dest")),
         secret=_secret(told.get("secret", told.get("signatureToken"))),
         epc_format=headers.epc_format(request).value,
         schedule=controls.schedule,
@@ -185,9 +185,9 @@ def _require(
     return found
 
 
-def _dest(dest: object) -> str:
+def _dest(deps: Deps, dest: object) -> str:
     plain = isinstance(dest, str) and len(dest) <= 2000 and not _CONTROL.search(dest)
-    if not isinstance(dest, str) or not plain or not subscriptions.may_call(dest):
+    if not isinstance(dest, str) or not plain or not deps.destinations.may_call(dest):
         raise Invalid("bad_address", field="dest")
     return dest
 

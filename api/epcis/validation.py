@@ -26,6 +26,8 @@ DOCUMENTS = ("EPCISDocument", "EPCISQueryDocument")
 PROBLEMS_MAX = 10
 # Characters of a wrong value that a reason repeats.
 VALUE_LENGTH_MAX = 100
+# Levels of the documents in which an event is answered.
+_AROUND = 8
 
 Validator = jsonschema_rs.Draft202012Validator
 
@@ -113,12 +115,16 @@ def check_event(event: Any, index: int) -> list[EventProblem]:
 
 
 def _problems_of_names(found: Mapping[str, Any], index: int | None) -> Iterator[EventProblem]:
-    """Give a name or prefix with a NUL, at any depth: nothing asked for could be under it."""
-    try:
-        if b"\\u0000" not in orjson.dumps(found):
-            return
-    except TypeError:  # too deep for that, not for the walk
-        pass
+    """Give a name or prefix with a NUL, at any depth: nothing asked for could be under it.
+
+    So it is with what is nested so deeply that it could not be written out again.
+    """
+    written = _written(found)
+    if written is None:
+        yield _nested(found, index)
+        return
+    if b"\\u0000" not in written:
+        return
     names, contexts = _names_in(found), _names_in(found.get("@context"), values=True)
     wrong = next((name for name in (*names, *contexts) if "\0" in name), None)
     if wrong is not None:
@@ -127,6 +133,24 @@ def _problems_of_names(found: Mapping[str, Any], index: int | None) -> Iterator[
         yield EventProblem(
             index=index, event_id=_id(found), path="", code="epcis_bad_value", facts=facts
         )
+
+
+def _nested(found: object, index: int | None) -> EventProblem:
+    return EventProblem(index=index, event_id=_id(found), path="", code="epcis_too_deep", facts={})
+
+
+def too_deep(found: object) -> bool:
+    """Tell whether an event is nested too deeply to be written out again, within others."""
+    return _written(found) is None
+
+
+def _written(found: object) -> bytes | None:
+    for _ in range(_AROUND):
+        found = [found]
+    try:
+        return orjson.dumps(found)
+    except TypeError:
+        return None
 
 
 def _names_in(found: Any, *, values: bool = False) -> Iterator[str]:
@@ -206,7 +230,12 @@ def _query(document: dict[str, Any]) -> Iterator[EventProblem]:
 def _problems(
     validator: Validator, found: Any, index: int | None, kind: str
 ) -> Iterator[EventProblem]:
-    for error in validator.iter_errors(found):
+    try:
+        errors = list(validator.iter_errors(found))
+    except ValueError:  # the validator writes out what is wrong, if it can
+        yield _nested(found, index)
+        return
+    for error in errors:
         path, code, facts = _reason(error, kind)
         yield EventProblem(index=index, event_id=_id(found), path=path, code=code, facts=facts)
 
@@ -252,7 +281,10 @@ def _pointer(place: Sequence[str | int]) -> str:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    except TypeError:  # too deep
+        return "…"
     return text if len(text) <= VALUE_LENGTH_MAX else text[:VALUE_LENGTH_MAX] + "…"
 
 

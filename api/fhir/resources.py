@@ -11,8 +11,9 @@ from typing import Any
 
 R5, R4B = "R5", "R4B"
 VERSIONS = {R5: "5.0.0", R4B: "4.3.0"}
-PRODUCT, CODE, LOT, PERSON, SITE, FACT = (
-    f"urn:vaxtrail:{name}" for name in ("product", "code", "lot", "pseudonym", "site", "fact")
+PRODUCT, CODE, LOT, PERSON, SITE, FACT, NOT_GIVEN = (
+    f"urn:vaxtrail:{name}"
+    for name in ("product", "code", "lot", "pseudonym", "site", "fact", "not-given")
 )
 _FUNDING = "http://terminology.hl7.org/CodeSystem/immunization-funding-source"
 _SUBPOTENT = "http://terminology.hl7.org/CodeSystem/immunization-subpotent-reason"
@@ -20,6 +21,18 @@ _FUNCTION = "http://terminology.hl7.org/CodeSystem/v2-0443"
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _UCUM = "http://unitsofmeasure.org"
 _FUNDED = {"programme": ("public", "免疫规划"), "private": ("private", "非免疫规划（自费）")}
+# Causes of a dose not given, in FHIR's words where it has one.
+_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+_NOT_DONE = {
+    "refused": ("PATOBJ", "受种者或监护人拒绝"),
+    "contraindicated": ("MEDPREC", "接种禁忌"),
+    "ill": ("MEDPREC", "患病暂缓"),
+    "immune": ("IMMUNE", "已有免疫"),
+    "absent": ("", "未到场"),
+    "no_stock": ("OSTOCK", "无疫苗"),
+    "vial_unfit": ("", "疫苗不可用"),
+    "other": ("", "其他"),
+}
 # Kinds of finding that make a dose doubtful, in FHIR's words.
 _WHY = {
     "USE_AFTER_EXCURSION": ("coldchainbreak", "超温后使用"),
@@ -37,13 +50,14 @@ def immunization(row: Mapping[str, Any], release: str, *, people: bool) -> Json:
         "resourceType": "Immunization",
         "id": str(row["id"]),
         "meta": {"versionId": _version(row), "lastUpdated": instant(row["changed_at"])},
-        "extension": [{"url": CODE, "valueString": row["code"]}],
-        "identifier": [{"system": FACT, "value": row["fact_id"]}],
-        "status": "entered-in-error" if row["withdrawn"] else "completed",
+        "extension": [{"url": CODE, "valueString": row["code"]}] if row["code"] else [],
+        "identifier": [{"system": FACT if row["done"] else NOT_GIVEN, "value": row["fact_id"]}],
+        **_status(row),
         "vaccineCode": _vaccine(row),
         "patient": _person(row["recipient"], people=people),
         "occurrenceDateTime": instant(row["given_at"]),
         "primarySource": True,
+        "note": [{"text": said.get("note")}] if said.get("note") else [],
         "lotNumber": row["lot_number"],
         "expirationDate": None if row["expires_on"] is None else row["expires_on"].isoformat(),
         "location": {
@@ -63,6 +77,16 @@ def immunization(row: Mapping[str, Any], release: str, *, people: bool) -> Json:
 
 def _version(row: Mapping[str, Any]) -> str:
     return "2" if row["withdrawn"] else "1"
+
+
+def _status(row: Mapping[str, Any]) -> Json:
+    """Return the status; whoever was to be vaccinated and was not, with the reason why."""
+    state = "entered-in-error" if row["withdrawn"] else "completed" if row["done"] else "not-done"
+    if row["done"]:
+        return {"status": state}
+    code, text = _NOT_DONE[row["said"]["cause"]]
+    coding = [{"system": _REASON, "code": code}] if code else []
+    return {"status": state, "statusReason": {"coding": coding, "text": text}}
 
 
 def _vaccine(row: Mapping[str, Any]) -> Json:
@@ -112,7 +136,9 @@ def _of_r5(row: Mapping[str, Any]) -> Json:
                 "identifier": {"system": CODE, "value": row["code"]},
                 "display": row["product"],
             }
-        },
+        }
+        if row["code"]
+        else None,
         "manufacturer": {"reference": {"display": maker}} if maker else None,
         "reaction": [
             {

@@ -80,7 +80,7 @@ def read_immunization(
 ) -> Response:
     """Return one dose."""
     try:
-        asked = read.Asked(region=who.region_prefix, ids=[UUID(resource_id)])
+        asked = read.Asked(region=who.region_prefix, ids=[UUID(resource_id)], states=None)
     except ValueError:
         raise NotFound("unknown_immunization", id=resource_id[:64]) from None
     with deps.pool.connection() as conn:

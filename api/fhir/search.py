@@ -18,7 +18,7 @@ _DATE = re.compile(
     r"(eq|ge|gt|le|lt)?([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})"
     r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?"
 )
-_STATUS = {"completed": False, "entered-in-error": True}
+_STATUS = {"completed": "done", "entered-in-error": "withdrawn", "not-done": "not_done"}
 VALUES_MAX = 100
 Span = tuple[datetime, datetime]
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def asked_of(
         changed_from=learned[0],
         changed_to=learned[1],
         lots=None if lot is None else _parts(lot, "lot-number"),
-        withdrawn=_status(status),
+        states=_states(status),
     )
     if ids is not None:
         asked = replace(asked, ids=_each(ids, "_id", UUID))
@@ -130,10 +130,10 @@ def _pseudonym(value: str) -> str:
     return value.removeprefix("Patient/")
 
 
-def _status(value: str | None) -> bool | None:
+def _states(value: str | None) -> list[str]:
     if value is None:
-        return None
-    found = {_STATUS.get(part.rpartition("|")[2]) for part in _parts(value, "status")}
-    if None in found:
+        return [*_STATUS.values()]
+    found = {_STATUS.get(part.rpartition("|")[2], "") for part in _parts(value, "status")}
+    if "" in found:
         raise Invalid("bad_fhir_value", field="status", value=value[:64])
-    return found.pop() if len(found) == 1 else None
+    return sorted(found)

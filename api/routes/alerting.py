@@ -15,7 +15,6 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, recipients
-from alerts.channels import webhook
 from api.auth import Principal, permission
 from api.commands import CallOf, Receipt, VersionOf, receipt, versioned
 from api.deps import Deps, DepsOf
@@ -340,7 +339,7 @@ def add_recipient(
     who.require_region(body.region_code)
     secret = ""
     if isinstance(body, WebhookRecipient):
-        if not webhook.allowed(body.address) or recipients.is_link_local(body.address):
+        if not deps.destinations.may_call(body.address):
             raise Invalid("bad_address", field="address")
         secret = body.secret or secrets.token_urlsafe(SECRET_BYTES)
     fields = body.model_dump(exclude={"secret"})

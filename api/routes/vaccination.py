@@ -11,7 +11,7 @@ from uuid import uuid4
 from fastapi import Path, Response
 from pydantic import Field
 
-from api import aefi, charges, facts, injections, requisitions, snapshots
+from api import aefi, charges, doses, facts, injections, not_given, requisitions, snapshots
 from api.auth import Principal, permission
 from api.commands import Call, CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -433,5 +433,5 @@ def _on_visit(call: Call, who: Principal, visit_id: str, decision: Any) -> Respo
     )
 
 
-for part in (injections, aefi, requisitions, charges, snapshots):
+for part in (injections, not_given, doses, aefi, requisitions, charges, snapshots):
     router.routes.extend(part.router.routes)

@@ -14,8 +14,9 @@ TEXTS = {
     "recipient_exists": ("接收人 {recipient_id} 已存在", "Recipient {recipient_id} exists already"),
     "unknown_recipient": ("没有这个接收人", "There is no such recipient"),
     "bad_address": (
-        "接收地址须为不含密码的 http(s) 网址，且不得为链路本地地址（169.254.x.x、fe80::）",
-        "The address must be http(s) without a password, and not link-local (169.254.x.x, fe80::)",
+        "接收地址须为不含密码的 http(s) 网址，且在允许回调的网段内（VAXTRAIL_WEBHOOK_NETWORKS）",
+        "The address must be http(s) without a password, in a network that may be called"
+        " (VAXTRAIL_WEBHOOK_NETWORKS)",
     ),
     "rules_not_later": (
         "新规则须在现行版本（{effective_from}）之后生效",

@@ -16,6 +16,10 @@ TEXTS = {
         "A query name has 1 to 64 letters, digits, _, -, . or ~",
     ),
     "query_exists": ("已有名为 {name} 的查询", "There is a query {name} already"),
+    "query_in_use": (
+        "授权范围外的地区有 {count} 个订阅依赖查询 {name}，不能删除",
+        "{count} subscriptions of regions outside the grant depend on query {name}",
+    ),
     "unknown_query": ("没有名为 {name} 的查询", "There is no query {name}"),
     "unknown_query_parameter": (
         "没有名为 {field} 的查询参数",

@@ -35,10 +35,18 @@ _REFUSALS = {
     "transfer_closed": ("迁移 {transfer_id} 已答复", "Transfer {transfer_id} is settled"),
     "unknown_transfer": ("没有迁移 {transfer_id}", "There is no transfer {transfer_id}"),
     "unknown_check": ("没有检查 {check_id}", "There is no check {check_id}"),
+    "unknown_not_given": (
+        "没有这条未接种记录",
+        "There is no such record of a dose not given",
+    ),
+    "dose_on_record": (
+        "接种记录 {fact_id} 已存在；如有误请先声明作废",
+        "Dose {fact_id} is on record; declare it wrong first if it is",
+    ),
     "unknown_dose": ("没有接种记录 {fact_id}", "There is no dose {fact_id}"),
     "release_reason_required": (
-        "留观到 {due_at} 才满，提前离开须写明原因",
-        "The observation lasts until {due_at}: leaving earlier needs a reason",
+        "留观到 {due_at} 才满，提前离开须用文字写明原因",
+        "The observation lasts until {due_at}: leaving earlier needs a reason in words",
     ),
     "already_released": ("该受种者已结束留观", "This person has left already"),
     "unknown_sign": ("症状须取自：{expected}", "Signs are of: {expected}"),
@@ -109,6 +117,10 @@ _REASONS = {
     "too_late": ("已超过可接种日期", "It is too late for this dose"),
     "interval": ("与上一剂间隔不足", "Too little time since the last dose"),
     "already_given": ("该剂次已接种过", "This dose was given before"),
+    "reserved": (
+        "另一位受种者刚检查过这一支（剂），尚未登记结果",
+        "Another person was just checked for this dose, and nothing is told of it yet",
+    ),
     "consent_missing": ("没有知情同意", "There is no informed consent"),
     "consent_refused": ("受种者或监护人不同意", "The person or guardian has refused"),
     "screening_missing": ("没有询问禁忌", "The contra-indications were not asked about"),
@@ -117,6 +129,14 @@ _REASONS = {
     "expiry_unknown": ("有效期没有记录", "Its expiry is not on record"),
     "minor_excursion": ("有轻微超温记录", "It was a little outside its temperatures"),
     "due_unknown": ("没有该受种者的应种清单", "Nobody told what the person is due"),
+    "due_differs": (
+        "所给应种清单与登记的不同",
+        "The due list that was given differs from the registered one",
+    ),
+    "checked_another": (
+        "刚为该受种者检查过另一支同种疫苗，尚未登记结果",
+        "Another vial of this vaccine was just checked for this person, with no result yet",
+    ),
     "precaution": ("询问中有须慎重的回答", "An answer calls for care"),
     "person_unchecked": (
         "离线：未核对受种者、同意和禁忌",
@@ -150,6 +170,10 @@ _TO_DO = {
     "too_late": ("咨询疾控中心补种办法", "Ask the CDC how to catch up"),
     "interval": ("另约日期", "Make an appointment"),
     "already_given": ("核对接种记录", "Check the record"),
+    "reserved": (
+        "另取一支；对方不接种时登记“未接种”，或等 10 分钟",
+        "Take another; or record the other dose as not given, or wait ten minutes",
+    ),
     "consent_missing": ("先告知并取得同意", "Inform first, and ask for consent"),
     "consent_refused": ("尊重意愿，记录原因", "Respect it and note why"),
     "screening_missing": ("先逐项询问", "Ask every question first"),
@@ -158,6 +182,11 @@ _TO_DO = {
     "expiry_unknown": ("核对包装上的有效期", "Read the expiry on the pack"),
     "minor_excursion": ("按规定评估后再用", "Judge by the rules before use"),
     "due_unknown": ("核对接种证", "Check the vaccination record"),
+    "due_differs": ("核对接种证和登记的应种清单", "Check the record, and the registered list"),
+    "checked_another": (
+        "确认那一支没有接种",
+        "Make sure that the other one was not given",
+    ),
     "precaution": ("请医生评估后再接种", "Let a doctor judge before the dose"),
     "person_unchecked": ("按接种证和询问单人工核对", "Check them by the papers"),
 }

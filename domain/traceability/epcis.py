@@ -4,12 +4,12 @@ CBV words are taken bare, as URN and as URL. Codes and places written as a web a
 owner (`https://…/code/<20 digits>`, `…/org/<id>`) are reduced to their last part. A fact is not
 judged here: what is wrong with it shows in the read models. Refused is what cannot be read:
 Invalid epcis_unsupported_step (it says nothing of custody), epcis_missing_field, epcis_bad_time,
-bad_code, bad_lot_id, bad_name, bad_text, not_a_pseudonym, parent_in_codes.
+bad_code, bad_lot_id, bad_name, bad_text, not_a_pseudonym, names_a_person, parent_in_codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -54,12 +54,14 @@ from domain.traceability.events import (
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
 from domain.traceability.lots import completed
-from domain.traceability.pseudonyms import checked_pseudonym
+from domain.traceability.pseudonyms import checked_pseudonym, names_person
 from domain.traceability.scan import particulars
 
 _TRANSFERS = frozenset({"possessing_party", "owning_party", "location"})
 # Extensions that name people: pseudonyms, in whatever event they stand.
 _PEOPLE = ("recipient", "vaccinator", "executer", "supervisor", "handed_by", "taken_by")
+# Extensions that hold numbers of things and papers, as long as a person's.
+_NUMBERS = frozenset({"lotNumber", "bill", "notice", "decision", "countryOfOrigin"})
 # Extensions that say more of a fact, under the names they have in a scan.
 _MORE = frozenset(
     {
@@ -109,11 +111,35 @@ def time_of(event: Json) -> datetime:
 
 
 def check_people(event: Json) -> None:
-    """Refuse an event that names people otherwise than by pseudonyms: Invalid."""
+    """Refuse an event that names people otherwise than by pseudonyms: Invalid.
+
+    Its id and what others put into it, at any depth, hold nobody's mobile or identity number.
+    """
     for key, value in event.items():
         _, colon, name = key.rpartition(":")
         if colon and name in _PEOPLE:
             checked_pseudonym(plain(value), name)
+    if names_person(plain(event.get("eventID"))):
+        raise Invalid("names_a_person", field="eventID")
+    for name, text in _extended(event):
+        if names_person(text):
+            raise Invalid("names_a_person", field=name)
+
+
+def _extended(event: Json) -> Iterator[tuple[str, str]]:
+    """Yield the texts and whole numbers of all extensions, each with the name it stands under."""
+    waiting: list[tuple[str, object]] = [("", event)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            for key, below in value.items():
+                local = key.rpartition(":")[2] if ":" in key else name
+                if local not in _NUMBERS and key != "@context":
+                    waiting.append((local, below))
+        elif isinstance(value, list):
+            waiting += [(name, item) for item in value]
+        elif name and isinstance(value, str | int | float):
+            yield name, f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _with_more(fact: FactEvent, event: Json) -> FactEvent:

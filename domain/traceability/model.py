@@ -29,6 +29,7 @@ from domain.traceability.events import (
 )
 from domain.traceability.facts import FactEvent
 from domain.traceability.lots import lot_id_of
+from domain.traceability.pseudonyms import checked_note, names_person
 
 # Doses; the largest vials in use hold 20, beyond it is a typo.
 DOSES_PER_VIAL_MAX = 100
@@ -81,8 +82,11 @@ def capture_stream(sha256: str) -> UUID:
 def checked_fact_id(fact_id: str) -> str:
     """Return an id that a caller chose; Invalid("reserved_fact_id") for one of a scanner's form.
 
-    A scanner's facts are named by its own numbers: nobody else may take those names.
+    A scanner's facts are named by its own numbers: nobody else may take those names. Nor is a fact
+    named by a person's number: Invalid("names_a_person").
     """
+    if names_person(fact_id):
+        raise Invalid("names_a_person", field="fact_id")
     if SCANNER_FACT.fullmatch(fact_id):
         raise Invalid("reserved_fact_id", field="fact_id", value=fact_id)
     return fact_id
@@ -212,7 +216,7 @@ def withdraw(
     wanted = FactWithdrawn(
         fact_id=fact_id,
         site_id=checked_name(site_id, "site_id"),
-        reason=checked_text(reason, "reason"),
+        reason=checked_note(reason, "reason", required=True),
         declared_at=declared_at,
         corrective_fact_ids=tuple(corrective_fact_ids),
         fact_site_id=fact_site_id,

@@ -42,7 +42,7 @@ from domain.traceability.particulars import (
     RECALL_CLASSES,
     fits_vial,
 )
-from domain.traceability.pseudonyms import checked_pseudonym
+from domain.traceability.pseudonyms import checked_note, checked_pseudonym
 
 _Reader = Callable[[str, object], object]
 
@@ -62,7 +62,7 @@ def fact_from_scan(
     A bare lot number is completed with the product of the codes. Invalid: unknown_step,
     unknown_field (or one this step has no use for), missing_field (with `field`; `codes` where none
     is given), bad_field, bad_code, bad_name, bad_text, bad_lot_id, not_a_pseudonym,
-    parent_in_codes.
+    names_a_person, parent_in_codes.
     """
     cls, required = _STEPS.get(step, (None, ()))
     if cls is None:
@@ -120,6 +120,10 @@ def products_of(fact: FactEvent) -> dict[str, str]:
 
 def _text(name: str, value: object) -> str | None:
     return checked_text(value, name, required=False) if isinstance(value, str) else None
+
+
+def _note(name: str, value: object) -> str | None:
+    return checked_note(value, name) if isinstance(value, str) else None
 
 
 def _person(name: str, value: object) -> str | None:
@@ -191,7 +195,7 @@ def _quantities(name: str, value: object) -> tuple[Quantity, ...] | None:
 def _quantity(name: str, value: object) -> Quantity | None:
     if not isinstance(value, Mapping) or not value.keys() <= Quantity.__dataclass_fields__.keys():
         return None
-    level, reason = _level(name, value.get("level")), _text(name, value.get("reason", ""))
+    level, reason = _level(name, value.get("level")), _note(name, value.get("reason", ""))
     due, actual = _count(name, value.get("due")), _count(name, value.get("actual"))
     if level is None or reason is None or due is None or actual is None:
         return None
@@ -232,7 +236,7 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
     "vaccinator": ("vaccinator", _person),
     "doses": ("doses", _count),
     "opened": ("opened", _flag),
-    "reason": ("reason", _text),
+    "reason": ("reason", _note),
     "executer": ("executed_by", _person),
     "supervisor": ("supervised_by", _person),
     "recall": ("recall", _flag),
@@ -241,16 +245,16 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
     "departed_temp": ("departed_c", _number),
     "arrived": ("arrived_at", _moment),
     "ambient": ("ambient_c", _number),
-    "carrier": ("carrier", _text),
-    "distributor": ("distributor", _text),
+    "carrier": ("carrier", _note),
+    "distributor": ("distributor", _note),
     "handed_by": ("handed_over_by", _person),
     "taken_by": ("taken_over_by", _person),
     "quantities": ("quantities", _quantities),
     "complete": ("complete", _flag),
     "units": ("units", _change),
-    "shelf": ("shelf", _text),
-    "body_site": ("body_site", _text),
-    "route": ("route", _text),
+    "shelf": ("shelf", _note),
+    "body_site": ("body_site", _note),
+    "route": ("route", _note),
     "series_dose": ("series_dose", _count),
     "series_doses": ("series_doses", _count),
     "dose_ml": ("dose_ml", _millilitres),

@@ -17,8 +17,8 @@ from uuid import UUID
 from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
-from domain.shared.ids import checked_name, stream_id
-from domain.shared.pseudonyms import checked_note
+from domain.shared.ids import stream_id
+from domain.shared.pseudonyms import checked_id, checked_note
 from domain.vaccination.events import (
     AefiClassified,
     AefiClusterFound,
@@ -95,7 +95,7 @@ def report(
     state: Aefi | None, *, reported: AefiReported, given_at: datetime, now: datetime
 ) -> list[Event]:
     """Report what was seen after a dose given at `given_at`; the same again changes nothing."""
-    checked_name(reported.aefi_id, "aefi_id")
+    checked_id(reported.aefi_id, "aefi_id")
     checked_note(reported.note, "note")
     if not reported.signs or not set(reported.signs) <= set(SIGNS):
         raise Invalid("unknown_sign", field="signs", expected=SIGNS)

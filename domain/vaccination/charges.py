@@ -19,7 +19,7 @@ from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import checked_name, checked_region, stream_id
-from domain.shared.pseudonyms import checked_note, checked_pseudonym
+from domain.shared.pseudonyms import checked_id, checked_note, checked_pseudonym
 from domain.shared.text import checked_text
 from domain.vaccination.events import (
     ChargeCancelled,
@@ -144,7 +144,7 @@ def raise_charge(
     if price is None:
         raise Invalid("no_price", field="product_id", product_id=product_id)
     raised = ChargeRaised(
-        charge_id=checked_name(charge_id, "charge_id"),
+        charge_id=checked_id(charge_id, "charge_id"),
         site_id=site_id,
         recipient=checked_pseudonym(recipient, "recipient"),
         product_id=product_id,

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     TOO_LATE = "too_late"
     INTERVAL = "interval"
     ALREADY_GIVEN = "already_given"
+    RESERVED = "reserved"
     CONSENT_MISSING = "consent_missing"
     CONSENT_REFUSED = "consent_refused"
     SCREENING_MISSING = "screening_missing"
@@ -52,6 +53,8 @@ class Caution(StrEnum):
     EXPIRY_UNKNOWN = "expiry_unknown"
     MINOR_EXCURSION = "minor_excursion"
     DUE_UNKNOWN = "due_unknown"
+    DUE_DIFFERS = "due_differs"
+    CHECKED_ANOTHER = "checked_another"
     PRECAUTION = "precaution"
     PERSON_UNCHECKED = "person_unchecked"
 
@@ -97,7 +100,9 @@ class Person:
     """What is known of the person in front of the vaccinator and of what was planned.
 
     `due` None: nobody told. `consent` None: not asked. `planned_for`: whose visit it is, empty
-    without one. Times None: not answered.
+    without one. Times None: not answered. `due_differs`: from the list that is registered.
+    `others`: how many other persons' open checks keep a dose of the vial; `checked_another`: an
+    open check of this person's keeps another vial of the product.
     """
 
     recipient: str
@@ -110,6 +115,9 @@ class Person:
     cautions: Sequence[str] = ()
     due: Sequence[DueItem] | None = None
     given: Sequence[Given] = ()
+    due_differs: bool = False
+    others: int = 0
+    checked_another: bool = False
 
 
 @dataclass(slots=True)
@@ -187,6 +195,9 @@ def judge_person(found: Verdict, vial: Vial, person: Person, *, at: datetime) ->
         found.refuse(Reason.ALREADY_GIVEN, _repeated(vial, person, day_of(at)))
     else:
         _schedule(found, vial, person, person.due, day_of(at))
+    found.warn(Caution.DUE_DIFFERS, person.due_differs)
+    found.refuse(Reason.RESERVED, 0 < _doses_left(vial) <= person.others)
+    found.warn(Caution.CHECKED_ANOTHER, person.checked_another)
 
 
 def _doses_left(vial: Vial) -> int:

@@ -163,6 +163,36 @@ class InjectionChecked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoseNotGiven(Event):
+    """A planned dose was not given; cause: one of the list in rules.py.
+
+    `check_id`: the check before it, `code`: the vial that was at hand; empty without one.
+    """
+
+    TOPIC: ClassVar[str] = "vaccination.DoseNotGiven"
+    not_given_id: str
+    site_id: str
+    recipient: str
+    product_id: str
+    series_dose: int | None
+    visit_id: str = ""
+    check_id: str = ""
+    code: str = ""
+    cause: str
+    note: str = ""
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotGivenWithdrawn(Event):
+    """That a dose was not given was told wrongly."""
+
+    TOPIC: ClassVar[str] = "vaccination.NotGivenWithdrawn"
+    not_given_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationEnded(Event):
     """A person was let go after a dose; before `due_at` with the reason why."""
 

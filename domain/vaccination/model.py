@@ -23,7 +23,7 @@ from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import checked_name, stream_id
-from domain.shared.pseudonyms import checked_note, checked_pseudonym
+from domain.shared.pseudonyms import checked_id, checked_note, checked_pseudonym
 from domain.shared.text import checked_text
 from domain.vaccination.events import (
     ConsentDecided,
@@ -55,6 +55,8 @@ PersonEvent: TypeAlias = DueListSet | TransferRequested | TransferAccepted | Tra
 VisitEvent: TypeAlias = VisitOpened | ConsentDecided | ScreeningAnswered
 ANSWERS_YES = ("stop", "caution")
 DECIDERS = ("self", "guardian")
+# A reason in fewer letters says nothing.
+_REASON_LETTERS_MIN = 2
 
 # What applies until somebody publishes the list of this name.
 SHIPPED_LIST = QuestionListPublished(
@@ -229,7 +231,7 @@ def request_transfer(
     if from_site_id == to_site_id:
         raise Invalid("same_site", field="to_site_id")
     wanted = TransferRequested(
-        transfer_id=checked_name(transfer_id, "transfer_id"),
+        transfer_id=checked_id(transfer_id, "transfer_id"),
         recipient=_person(recipient),
         from_site_id=from_site_id,
         from_region_code=from_region_code,
@@ -278,7 +280,7 @@ def open_visit(
         raise Invalid("bad_field", field="series_dose", min=1, max=SERIES_DOSE_MAX)
     known = state.opened if state else None
     wanted = VisitOpened(
-        visit_id=checked_name(visit_id, "visit_id"),
+        visit_id=checked_id(visit_id, "visit_id"),
         site_id=checked_name(site_id, "site_id"),
         recipient=_person(recipient),
         product_id=product_id,
@@ -357,6 +359,8 @@ def answer_questions(
 
 def record_check(state: InjectionChecked | None, *, checked: InjectionChecked) -> list[Event]:
     """Record a check; an id that was used is refused unless it is the very same."""
+    checked_id(checked.check_id, "check_id")
+    _person(checked.recipient)
     return register(state, checked)
 
 
@@ -366,19 +370,25 @@ def end_observation(
     fact_id: str,
     site_id: str,
     given_at: datetime,
+    told_at: datetime,
     ended_at: datetime,
     reaction: bool,
     reason: str = "",
 ) -> list[Event]:
-    """Let a person go after a dose; before the time is over only with a reason."""
+    """Let a person go after a dose; before the time is over only with a reason in words.
+
+    After a dose told late the time runs from the telling: what was seen before, the reason says.
+    """
     if state is not None:
         if (state.reaction, state.reason) == (reaction, reason):
             return []
         raise Conflict("already_released", fact_id=fact_id)
     due_at = observed_until(given_at)
+    late = told_at - given_at > timedelta(minutes=rules_at(given_at).told_late_min)
+    until = observed_until(told_at) if late else due_at
     told = checked_note(reason, "reason")
-    if ended_at < due_at and not told:
-        raise Invalid("release_reason_required", field="reason", due_at=due_at.isoformat())
+    if ended_at < until and sum(map(str.isalnum, told)) < _REASON_LETTERS_MIN:
+        raise Invalid("release_reason_required", field="reason", due_at=until.isoformat())
     return [
         ObservationEnded(
             fact_id=fact_id,

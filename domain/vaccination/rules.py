@@ -33,7 +33,9 @@ class Rules:
 
     observation_min: minutes a person stays after a dose. screening_h: hours that answers to the
     questions hold. cluster_*: so many reports, or so many serious ones, with onsets in that many
-    days on one lot. snapshot_h: hours that a clinic's offline snapshot holds.
+    days on one lot. snapshot_h: hours that a clinic's offline snapshot holds. reserved_min: minutes
+    that a check keeps a dose of its vial for its person. overdue_min: minutes past an observation
+    after which somebody is called. told_late_min: minutes after which a dose is told late.
     """
 
     valid_from: date
@@ -43,6 +45,9 @@ class Rules:
     cluster_serious: int
     cluster_days: int
     snapshot_h: int
+    reserved_min: int
+    overdue_min: int
+    told_late_min: int
     source: str
 
 
@@ -55,6 +60,9 @@ RULES = (
         cluster_serious=2,
         cluster_days=7,
         snapshot_h=24,
+        reserved_min=10,
+        overdue_min=5,
+        told_late_min=5,
         source="observation: 预防接种工作规范, 30 min on site; all others own choice",
     ),
 )
@@ -91,6 +99,18 @@ CAUSES = (
     "coincidence",
     "psychogenic",
     "undetermined",
+)
+
+# 未种原因: why a planned dose was not given.
+NOT_GIVEN_CAUSES = (
+    "refused",
+    "contraindicated",
+    "ill",
+    "immune",
+    "absent",
+    "no_stock",
+    "vial_unfit",
+    "other",
 )
 
 # The list every instance begins with, until the medical authority publishes its own.

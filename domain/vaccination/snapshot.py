@@ -57,6 +57,7 @@ def judge_offline(
 
     Nobody knows here whether the person is due, consented or was asked: a caution says so.
     """
+    since = list(since)
     vial = next((each for each in known.vials if each.code == code), None)
     if vial is None:
         found = Verdict()
@@ -67,10 +68,16 @@ def judge_offline(
             if about and not (scan.sent_at and scan.sent_at < known.made_at - BEHIND_MAX):
                 vial = _after(vial, scan)
         found = judge_vial(vial, site_id=known.site_id, at=at)
-    in_time = known.made_at - BEHIND_MAX <= at <= known.valid_until
+    # Whatever was put down here before was earlier, unless the clock was set back since.
+    seen = max((known.made_at, *(moment for scan in since for moment in _times(scan))))
+    in_time = seen - BEHIND_MAX <= at <= known.valid_until
     found.refuse(Reason.SNAPSHOT_OLD, not in_time)
     found.warn(Caution.PERSON_UNCHECKED, True)
     return found
+
+
+def _times(scan: Scanned) -> Iterable[datetime]:
+    return (scan.at,) if scan.sent_at is None else (scan.at, scan.sent_at)
 
 
 # What a step makes of a vial; a vial that was let go offline waits for the server to say so.

@@ -21,7 +21,7 @@ from domain.shared.decide import register
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import checked_name, stream_id
-from domain.shared.pseudonyms import checked_note
+from domain.shared.pseudonyms import checked_id, checked_note
 from domain.vaccination.events import (
     BillNumberTaken,
     Line,
@@ -105,7 +105,7 @@ def set_limit(
 
 def ask(state: Requisition | None, *, asked: RequisitionAsked) -> list[Event]:
     """Ask another site for stock, each product once."""
-    checked_name(asked.requisition_id, "requisition_id")
+    checked_id(asked.requisition_id, "requisition_id")
     checked_note(asked.note, "note")
     if asked.site_id == asked.supplier_id:
         raise Invalid("same_site", field="supplier_id")

@@ -1,7 +1,7 @@
 -- name: ddl
 -- One row a dose and code, as FHIR and the tables of immunizations show it: `k` is the code's key in
 -- the tables of traceability, `said` what the fact told, `changed_at` when the ledger learned of it
--- or of its withdrawal.
+-- or of its withdrawal. A dose that was not given is one too (NOT done), without a code: k = 0.
 CREATE TABLE immunization (
     id uuid PRIMARY KEY,
     fact_id text COLLATE "C" NOT NULL,
@@ -14,6 +14,7 @@ CREATE TABLE immunization (
     recorded_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
     withdrawn bool NOT NULL,
+    done bool NOT NULL,
     said jsonb NOT NULL
 );
 CREATE INDEX ON immunization (fact_id, site_id);
@@ -34,10 +35,20 @@ CREATE TABLE withdrawn (
 INSERT INTO immunization
 SELECT %(id)s, %(fact_id)s, %(k)s, %(code)s, %(site_id)s, %(region_code)s, %(recipient)s,
     %(given_at)s, %(recorded_at)s, greatest(%(recorded_at)s, w.declared_at),
-    w.declared_at IS NOT NULL, %(said)s::jsonb
+    w.declared_at IS NOT NULL, true, %(said)s::jsonb
 FROM (VALUES (1)) AS one
 LEFT JOIN withdrawn w ON w.fact_id = %(fact_id)s AND w.site_id = %(site_id)s
 ON CONFLICT (id) DO NOTHING
+
+-- name: put_not_given
+INSERT INTO immunization
+VALUES (%(id)s, %(fact_id)s, 0, '', %(site_id)s, %(region_code)s, %(recipient)s, %(given_at)s,
+    %(recorded_at)s, %(recorded_at)s, false, false, %(said)s::jsonb)
+ON CONFLICT (id) DO NOTHING
+
+-- name: withdraw_not_given
+UPDATE immunization SET withdrawn = true, changed_at = greatest(changed_at, %s)
+WHERE id = %s AND NOT withdrawn
 
 -- name: put_withdrawn
 INSERT INTO withdrawn VALUES (%s, %s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
@@ -48,7 +59,8 @@ WHERE fact_id = %s AND site_id = %s AND NOT withdrawn
 
 -- name: immunizations
 -- A page by change. Product and lot are those known of the code today, the place's name today's.
-SELECT i.*, n.lot_id, l.lot_number, l.expires_on, l.product_id, p.name AS product,
+SELECT i.*, n.lot_id, l.lot_number, l.expires_on,
+    coalesce(l.product_id, i.said ->> 'product_id') AS product_id, p.name AS product,
     p.name_en AS product_en, p.holder, p.producer, p.programme, p.specification,
     s.name AS site, s.parent_id AS org_code,
     ARRAY(SELECT DISTINCT f.kind FROM rm_traceability.finding f
@@ -58,13 +70,15 @@ SELECT i.*, n.lot_id, l.lot_number, l.expires_on, l.product_id, p.name AS produc
 FROM rm_platform.immunization i
 LEFT JOIN rm_traceability.node n ON n.k = i.k
 LEFT JOIN rm_traceability.lot l ON l.lot_id = n.lot_id
-LEFT JOIN rm_traceability.product p ON p.product_id = l.product_id
+LEFT JOIN rm_traceability.product p
+    ON p.product_id = coalesce(l.product_id, i.said ->> 'product_id')
 LEFT JOIN rm_shared_org_tree.node s ON s.kind = 'site' AND s.id = i.site_id
 WHERE i.region_code LIKE %(region)s || '%%'
     AND (i.changed_at, i.id) > (%(after_at)s, %(after_id)s)
     AND (%(ids)s::uuid[] IS NULL OR i.id = ANY(%(ids)s))
     AND (%(recipients)s::text[] IS NULL OR i.recipient = ANY(%(recipients)s))
-    AND (%(withdrawn)s::bool IS NULL OR i.withdrawn = %(withdrawn)s)
+    AND (%(states)s::text[] IS NULL OR CASE WHEN i.withdrawn THEN 'withdrawn'
+        WHEN i.done THEN 'done' ELSE 'not_done' END = ANY(%(states)s))
     AND i.given_at >= %(given_from)s AND i.given_at < %(given_to)s
     AND i.changed_at >= %(changed_from)s AND i.changed_at < %(changed_to)s
     AND (%(lots)s::text[] IS NULL OR i.k IN (

@@ -30,6 +30,18 @@ CREATE TABLE dose (
 CREATE INDEX ON dose (recipient) WHERE recipient <> '';
 CREATE INDEX ON dose (given_at, fact_id);
 CREATE INDEX ON dose (site_id, given_at, fact_id);
+CREATE INDEX ON dose (due_at) WHERE ended_at IS NULL;
+-- Checks that said "may", until their dose is told or is told not to be given.
+CREATE TABLE open_check (
+    check_id text COLLATE "C" PRIMARY KEY,
+    code text COLLATE "C" NOT NULL,
+    recipient text COLLATE "C" NOT NULL,
+    product_id text COLLATE "C" NOT NULL,
+    checked_at timestamptz NOT NULL,
+    position bigint NOT NULL
+);
+CREATE INDEX ON open_check (code, checked_at);
+CREATE INDEX ON open_check (recipient, checked_at);
 -- Facts declared wrong, known already or not.
 CREATE TABLE withdrawn (
     fact_id text NOT NULL,
@@ -57,6 +69,16 @@ ON CONFLICT (fact_id) DO NOTHING
 -- name: put_withdrawn
 INSERT INTO withdrawn VALUES (%s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 
+-- name: put_open
+INSERT INTO open_check VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (check_id) DO NOTHING
+
+-- name: close_given
+-- The dose of a check, or one of this person out of this vial without it.
+DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND code = ANY(%s))
+
+-- name: close_not_given
+DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND product_id = %s)
+
 -- name: end_observation
 UPDATE dose SET ended_at = %s, reaction = %s, reason = %s WHERE fact_id = %s
 
@@ -82,6 +104,31 @@ WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(aft
     AND NOT EXISTS (SELECT FROM rm_vaccination.withdrawn w
                     WHERE w.fact_id = d.fact_id AND w.site_id = d.site_id)
 ORDER BY d.given_at, d.fact_id LIMIT %(limit)s
+
+-- name: alone
+-- One check of a code at a time, until the transaction ends (the first number is arbitrary, fixed).
+SELECT pg_advisory_xact_lock(7203407, hashtext(%s))
+
+-- name: open_checks
+-- Checks since a moment that keep a dose of a code, or another for a person; but for those whose
+-- person was checked for another vial of the product after them.
+SELECT o.check_id, o.code, o.recipient, o.product_id, o.checked_at FROM rm_vaccination.open_check o
+WHERE o.checked_at > %(since)s AND (o.code = %(code)s OR o.recipient = %(recipient)s)
+    AND NOT EXISTS (SELECT FROM rm_vaccination.open_check n
+                    WHERE n.recipient = o.recipient AND n.product_id = o.product_id
+                        AND n.position > o.position)
+
+-- name: overdue
+-- By place and hour: people whose dose was checked here and told in time, and whom nobody let go.
+SELECT d.site_id, d.region_code, floor(extract(epoch FROM d.due_at) / 3600)::bigint AS hour,
+    count(*) AS people, min(d.due_at) AS since
+FROM rm_vaccination.dose d
+JOIN rm_vaccination.record c ON c.kind = 'check' AND c.id = d.fact_id
+WHERE d.ended_at IS NULL AND d.due_at > %(since)s AND d.due_at <= %(until)s
+    AND d.recorded_at <= d.due_at
+    AND NOT EXISTS (SELECT FROM rm_vaccination.withdrawn w
+                    WHERE w.fact_id = d.fact_id AND w.site_id = d.site_id)
+GROUP BY 1, 2, 3
 
 -- name: given
 SELECT d.fact_id, d.site_id, d.codes, coalesce(d.series_dose, (c.body ->> 'series_dose')::integer), d.given_at

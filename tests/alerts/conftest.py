@@ -22,6 +22,7 @@ from aiosmtpd.smtp import SMTP, Session
 from aiosmtpd.smtp import Envelope as MailEnvelope
 from psycopg_pool import ConnectionPool
 
+from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.outbox import Pool, Sender
@@ -33,6 +34,7 @@ from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from tests.conftest import START, Database, ManualClock, free_port
 
+LOOPBACK = Destinations.of(["127.0.0.0/8"])
 PUBLIC_URL = "https://vaxtrail.example"
 
 
@@ -222,7 +224,7 @@ def sender(pool: Pool, places: None, mailbox: Mailbox, clock: ManualClock) -> It
 
 def make_sender(pool: Pool, clock: ManualClock, mailbox: Mailbox | None) -> Sender:
     """Return a sender; without a mailbox it has no e-mail."""
-    channels: dict[str, Any] = {"webhook": Webhook(timeout_s=5)}
+    channels: dict[str, Any] = {"webhook": Webhook(LOOPBACK, timeout_s=5)}
     if mailbox is not None:
         channels["email"] = Email(Smtp("127.0.0.1", mailbox.port, sender="alarm@vaxtrail.example"))
     return Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL)

@@ -18,9 +18,10 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from alerts.channels.channel import Message, Permanent, Transient
+from alerts.channels.destinations import allowed
 from alerts.channels.email import Email, Smtp
-from alerts.channels.webhook import Webhook, allowed, signature
-from tests.alerts.conftest import Hook, Mailbox
+from alerts.channels.webhook import Webhook, signature
+from tests.alerts.conftest import LOOPBACK, Hook, Mailbox
 from tests.conftest import free_port
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -65,7 +66,7 @@ def test_given_address_that_is_no_plain_http_when_called_then_refused_for_good(
     address: str,
 ) -> None:
     assert not allowed(address)
-    hook = Webhook()
+    hook = Webhook(LOOPBACK)
     with pytest.raises(Permanent):
         hook.send(message(address))
     hook.close()
@@ -89,7 +90,7 @@ def test_given_answer_whose_body_never_ends_when_sent_then_its_status_is_enough(
     hook: Hook,
 ) -> None:
     hook.drip = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 500
-    channel = Webhook()
+    channel = Webhook(LOOPBACK)
     started = time.monotonic()
     assert channel.send(message(hook.url)) == {"status": "200"}
     assert time.monotonic() - started < 4
@@ -103,7 +104,7 @@ def test_given_answer_that_comes_byte_by_byte_when_time_is_up_then_tried_again_l
     hook: Hook, drip: bytes
 ) -> None:
     hook.drip = drip
-    channel = Webhook(timeout_s=0.5)
+    channel = Webhook(LOOPBACK, timeout_s=0.5)
     started = time.monotonic()
     with pytest.raises(Transient, match="no answer within"):
         channel.send(message(hook.url))
@@ -114,7 +115,7 @@ def test_given_answer_that_comes_byte_by_byte_when_time_is_up_then_tried_again_l
 @pytest.mark.parametrize("status", [301, 408, 425, 429, 500, 503])
 def test_given_webhook_answers_so_when_sent_then_tried_again_later(hook: Hook, status: int) -> None:
     hook.answers = [status]
-    channel = Webhook()
+    channel = Webhook(LOOPBACK)
     with pytest.raises(Transient, match=f"HTTP {status}"):
         channel.send(message(hook.url))
     channel.close()

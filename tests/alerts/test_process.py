@@ -23,7 +23,14 @@ from projections import runner
 from runtime.clock import RealClock
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
-from tests.alerts.conftest import PUBLIC_URL, Hook, Mailbox, add_recipient, eventually
+from tests.alerts.conftest import (
+    LOOPBACK,
+    PUBLIC_URL,
+    Hook,
+    Mailbox,
+    add_recipient,
+    eventually,
+)
 from tests.alerts.notices_of import FIRED_AT, fired, noticed, resolved, tell
 from tests.conftest import Database, ManualClock
 
@@ -56,7 +63,8 @@ def thread(work: Callable[..., None], **arguments: Any) -> Iterator[None]:
 @contextmanager
 def alerting(database: Database, clock: Clock, mailbox: Mailbox | None = None) -> Iterator[None]:
     smtp = Smtp("127.0.0.1", mailbox.port) if mailbox else None
-    with thread(main.run, app_dsn=database.app_dsn, clock=clock, smtp=smtp, public_url=PUBLIC_URL):
+    parts: dict[str, Any] = {"smtp": smtp, "public_url": PUBLIC_URL, "destinations": LOOPBACK}
+    with thread(main.run, app_dsn=database.app_dsn, clock=clock, **parts):
         yield
 
 

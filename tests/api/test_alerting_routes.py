@@ -11,7 +11,6 @@ import httpx
 import pytest
 import structlog
 
-from alerts import recipients
 from domain.alerting import model
 from domain.alerting.events import AlertResolved
 from domain.shared.events import Event
@@ -209,25 +208,6 @@ def test_given_address_that_cannot_be_when_put_down_then_refused(
         "address": address,
     }
     assert admin.post(RECIPIENTS, json=wanted).status_code == 422
-
-
-@pytest.mark.parametrize(
-    ("address", "link_local"),
-    [
-        ("http://0xa9fea9fe/x", True),
-        ("http://169.254.1/x", True),
-        ("http://[fe80::1]:8080/x", True),
-        ("http://[::ffff:169.254.169.254]/x", True),
-        ("http://127.0.0.1:8080/x", False),
-        ("http://10.1.2.3/x", False),
-        ("http://[fd00::1]/x", False),
-        ("https://city.example/x", False),
-    ],
-)
-def test_given_an_address_in_any_form_when_looked_at_then_link_local_is_known(
-    address: str, link_local: bool
-) -> None:
-    assert recipients.is_link_local(address) is link_local
 
 
 def test_given_a_recipient_when_added_or_removed_then_the_log_says_by_whom(

@@ -19,6 +19,7 @@ from bench import soak as soaking
 from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
+from bench.capture import capture
 from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
@@ -213,6 +214,16 @@ def test_given_w5_when_measured_then_the_read_model_came_back_from_all_events(ma
     report = w5(SMALL, made)
     assert report.product["events"] == 1_000
     assert report.product["events_s"] > 0
+
+
+@pytest.mark.journey
+def test_given_capture_when_measured_then_each_event_is_stored_and_followed(made: Rig) -> None:
+    product = capture(replace(SMALL, messages=500), made).product
+    assert product["lost"] == 0
+    assert min(product["events_s"], product["scan_q_s"]) > 0
+    for told in ("document", "scan"):
+        assert 0 < product[f"{told}_p50_ms"] <= product[f"{told}_p95_ms"]
+        assert 0 < product[f"{told}_lag_p50_ms"] <= product[f"{told}_lag_p99_ms"]
 
 
 @pytest.mark.journey

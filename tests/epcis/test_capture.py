@@ -259,3 +259,49 @@ def test_given_every_shared_document_when_captured_then_answered_unchanged(
     assert len(kept) == len(sent) > 70
     for one in kept:
         assert one == sent[one["eventID"]]
+
+
+@pytest.mark.parametrize("path", ["/epcis/capture", "/epcis/events", "/api/v1/captures"])
+def test_given_a_name_twice_in_one_object_when_captured_then_refused(
+    api: Api, client: httpx.Client, path: str
+) -> None:
+    one = {"@context": CONTEXT, **event(api, "twice", bizStep="other")}
+    whole = one if path.endswith("/events") else document(one)
+    text = json.dumps(whole)
+    headers = {"Content-Type": "application/json"}
+    for name in ('"action": "OBSERVE"', '"act\\u0069on" : "OBSERVE"'):
+        body = text.replace('"action": "OBSERVE"', f'"action": "ADD", {name}', 1)
+        answer = client.post(path, content=body, headers=headers)
+        assert answer.status_code in {400, 422}, answer.text
+        assert (answer.json()["code"], answer.json().get("field")) == ("repeated_name", "action")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"vax:end": 1}
+    for _ in range(levels):
+        found = {"vax:in": found}
+    return found
+
+
+@pytest.mark.parametrize(("levels", "taken"), [(40, True), (245, False), (600, False)])
+def test_given_an_event_nested_deeply_when_captured_then_its_receipt_can_be_read(
+    api: Api, client: httpx.Client, levels: int, taken: bool
+) -> None:
+    deep = event(api, f"deep-{levels}", bizStep="other", **{"vax:deep": nested(levels)})
+    good = event(api, f"beside-{levels}", bizStep="other")
+    job = proceeding(client, document(deep, good))
+    assert statuses(job) == ["captured" if taken else "refused", "captured"]
+    assert [error["code"] for error in job["errors"]] == ([] if taken else ["epcis_too_deep"])
+    wrong = event(api, f"wrong-{levels}", action={"x:y": nested(levels)})
+    assert statuses(proceeding(client, document(wrong))) == ["refused"]
+
+
+def test_given_a_number_of_a_person_in_an_extension_when_captured_then_never_kept(
+    api: Api, client: httpx.Client
+) -> None:
+    told = event(api, "phone", bizStep="other", **{"vax:note": "家长 138-1234-5678"})
+    named = event(api, "13812345678", bizStep="other")
+    job = proceeding(client, document(told, named))
+    assert statuses(job) == ["refused", "refused"]
+    assert [error["code"] for error in job["errors"]] == ["names_a_person"] * 2
+    assert "13812345678" not in json.dumps(job["errors"][0])

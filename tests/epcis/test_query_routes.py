@@ -333,6 +333,22 @@ def test_given_a_query_when_named_then_answered_by_name_until_removed(
     refused(client.delete("/epcis/queries/shipped"), 404, "NoSuchNameException")
 
 
+def test_given_subscribers_of_other_regions_when_a_query_is_removed_then_refused_and_it_stays(
+    api: Api, client: httpx.Client
+) -> None:
+    with api.client(Role.CDC, "640200") as city, api.client(Role.CDC, "640205") as county:
+        assert city.post("/epcis/queries", json={"name": "kept", "query": {}}).status_code == 201
+        made = county.post("/epcis/queries/kept/subscriptions", json=HOOK)
+        assert made.status_code == 201, made.text
+        # The city's grant covers that of its county, but not the other way round, nor the country.
+        whole = client.post("/epcis/queries/kept/subscriptions", json=HOOK)
+        refused(city.delete("/epcis/queries/kept"), 403, "SecurityException")
+        assert city.get("/epcis/queries/kept/events").status_code == 200
+        assert client.delete(whole.headers["Location"]).status_code == 204
+        assert city.delete("/epcis/queries/kept").status_code == 204
+        refused(county.get(made.headers["Location"]), 404, "NoSuchResourceException")
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -397,6 +413,7 @@ def test_given_a_subscription_when_made_then_shown_without_its_secret_until_ende
         ({"dest": "http://169.254.169.254/latest"}, "ValidationException"),
         ({"dest": "http://169\u3002254\uff0e169\uff61254/"}, "ValidationException"),
         ({"dest": "http://169.254.169.254./"}, "ValidationException"),
+        ({"dest": "http://0.0.0.0/"}, "ValidationException"),
         ({"dest": "http://[::ffff:169.254.169.254]/"}, "ValidationException"),
         ({"dest": "https://client.example.com/\0"}, "ValidationException"),
         ({"dest": "https://client.example.com/a\r\nb"}, "ValidationException"),

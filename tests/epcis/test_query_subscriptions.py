@@ -23,7 +23,7 @@ from domain.accounts.events import ApiKeyRevoked
 from domain.shared.roles import Role
 from store.commands import Command, execute
 from store.envelope import Meta
-from tests.alerts.conftest import Hit, Hook, serving
+from tests.alerts.conftest import LOOPBACK, Hit, Hook, serving
 from tests.conftest import Database
 from tests.epcis.kept import document, object_event, stored
 from tests.served import Api
@@ -43,7 +43,7 @@ def client(api: Api) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def reporter(api: Api, database: Database) -> Iterator[Reporter]:
     """Give a reporter that works when it is told to."""
-    webhook = Webhook()
+    webhook = Webhook(LOOPBACK)
     with ConnectionPool[psycopg.Connection[Any]](
         database.app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=2, open=True
     ) as pool:

@@ -35,6 +35,13 @@ def test_given_list_in_environment_when_loaded_then_split_at_commas() -> None:
     assert load({"VAXTRAIL_REGIONS": "640202, 640205"}).regions == ("640202", "640205")
 
 
+def test_given_networks_when_loaded_then_these_and_none_of_them_by_that_word() -> None:
+    assert "10.0.0.0/8" in load({}).webhook_networks
+    told = {"VAXTRAIL_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1/128"}
+    assert load(told).webhook_networks == ("127.0.0.0/8", "::1/128")
+    assert load({"VAXTRAIL_WEBHOOK_NETWORKS": "none"}).webhook_networks == ()
+
+
 def test_given_empty_variable_when_loaded_then_as_if_unset() -> None:
     assert load({"VAXTRAIL_SMTP_URL": ""}).smtp_url is None
 
@@ -57,6 +64,7 @@ def test_given_secret_in_file_when_loaded_then_read_and_trimmed(tmp_path: Path) 
         ({"VAXTRAIL_API_PORT": "99999"}, "VAXTRAIL_API_PORT"),
         ({"VAXTRAIL_CLOCK": "fast"}, "VAXTRAIL_CLOCK"),
         ({"VAXTRAIL_REGIONS": "64"}, "GB/T 2260"),
+        ({"VAXTRAIL_WEBHOOK_NETWORKS": "10.0.0.1/8"}, "not a network"),
         ({"VAXTRAIL_OWNER_DATABASE_URL": "postgresql://x"}, "database_url"),
         ({"VAXTRAIL_MQTT_URL_FILE": "/nowhere"}, "/nowhere"),
         ({"VAXTRAIL_API_PORT_FILE": "/nowhere"}, "VAXTRAIL_API_PORT_FILE"),

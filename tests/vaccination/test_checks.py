@@ -102,6 +102,7 @@ def test_given_a_fault_of_the_vial_when_judged_then_its_reason_alone(
         ({"consent": None}, Reason.CONSENT_MISSING),
         ({"consent": False}, Reason.CONSENT_REFUSED),
         ({"screened_at": None}, Reason.SCREENING_MISSING),
+        ({"others": 2}, Reason.RESERVED),
         ({"screened_at": NOW - timedelta(hours=25)}, Reason.SCREENING_OLD),
         ({"stops": ["fever"]}, Reason.CONTRAINDICATED),
         ({"due": []}, Reason.NOT_DUE),
@@ -213,6 +214,9 @@ def test_given_a_snapshot_when_checked_out_of_time_then_old(hours: int) -> None:
         ([scanned("opening")], 62, [Reason.OPENED_TOO_LONG]),
         ([scanned("opening", 30), scanned("dispensing", 1)], 62, [Reason.OPENED_TOO_LONG]),
         ([scanned("storing")], 2, []),
+        # The clock was set back since.
+        ([scanned("storing", 10)], 4, [Reason.SNAPSHOT_OLD]),
+        ([replace(scanned("storing"), sent_at=NOW + timedelta(hours=1))], 2, [Reason.SNAPSHOT_OLD]),
         # Not told to the server before the snapshot: it counts, however old it is.
         ([scanned("dispensing", -50), scanned("dispensing", -51)], 2, [Reason.USED]),
         ([replace(scanned("dispensing", -60), sent_at=NOW - timedelta(minutes=6))] * 2, 2, []),

@@ -25,6 +25,9 @@ NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 CODES = [f"8474354018136001{n:04}" for n in range(4)]
 
 
+OPENING = ["--site", "dwk", "--step", "opening"]
+
+
 def stock(made_at: datetime = NOW) -> Snapshot:
     vials = [
         Vial(
@@ -103,6 +106,8 @@ def test_given_a_scan_when_put_down_twice_and_cut_off_then_once(tmp_path: Path) 
     assert [s["codes"] for s in journal.scans()] == [[CODES[0]], [CODES[1]]]
     with pytest.raises(Invalid, match="not_a_pseudonym"):
         journal.append(scan(recipient="张三"))
+    with pytest.raises(Invalid, match="names_a_person"):
+        journal.append(scan() | {"fact_id": "dose-13812345678"})
     assert [s.code for s in journal.since()] == CODES[:2]
     assert Journal(tmp_path / "none").scans() == []
 
@@ -226,18 +231,21 @@ def test_given_files_when_checked_at_the_command_line_then_told_and_by_status(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["record", "J", CODES[0], "--site", "dwk", "--step", "opening", "--at", "today"], "时区"),
+        (["record", "J", CODES[0], *OPENING, "--at", "today"], "时区"),
         (["sync", "none", "--server", "http://127.0.0.1:1", "--key-file", "x"], "没有离线记录"),
         (["snapshot", "dwk", "-o", "x", "--server", "http://127.0.0.1:1"], "--key-file"),
         (["check", "{file}", CODES[0], "--key", "{file}"], "不是公钥"),
         (["check", "{file}", CODES[0], "--key", "{other}"], "不可信"),
+        (["check", "{file}", CODES[0], "--key", "{own}", "--site", "szs"], "不是 szs"),
+        (["record", "J", CODES[0], *OPENING, "--at", "2999-01-01T00:00:00Z"], "还没有到"),
     ],
 )
 def test_given_what_cannot_be_done_when_asked_then_refused_in_both_languages(
     tmp_path: Path, command: list[str], said: str
 ) -> None:
-    files = {"file": tmp_path / "stock.jsonl", "other": tmp_path / "other.pem"}
+    files = {name: tmp_path / name for name in ("file", "own", "other")}
     files["file"].write_bytes(sealed(stock(), signing_key(tmp_path)))
+    files["own"].write_text(public_pem(signing_key(tmp_path)))
     files["other"].write_text(public_pem(Ed25519PrivateKey.generate()))
     done = run(tmp_path, "clinic", *(word.format(**files) for word in command))
     assert done.returncode == 1

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from domain.shared.errors import Conflict, DomainError, Invalid, NotFound
-from domain.shared.pseudonyms import checked_note
 from domain.vaccination import model
 from domain.vaccination.events import (
     ConsentDecided,
@@ -273,13 +272,18 @@ def test_given_a_check_when_recorded_twice_then_once() -> None:
     a_check = spec(model.evolve_check, None)
     a_check.when(model.record_check, checked=checked).then(checked)
     a_check.given(checked).when(model.record_check, checked=checked).then()
+    named = replace(checked, recipient="R-138-1234-5678")
+    a_check.when(model.record_check, checked=named).refused(Invalid, "not_a_pseudonym")
 
 
-def ending(minutes: int, reason: str = "", *, reaction: bool = False) -> dict[str, Any]:
+def ending(
+    minutes: int, reason: str = "", *, reaction: bool = False, late: int = 0
+) -> dict[str, Any]:
     return {
         "fact_id": "C-1",
         "site_id": "dwk",
         "given_at": NOW,
+        "told_at": NOW + timedelta(minutes=late),
         "ended_at": NOW + timedelta(minutes=minutes),
         "reaction": reaction,
         "reason": reason,
@@ -294,15 +298,16 @@ def test_given_a_dose_when_observed_for_30_minutes_then_let_go_and_earlier_with_
     an_observation.when(model.end_observation, **ending(30)).then(ended)
     early = an_observation.when(model.end_observation, **ending(29))
     early.refused(Invalid, "release_reason_required")
+    for reason in (".", "。 。", "x"):
+        silent = an_observation.when(model.end_observation, **ending(29, reason))
+        silent.refused(Invalid, "release_reason_required")
     assert an_observation.when(model.end_observation, **ending(29, "转急诊")).events
+    an_observation.when(model.end_observation, **ending(30, late=5)).then(ended)
+    late = an_observation.when(model.end_observation, **ending(69, late=40))
+    late.refused(Invalid, "release_reason_required")
+    assert an_observation.when(model.end_observation, **ending(69, "离线时已留观", late=40)).events
+    assert an_observation.when(model.end_observation, **ending(70, late=40)).events
     known = an_observation.given(ended)
     known.when(model.end_observation, **ending(40)).then()
     other = known.when(model.end_observation, **ending(40, reaction=True))
     other.refused(Conflict, "already_released")
-
-
-def test_given_a_number_of_a_person_in_a_note_when_checked_then_refused() -> None:
-    for text in ("身份证 64020219900101123X", "13812345678"):
-        with pytest.raises(Invalid, match="names_a_person"):
-            checked_note(text, "note")
-    assert checked_note("", "note") == ""
