@@ -6,6 +6,7 @@ at SIGTERM, and for certain `END_SECONDS` after it.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -214,8 +215,12 @@ def run_api(settings: Settings) -> None:
             elements=settings.immunization_elements,
             destinations=destinations(settings),
         )
+        app = create_app(deps)
+        # What is there now stays: looking it through again would delay an answer now and then.
+        gc.collect()
+        gc.freeze()
         uvicorn.run(
-            create_app(deps),
+            app,
             host=settings.api_host,
             port=settings.api_port or 8000,
             log_config=None,
