@@ -10,12 +10,14 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import api.routes
-from api import auth, errors, health, public, quick, system
+from api import auth, errors, health, public, system
 from api.deps import Deps
 from api.epcis import problems
 from api.fhir import routes as fhir
 from api.middleware import Tracing
+from api.quick import QuickAnswers
 from api.routing import PREFIX, ModuleRoute, SocketRoute
+from projections.traceability import chain_asking
 
 TITLE = "Vaxtrail 苗迹"
 
@@ -36,18 +38,21 @@ def create_app(deps: Deps) -> FastAPI:
         docs_url=None,  # their pages load scripts from abroad
         redoc_url=None,
         redirect_slashes=False,
+        # Nobody's environment shall make it send what it does elsewhere.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.deps = deps
     # Parts of the interface whose refusals a standard shapes.
     app.state.problem_shapes = {problems.PATH: problems.shape, fhir.PATH: fhir.shape}
     app.state.keys = auth.KeyTable(lambda: auth.load_keys(deps.pool))
+    app.state.chains = chain_asking(str(deps.pool.conninfo))
     for router in (system.router, *discover()):
         app.router.routes.extend(router.routes)
-    quick.first(app)
     errors.install(app)
     seconds = health.install(app, deps)
     public.install(app, deps)
-    app.add_middleware(Tracing, seconds=seconds)
+    framework = app.build_middleware_stack()
+    app.middleware_stack = Tracing(QuickAnswers(framework, app.router.routes), seconds)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app
 

@@ -1,49 +1,44 @@
-"""Custody over HTTP: the chain of a code, the hops of a lot, stock by place; all with `as_of`.
+"""The chain of a code over HTTP, with `as_of`; lots and stock: `api/lot_custody.py`.
 
 Who is shown how much of a chain stands in `api/custody_scope.py`. Names are today's, whatever
-`as_of` says.
+`as_of` says. As it is now, a chain is asked for and answered in the event loop, where its shape is
+known; else, and for all else, in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import date, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
 import psycopg
-from fastapi import Path, Response
+from fastapi import Path, Request, Response
 from pydantic import Field
 
 from api import asof
 from api.asof import AsOf, Position
 from api.auth import STAFF, Principal, permission
-from api.custody_scope import in_region, oversees, sees_code, shown_to, touches
+from api.custody_scope import sees_code, shown_to, touches
 from api.deps import Deps, DepsOf
-from api.paging import PageOf
-from api.quick import answered_by, quick_router
-from api.routing import json_answer
-from api.schemas import Body, NameAsked, RegionAsked
+from api.quick import answered_by, in_thread
+from api.routing import json_answer, module_router
+from api.schemas import Body
 from domain.shared.errors import NotFound
 from domain.traceability.codes import INPUT_LENGTH_MAX, canonical
 from domain.traceability.custody import MOVING, State
-from domain.traceability.hops import Hop
-from domain.traceability.hops import StockLine as Line
-from domain.traceability.lots import LOT_PATTERN
-from projections import registry
 from projections import traceability as read
 from projections.shared import org_tree
-from projections.shared.placements import TemperatureSummary, temperature_summary
+from projections.shared.placements import Span, TemperatureSummary, temperature_summaries
 
-router = quick_router("traceability")
+router = module_router("traceability")
 
+Names = Mapping[str, org_tree.Name]
 MOVING_STEPS = frozenset(step.name.lower() for step in MOVING)
 # After these nothing is kept in a cold unit any more: no temperatures belong to them.
 LAST_STEPS = frozenset({"dispensing", "wasting", "sampling", "losing", "destroying"})
-# Sites of one region; the whole country asks without naming them.
-SITES_MAX = 100_000
 
 
 class May(StrEnum):
@@ -194,76 +189,6 @@ class CodeCustody(Body):
     as_of: str = Field(pattern=asof.POSITION_PATTERN)
 
 
-class LotHop(Body):
-    """One step of a lot at one place; `packs` by level, `units` = smallest packs.
-
-    `until`: when the last of them had gone on, null while some are there. `temperatures` are those
-    of the cold unit from `first` to `until`.
-    """
-
-    step: str
-    site_id: str
-    to_site_id: str
-    from_site_id: str
-    bill_no: str
-    unit_id: str
-    first: datetime
-    last: datetime
-    until: datetime | None
-    units: int
-    packs: dict[str, int]
-    device_id: str
-    temperature_c: float | None
-    transport_c_min: float | None
-    transport_c_max: float | None
-    accepted: bool
-    fact_ids: list[str]
-    positions: list[int]
-    temperatures: Temperatures | None
-
-
-class StockLine(Body):
-    """What of one lot is at one place in one status."""
-
-    site_id: str
-    lot_id: str
-    status: str
-    units: int
-    packs: dict[str, int]
-
-
-class ReleasedLot(Body):
-    """The release of a lot."""
-
-    lot_id: str
-    product_id: str
-    lot_number: str
-    produced_on: date | None
-    expires_on: date
-    lot_release_no: str
-    quantity: int | None
-
-
-class LotCustody(Body):
-    """The chain of a lot hop by hop, and where it is; `lot` null when nobody released it."""
-
-    lot_id: str
-    lot: ReleasedLot | None
-    hops: list[LotHop]
-    stock: list[StockLine]
-    sites: dict[str, PlaceName]
-    units: dict[str, PlaceName]
-    as_of: str = Field(pattern=asof.POSITION_PATTERN)
-
-
-class Stock(Body):
-    """A page of stock lines, and the position they were counted at."""
-
-    items: list[StockLine]
-    next: str | None
-    as_of: str = Field(pattern=asof.POSITION_PATTERN)
-
-
 Reader = Annotated[Principal, permission(May.READ, *STAFF)]
 CodeInPath = Annotated[
     str,
@@ -276,15 +201,31 @@ CodeInPath = Annotated[
 ]
 
 
-def _code_now(who: Principal, deps: Deps, path: Mapping[str, str]) -> Response | None:
-    if len(path["code"]) > INPUT_LENGTH_MAX:
-        return None
-    with deps.pool.connection() as conn:
-        return _code_custody(who, conn, canonical(path["code"]))
+async def _code_now(request: Request, path: Mapping[str, str]) -> Response:
+    who: Principal = request.state.principal
+    deps: Deps = request.app.state.deps
+    code = canonical(path["code"])
+    try:
+        rows = await read.chain_rows(request.app.state.chains, code)
+    except psycopg.Error:
+        rows = None  # the thread's way asks on another connection, or says what is wrong
+    now = None if rows is None else read.known_now(code, rows)
+    if now is not None:
+        found, version = now.custody, now.names_version
+        sites = org_tree.names_known(version, _sites(found))
+        units = org_tree.names_known(version, _units(found), "unit")
+        if sites is not None and units is not None:
+            at = Position(now.ledger, now.telemetry)
+            return _answer(who, found, at, sites=sites, units=units)
+    return await in_thread(_asked, who, deps, code)
+
+
+def _fits(path: Mapping[str, str]) -> bool:
+    return 0 < len(path["code"]) <= INPUT_LENGTH_MAX
 
 
 @router.get("/codes/{code:path}/custody", response_model=CodeCustody)
-@answered_by(_code_now)
+@answered_by(_code_now, _fits)
 def read_code_custody(
     code: CodeInPath,
     who: Reader,
@@ -293,45 +234,68 @@ def read_code_custody(
     temperatures: bool = False,
 ) -> Response:
     """Return the chain of one code, as known at a position or time."""
-    text = canonical(code)
-    with deps.pool.connection() as conn:
-        at = None if as_of is None else asof.resolve(deps, conn, as_of)
-        return _code_custody(who, conn, text, at, temperatures=temperatures)
+    return _asked(who, deps, canonical(code), as_of, temperatures=temperatures)
 
 
-def _code_custody(
+def _asked(
     who: Principal,
-    conn: psycopg.Connection[Any],
+    deps: Deps,
     code: str,
-    at: Position | None = None,
+    as_of: str | None = None,
     *,
     temperatures: bool = False,
 ) -> Response:
-    if at is None:
-        now = read.custody_now(conn, code)
-        at, found = Position(now.ledger, now.telemetry), now.custody
-        names = partial(org_tree.names_at, conn, now.names_version)
-    else:
-        found = read.custody_of_code(conn, code, at.ledger)
-        names = partial(org_tree.names, conn)
-    facts = (*found.chain, *found.withdrawn)
-    sites = names(_named(facts, "site_id", "to_site_id", "from_site_id"))
-    seen = any(touches(who, sites, fact) for fact in facts)
+    with deps.pool.connection() as conn:
+        if as_of is None:
+            now = read.custody_now(conn, code)
+            at, found = Position(now.ledger, now.telemetry), now.custody
+            names = partial(org_tree.names_at, conn, now.names_version)
+        else:
+            at = asof.resolve(deps, conn, as_of)
+            found = read.custody_of_code(conn, code, at.ledger)
+            names = partial(org_tree.names, conn)
+        sites, units = names(_sites(found)), names(_units(found), "unit")
+        readings = conn if temperatures else None
+        return _answer(who, found, at, sites=sites, units=units, readings=readings)
+
+
+def _sites(found: read.CodeCustody) -> set[str]:
+    return named((*found.chain, *found.withdrawn), "site_id", "to_site_id", "from_site_id")
+
+
+def _units(found: read.CodeCustody) -> set[str]:
+    return named(found.chain, "unit_id", "vehicle_id")
+
+
+def _answer(
+    who: Principal,
+    found: read.CodeCustody,
+    at: Position,
+    *,
+    sites: Names,
+    units: Names,
+    readings: psycopg.Connection[Any] | None = None,
+) -> Response:
+    """Return the answer, with temperatures where a connection to read them is given."""
+    seen = any(touches(who, sites, fact) for fact in (*found.chain, *found.withdrawn))
     if not seen or not sees_code(who, sites, found.chain):
-        raise NotFound("unknown_code", code=code)
-    summaries = _chain_temperatures(conn, found.chain, at) if temperatures else {}
+        raise NotFound("unknown_code", code=found.code)
+    chain = [shown_to(who, sites, entry) for entry in found.chain]
+    if readings is not None:
+        read_in = _chain_temperatures(readings, found.chain, at)
+        chain = [
+            {**entry, "temperatures": read_in[n]} if n in read_in else entry
+            for n, entry in enumerate(chain)
+        ]
     shown = {
         "code": found.code,
         "product_id": found.product_id,
         "parent": found.parent,
         "state": _state(found.state),
-        "chain": [
-            {**shown_to(who, sites, entry), **summaries.get(n, {})}
-            for n, entry in enumerate(found.chain)
-        ],
+        "chain": chain,
         "withdrawn": [shown_to(who, sites, fact) for fact in found.withdrawn],
         "sites": sites,
-        "units": names(_named(found.chain, "unit_id", "vehicle_id"), "unit"),
+        "units": units,
         "as_of": str(at),
     }
     return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
@@ -345,148 +309,39 @@ def _state(state: State) -> dict[str, Any]:
     shown = {name: getattr(state, name) for name in _STATE}
     for name in _TIMES:
         ms = getattr(state, f"{name}_ms")
-        shown[name] = None if ms is None else _time(ms)
+        shown[name] = None if ms is None else read.time_of(ms)
     return shown
 
 
-@router.get("/lots/{lot_id}/custody", response_model=LotCustody)
-def read_lot_custody(
-    lot_id: Annotated[str, Path(pattern=LOT_PATTERN, examples=["8474354.A2026573"])],
-    who: Reader,
-    deps: DepsOf,
-    as_of: AsOf = None,
-    temperatures: bool = True,
-) -> Response:
-    """Return the chain of a lot hop by hop with its temperatures, and its stock in the region."""
-    with deps.pool.connection() as conn:
-        at = asof.resolve(deps, conn, as_of)
-        found = read.custody_of_lot(conn, lot_id, at.ledger)
-        hops = [_hop(hop) for hop in found.hops]
-        sites = _sites_of(conn, hops)
-        inside = [hop for hop in hops if touches(who, sites, hop)]
-        if who.region_prefix and not inside:
-            raise NotFound("unknown_lot", lot_id=lot_id)
-        if not oversees(who):
-            hops = inside
-            sites = _sites_of(conn, hops)
-        units = org_tree.names(conn, _named(hops, "unit_id"), "unit")
-        if temperatures:
-            _add_temperatures(conn, hops, at)
-    shown = {
-        "lot_id": lot_id,
-        "lot": found.lot,
-        "hops": hops,
-        "stock": [_line(line) for line in found.stock if in_region(who, sites, line.site_id)],
-        "sites": sites,
-        "units": units,
-        "as_of": str(at),
-    }
-    return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
-
-
-@router.get("/stock", response_model=Stock)
-def list_stock(
-    *,
-    who: Annotated[Principal, permission(May.READ_STOCK, *STAFF)],
-    deps: DepsOf,
-    page: PageOf,
-    region: RegionAsked = None,
-    site_id: NameAsked = None,
-    as_of: AsOf = None,
-) -> Response:
-    """List stock by place, lot and status; goods on their way stand at the place they go to."""
-    key = page.after_key(str, str, str) or ("", "", "")
-    with deps.pool.connection() as conn:
-        at = asof.resolve(deps, conn, as_of)
-        sites = _stock_sites(conn, who.narrowed(region), site_id)
-        lines = read.stock(conn, sites, at.ledger if as_of else None)
-    rows = [line for line in lines if (line.site_id, line.lot_id, line.status) > key]
-    return page.answer(
-        [_line(row) for row in rows[: page.limit + 1]],
-        lambda row: [row["site_id"], row["lot_id"], row["status"]],
-        as_of=str(at),
-    )
-
-
-def _stock_sites(
-    conn: psycopg.Connection[Any], prefix: str, site_id: str | None
-) -> list[str] | None:
-    """Return the sites to look at: those of the region, the one asked for, None = all."""
-    if site_id is not None:
-        found = org_tree.names(conn, [site_id])
-        return [site for site, name in found.items() if name.region.startswith(prefix)]
-    if not prefix:
-        return None
-    return [site.site_id for site in registry.sites(conn, region=prefix, limit=SITES_MAX)]
-
-
-def _sites_of(
-    conn: psycopg.Connection[Any], *lists: Sequence[Mapping[str, Any]]
-) -> Mapping[str, org_tree.Name]:
-    """Return the names of all registered sites in these lists."""
-    ids: set[str] = set()
-    for facts in lists:
-        ids |= _named(facts, "site_id", "to_site_id", "from_site_id")
-    return org_tree.names(conn, ids)
-
-
-def _named(facts: Iterable[Mapping[str, Any]], *fields: str) -> set[str]:
-    return {fact[field] for fact in facts for field in fields if fact.get(field)}
+def named(facts: Iterable[Mapping[str, Any]], *fields: str) -> set[str]:
+    """Return what facts name in these fields."""
+    return {name for fact in facts for field in fields if (name := fact.get(field))}
 
 
 def _chain_temperatures(
     conn: psycopg.Connection[Any], chain: Sequence[Mapping[str, Any]], at: Position
-) -> dict[int, dict[str, TemperatureSummary]]:
+) -> dict[int, TemperatureSummary]:
     """Return the summaries of the chain's stays in cold units, by place in the chain.
 
     A stay lasts until the next step that moves the code; the last steps begin none.
     """
     until = asof.known_until(conn, at)
-    found: dict[int, dict[str, TemperatureSummary]] = {}
+    spans: dict[int, Span] = {}
     for n in reversed(range(len(chain))):
         entry = chain[n]
         last = entry["step"] in LAST_STEPS
         unit_id = None if last else entry.get("vehicle_id") or entry.get("unit_id")
         if unit_id and until is not None and entry["occurred_at"] < until:
-            summary = _summary(conn, unit_id, entry["occurred_at"], until, at)
-            found[n] = {"temperatures": summary}
+            spans[n] = Span(unit_id, entry["occurred_at"], until)
         if entry["step"] in MOVING_STEPS:
             until = entry["occurred_at"]
-    return found
+    return summaries(conn, spans, at)
 
 
-def _add_temperatures(
-    conn: psycopg.Connection[Any], hops: Collection[dict[str, Any]], at: Position
-) -> None:
-    until = asof.known_until(conn, at)
-    for hop in hops:
-        end = hop["until"] or until
-        if hop["unit_id"] and end is not None and hop["first"] < end:
-            hop["temperatures"] = _summary(conn, hop["unit_id"], hop["first"], end, at)
-
-
-def _summary(
-    conn: psycopg.Connection[Any], unit_id: str, t0: datetime, t1: datetime, at: Position
-) -> TemperatureSummary:
-    return temperature_summary(conn, unit_id, t0, t1, ledger=at.ledger, telemetry=at.telemetry)
-
-
-def _hop(hop: Hop) -> dict[str, Any]:
-    shown = asdict(hop)
-    for ours, theirs in (("first", "first_ms"), ("last", "last_ms"), ("until", "until_ms")):
-        ms = shown.pop(theirs)
-        shown[ours] = None if ms is None else _time(ms)
-    return {
-        **shown,
-        "step": hop.step.name.lower(),
-        "packs": {str(level): n for level, n in hop.packs.items()},
-        "temperatures": None,
-    }
-
-
-def _line(line: Line) -> dict[str, Any]:
-    return {**asdict(line), "packs": {str(level): n for level, n in line.packs.items()}}
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+def summaries(
+    conn: psycopg.Connection[Any], spans: Mapping[int, Span], at: Position
+) -> dict[int, TemperatureSummary]:
+    """Return what the probes of units read in some times, as known at a position."""
+    asked = list(spans.values())
+    found = temperature_summaries(conn, asked, ledger=at.ledger, telemetry=at.telemetry)
+    return dict(zip(spans, found, strict=True))

@@ -79,4 +79,6 @@ def shown_to(who: Principal, sites: Sites, fact: Mapping[str, Any]) -> Mapping[s
     """Return a fact as the caller may see it: without people where they are not its business."""
     if who.role in CLINICAL and in_region(who, sites, fact["site_id"]):
         return fact
+    if PERSONAL.isdisjoint(fact):
+        return fact
     return {name: value for name, value in fact.items() if name not in PERSONAL}

@@ -205,7 +205,8 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
-async def _on_database(request: Request, error: Exception) -> Response:
+async def unavailable(request: Request, error: Exception) -> Response:
+    """Return the problem answer of a database that is away."""
     _log.warning("database_unavailable", error=str(error))
     headers = {"Retry-After": str(RETRY_AFTER_S)}
     return problem(request, 503, "unavailable", {}, headers=headers)
@@ -222,5 +223,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
     for kind in UNAVAILABLE:
-        app.add_exception_handler(kind, _on_database)
+        app.add_exception_handler(kind, unavailable)
     app.add_exception_handler(Exception, _on_defect)

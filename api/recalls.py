@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Response
@@ -25,10 +25,10 @@ from api.schemas import Body
 from domain.shared.errors import NotFound
 from domain.traceability.facts import Fact
 from domain.traceability.lots import LOT_PATTERN
-from domain.traceability.recalls import Unit
 from domain.traceability.states import Status
 from projections.shared import org_tree
 from projections.traceability import recalls as read
+from projections.traceability import time_of
 
 router = module_router("traceability")
 
@@ -174,44 +174,46 @@ def _seen(who: Principal, sites: Sites, site_id: str) -> bool:
 
 
 def _holders(lot: read.LotRecall) -> list[dict[str, Any]]:
-    at_site: dict[str, list[Unit]] = defaultdict(list)
+    codes: dict[str, dict[Status, list[str]]] = defaultdict(lambda: defaultdict(list))
+    lost: dict[str, list[str]] = defaultdict(list)
+    texts = lot.texts
     for unit in lot.recall.units:
-        at_site[unit.site_id].append(unit)
+        text = texts[unit.code]
+        codes[unit.site_id][unit.status].append(text)
+        if unit.lost:
+            lost[unit.site_id].append(text)
     said: dict[str, int] = {}
     for fact in lot.recall.acknowledged:
         said.setdefault(fact.site_id, fact.t_ms)
-    holders, texts = [], lot.texts
-    for site_id in sorted(at_site):
-        by_status: dict[Status, list[str]] = defaultdict(list)
-        for unit in at_site[site_id]:
-            by_status[unit.status].append(texts[unit.code])
-        codes = {status.value: sorted(by_status[status]) for status in sorted(by_status)}
-        holders.append(
-            {
-                "site_id": site_id,
-                "units": {status: len(found) for status, found in codes.items()},
-                "codes": codes,
-                "lost": sorted(texts[unit.code] for unit in at_site[site_id] if unit.lost),
-                "acknowledged_at": _time(said[site_id]) if site_id in said else None,
-            }
-        )
-    return holders
+    return [
+        {
+            "site_id": site_id,
+            "units": {status.value: len(there[status]) for status in sorted(there)},
+            "codes": {status.value: sorted(there[status]) for status in sorted(there)},
+            "lost": sorted(lost.get(site_id, ())),
+            "acknowledged_at": time_of(said[site_id]) if site_id in said else None,
+        }
+        for site_id, there in sorted(codes.items())
+    ]
 
 
 def _given(who: Principal, sites: Sites, found: read.LotRecall) -> list[dict[str, Any]]:
     since = min((fact.t_ms for fact in found.recall.orders), default=2**63)
+    places = {dose.site_id for dose in found.recall.doses}
+    seen = {site_id for site_id in places if _seen(who, sites, site_id)}
     people = who.role in CLINICAL
+    named = {site_id for site_id in seen if people and in_region(who, sites, site_id)}
     return [
         {
-            "code": found.texts[dose.code],
+            "code": text,
             "site_id": dose.site_id,
-            "given_at": _time(dose.t_ms),
-            "recipient": dose.recipient if people and in_region(who, sites, dose.site_id) else "",
+            "given_at": time_of(dose.t_ms),
+            "recipient": dose.recipient if dose.site_id in named else "",
             "fact_id": dose.fact_id,
             "after_recall": dose.t_ms >= since,
         }
         for dose in found.recall.doses
-        if dose.code in found.texts and _seen(who, sites, dose.site_id)
+        if dose.site_id in seen and (text := found.texts.get(dose.code)) is not None
     ]
 
 
@@ -221,7 +223,7 @@ def _order(fact: Fact) -> dict[str, Any]:
         "fact_id": fact.fact_id,
         "position": fact.position,
         "site_id": fact.site_id,
-        "issued_at": _time(fact.t_ms),
+        "issued_at": time_of(fact.t_ms),
         **{name: more.get(name, "") for name in ("recall_class", "issued_by", "notice_no")},
         "reason": fact.reason,
     }
@@ -229,7 +231,3 @@ def _order(fact: Fact) -> dict[str, Any]:
 
 def _line(line: Any, found: read.LotBalance) -> dict[str, Any]:
     return asdict(line) | {"unexplained": [found.texts[code] for code in line.unexplained]}
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

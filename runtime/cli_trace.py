@@ -167,7 +167,7 @@ def trace_code(ctx: typer.Context, code: str, as_of: AsOf = None, as_json: AsJso
 @trace.command("lot")
 def trace_lot(ctx: typer.Context, lot: str, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """一个批次的逐环节 | a lot hop by hop."""
-    from api.custody import read_lot_custody
+    from api.lot_custody import read_lot_custody
 
     def ask(deps: Deps) -> Any:
         return read_lot_custody(_lot(deps, lot), operator(), deps, _position(as_of, deps))
@@ -178,7 +178,7 @@ def trace_lot(ctx: typer.Context, lot: str, as_of: AsOf = None, as_json: AsJson 
 @trace.command("place")
 def trace_place(ctx: typer.Context, site: str, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """一个单位的库存 | what is at a place."""
-    from api.custody import list_stock
+    from api.lot_custody import list_stock
 
     def ask(deps: Deps, page: Page, at: str | None) -> Any:
         return list_stock(who=operator(), deps=deps, page=page, site_id=site, as_of=at)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from api.oversight.report import Row, cases_by_id, injections
 from api.oversight.rows import Connection, queries
 from api.oversight.subject import EVER_MS, Subject, of_code, of_unit
-from api.oversight.warmth import Limits, Warmth
+from api.oversight.warmth import Stay, Warmth
 from domain.traceability.journeys import HOUR_MS, Place, distance_km
 from domain.traceability.kinds import Kind
 from domain.traceability.states import ENDED
 from domain.traceability.thermal import Whereabouts, whereabouts
+from projections.shared.placements import Limits
 from projections.traceability.recalls import recall_at
 from projections.traceability.views import time_of
 
@@ -31,13 +32,22 @@ def exposed_doses(subject: Subject, warmth: Warmth, limits: Limits, minutes: flo
     """
     given = injections(subject)
     keys = {text: key for key, text in subject.texts.items()}
-    rows = []
+    stays = []
     for row in given:
         before_ms = round(row["occurred_at"].timestamp() * 1000)
-        seen = _exposure(subject, keys[row["code"]], before_ms, warmth, limits)
+        stays.append(_until(_stays(subject, keys[row["code"]]), before_ms))
+    warmth.load(chain.from_iterable(stays), limits)
+    rows = []
+    for row, before in zip(given, stays, strict=True):
+        seen = _exposure(before, warmth, limits)
         if seen.above_min + seen.below_min > minutes:
             rows.append(row | seen._asdict())
     return rows
+
+
+def _until(stays: Iterable[Whereabouts], before_ms: int) -> list[Stay]:
+    ends = ((s, before_ms if s.end_ms is None else min(s.end_ms, before_ms)) for s in stays)
+    return [(stay.unit_id, stay.start_ms, end) for stay, end in ends]
 
 
 class _Exposure(NamedTuple):
@@ -48,13 +58,10 @@ class _Exposure(NamedTuple):
     min_c: float | None = None
 
 
-def _exposure(
-    subject: Subject, code: int, before_ms: int, warmth: Warmth, limits: Limits
-) -> _Exposure:
+def _exposure(stays: Iterable[Stay], warmth: Warmth, limits: Limits) -> _Exposure:
     found = _Exposure()
-    for stay in _stays(subject, code):
-        end = before_ms if stay.end_ms is None else min(stay.end_ms, before_ms)
-        read = warmth.of(stay.unit_id, stay.start_ms, end, limits)
+    for stay in stays:
+        read = warmth.of(*stay, limits)
         if read is not None:
             found = _Exposure(
                 found.above_min + (read.above_min or 0.0),

@@ -143,7 +143,7 @@ def chain(subject: Subject, hops: Sequence[Hop], warmth: Warmth) -> list[Row]:
     for hop in hops:
         if hop.step is Step.RECEIVING and hop.bill_no:
             arrivals[hop.bill_no, hop.site_id].append(hop)
-    rows: list[Row] = []
+    pairs: list[tuple[Hop, Hop | None]] = []
     met: set[int] = set()
     for hop in hops:
         if id(hop) in met:
@@ -152,8 +152,12 @@ def chain(subject: Subject, hops: Sequence[Hop], warmth: Warmth) -> list[Row]:
         arrival = next((a for a in met_by if id(a) not in met), None)
         if arrival is not None:
             met.add(id(arrival))
-        rows.append({"seq": len(rows) + 1} | _hop(subject, hop, arrival, warmth))
-    return rows
+        pairs.append((hop, arrival))
+    warmth.load((hop.unit_id, hop.first_ms, a.first_ms) for hop, a in pairs if a is not None)
+    return [
+        {"seq": n} | _hop(subject, hop, arrival, warmth)
+        for n, (hop, arrival) in enumerate(pairs, start=1)
+    ]
 
 
 def _hop(subject: Subject, hop: Hop, arrival: Hop | None, warmth: Warmth) -> Row:
@@ -328,7 +332,9 @@ def thermal(
     """Return one row a stay in a cold unit or vehicle, with what its probes read meanwhile."""
     cases_found = [row for row in found if row["kind"] == Kind.THERMAL_EXCURSION.value]
     rows = []
-    for hop in hops:
+    stays = [(hop.unit_id, hop.first_ms, hop.until_ms) for hop in hops]
+    warmth.load(stays)
+    for hop, devices in zip(hops, warmth.devices(stays), strict=True):
         read = warmth.of(hop.unit_id, hop.first_ms, hop.until_ms)
         if read is None:
             continue
@@ -342,7 +348,7 @@ def thermal(
                 "moving": hop.step in SENDING,
                 "from": t0,
                 "to": t1,
-                "devices": warmth.devices(hop.unit_id, t0, t1),
+                "devices": devices,
                 "readings": read.n,
                 "min_c": read.temperature_c_min,
                 "max_c": read.temperature_c_max,

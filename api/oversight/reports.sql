@@ -86,16 +86,21 @@ SELECT lot_id, product_id, lot_number, produced_on, expires_on, lot_release_no, 
 FROM rm_traceability.lot WHERE lot_id = ANY(%(ids)s) AND position <= %(as_of)s ORDER BY lot_id
 
 -- name: devices_in
--- The devices whose temperature probes stood in a unit in a time, as of a ledger position.
-SELECT DISTINCT device_id FROM (
+-- The devices whose temperature probes stood in units in times (by number, from 0), as of a ledger
+-- position.
+WITH told AS (
     SELECT device_id, unit_id, since,
            lead(since) OVER (PARTITION BY device_id, channel ORDER BY since) AS until
     FROM rm_shared_placements.stand
-    WHERE device_id IN (SELECT device_id FROM rm_shared_placements.stand WHERE unit_id = %(unit)s)
+    WHERE device_id IN (SELECT device_id FROM rm_shared_placements.stand
+                        WHERE unit_id = ANY(%(units)s))
       AND channel = ANY(%(channels)s) AND position <= %(as_of)s
-) s
-WHERE unit_id = %(unit)s AND since < %(t1)s AND (until IS NULL OR until > %(t0)s)
-ORDER BY device_id
+)
+SELECT a.n - 1, array_agg(DISTINCT s.device_id ORDER BY s.device_id)
+FROM unnest(%(units)s::text[], %(t0)s::timestamptz[], %(t1)s::timestamptz[])
+    WITH ORDINALITY AS a (unit_id, t0, t1, n)
+JOIN told s ON s.unit_id = a.unit_id AND s.since < a.t1 AND (s.until IS NULL OR s.until > a.t0)
+GROUP BY a.n
 
 -- name: places
 SELECT DISTINCT ON (site_id) site_id, latitude, longitude FROM rm_traceability.place

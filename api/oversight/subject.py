@@ -16,8 +16,8 @@ from domain.traceability.custody import Book
 from domain.traceability.facts import Fact, Mention
 from domain.traceability.progress import Entry
 from projections.traceability.answers import lot_book
+from projections.traceability.answers import queries as custody
 from projections.traceability.cases import texts_of
-from projections.traceability.rows import queries as custody
 from projections.traceability.rows import read_fact, read_mentions
 
 # Scans in a time at places: beyond it, ask for less; an answer is made within seconds.

@@ -56,6 +56,8 @@ def parse(scanned: str) -> Code:
     Invalid("bad_code") with `reason` one of empty, too_long, retail_ean, several_codes, length,
     first_digit, characters, url, gs1_check_digit, gs1_identifier, gs1_value, gs1_no_serial.
     """
+    if _SUPERVISION.fullmatch(scanned):  # as most are delivered
+        return _supervision_code(scanned)
     text = _clean(scanned)
     refuse = _refusal(scanned)
     if not text:
@@ -126,6 +128,10 @@ def _invisible(char: str) -> bool:
 def _supervision(text: str, refuse: _Refuse) -> Code:
     if not _SUPERVISION.fullmatch(text):
         refuse(_why_not(text))
+    return _supervision_code(text)
+
+
+def _supervision_code(text: str) -> Code:
     return Code(text=text, product_id=text[:7], serial=text[7:16])
 
 

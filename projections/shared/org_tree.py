@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,4 +103,19 @@ def names_at(
             return names(conn, ids, kind)
         asked = names(conn, missing, kind)
         found.update((each, asked.get(each)) for each in missing)
+    return _named(found, ids)
+
+
+def names_known(version: int, ids: Collection[str], kind: str = "site") -> dict[str, Name] | None:
+    """Return `names_at` out of memory alone, None where somebody has to ask for one of them."""
+    if not ids:
+        return {}
+    known = _known[0]
+    found = known.by_kind.get(kind)
+    if known.version != version or found is None or not found.keys() >= set(ids):
+        return None
+    return _named(found, ids)
+
+
+def _named(found: Mapping[str, Name | None], ids: Collection[str]) -> dict[str, Name]:
     return {each: name for each in sorted(ids) if (name := found.get(each)) is not None}

@@ -6,11 +6,12 @@ which placements were told does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ _EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _US_PER_MIN = 60_000_000
 
+Limits = tuple[float, float]  # degrees
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -77,6 +79,36 @@ class TemperatureSummary:
     above_min: float | None
     below_min: float | None
     unknown_min: float
+
+
+class Span(NamedTuple):
+    """A time [t0, t1) in a unit."""
+
+    unit_id: str
+    t0: datetime
+    t1: datetime
+
+
+class _Stay(NamedTuple):
+    """What of a stay of a probe lies in a span (by its place among those asked for)."""
+
+    span: int
+    device_no: int
+    channel: str
+    since: datetime
+    begin: datetime
+    end: datetime
+    interval_s: int
+
+    @property
+    def hold(self) -> timedelta:
+        """How long a reading holds at most."""
+        return min(HOLD_INTERVALS_MAX * timedelta(seconds=self.interval_s), HOLD_MAX)
+
+    @property
+    def read_from(self) -> datetime:
+        """From when readings count: one before may hold into it, but not from another unit."""
+        return max(self.since, self.begin - self.hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,60 +188,73 @@ def temperature_summary(
     *,
     ledger: int | None = None,
     telemetry: int | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: Limits | None = None,
 ) -> TemperatureSummary:
     """Return what the probes standing in a unit read in [t0, t1).
 
     As the logs stood at the positions `ledger` and `telemetry` (None: now). Minutes are counted
-    outside `limits` in degrees (None: those of the unit).
+    outside `limits` (None: those of the unit).
     """
-    wanted = {
-        "unit_id": unit_id,
-        "t0": t0,
-        "t1": t1,
-        "channels": list(TEMPERATURE_CHANNELS),
-        "ledger": ledger,
-    }
-    stays = conn.execute(queries.stays, wanted).fetchall()
-    held = [_held(conn, stay, t0, t1, telemetry) for stay in stays]
-    outside = limits or conn.execute(queries.limits, (unit_id,)).fetchone()
-    return _summary(held, outside, (t1 - t0) // _MICROSECOND)
+    spans = [Span(unit_id, t0, t1)]
+    (found,) = temperature_summaries(conn, spans, ledger=ledger, telemetry=telemetry, limits=limits)
+    return found
+
+
+def temperature_summaries(
+    conn: psycopg.Connection[Any],
+    spans: Sequence[Span],
+    *,
+    ledger: int | None = None,
+    telemetry: int | None = None,
+    limits: Limits | None = None,
+) -> list[TemperatureSummary]:
+    """Return `temperature_summary` of many units and times at once."""
+    if not spans:
+        return []
+    units, t0, t1 = (list(column) for column in zip(*spans, strict=True))
+    wanted: dict[str, Any] = {"units": units, "t0": t0, "t1": t1}
+    wanted |= {"channels": list(TEMPERATURE_CHANNELS), "ledger": ledger}
+    stays = [_Stay(*row) for row in conn.execute(queries.stays, wanted)]
+    held: dict[int, list[_Held]] = defaultdict(list)
+    for stay, found in zip(stays, _held(conn, stays, telemetry), strict=True):
+        held[stay.span].append(found)
+    known: dict[str, Limits] = {}
+    if limits is None:
+        known = {unit: (low, high) for unit, low, high in conn.execute(queries.limits, (units,))}
+    return [
+        _summary(held[n], limits or known.get(span.unit_id), (span.t1 - span.t0) // _MICROSECOND)
+        for n, span in enumerate(spans)
+    ]
 
 
 def _held(
-    conn: psycopg.Connection[Any],
-    stay: tuple[Any, ...],
-    t0: datetime,
-    t1: datetime,
-    telemetry: int | None,
-) -> _Held:
-    device_no, channel, since, until, interval_s = stay
-    hold = min(HOLD_INTERVALS_MAX * timedelta(seconds=interval_s), HOLD_MAX)
-    begin, end = max(since, t0), min(until or t1, t1)
+    conn: psycopg.Connection[Any], stays: Sequence[_Stay], telemetry: int | None
+) -> Iterator[_Held]:
+    """Yield what held in each of these stays."""
+    if not stays:
+        return
     wanted = {
-        "device_no": device_no,
-        "channel": channel,
-        # A reading before the window may hold into it, one before the stay was of another unit.
-        "begin": max(since, t0 - hold),
-        "end": end,
+        "devices": [stay.device_no for stay in stays],
+        "channels": [stay.channel for stay in stays],
+        "begins": [stay.read_from for stay in stays],
+        "ends": [stay.end for stay in stays],
         "telemetry": telemetry,
     }
-    row: Any = conn.execute(queries.held, wanted, binary=True).fetchone()
-    ts = np.frombuffer(row[0], ">i8").astype(np.int64)
-    value = np.frombuffer(row[1], ">f8").astype(np.float64)
-    first, last = ((t - _EPOCH_2000) // _MICROSECOND for t in (begin, end))
-    # The last reading holds for no time: what came after it is unknown.
-    return _Held(
-        start=np.clip(ts[:-1], first, last),
-        end=np.clip(np.minimum(ts[1:], ts[:-1] + hold // _MICROSECOND), first, last),
-        value=value[:-1],
-        read=value[(ts >= first) & (ts < last)],
-    )
+    rows = conn.execute(queries.held, wanted, binary=True)
+    for stay, row in zip(stays, rows, strict=True):
+        ts = np.frombuffer(row[0], ">i8").astype(np.int64)
+        value = np.frombuffer(row[1], ">f8").astype(np.float64)
+        first, last = ((t - _EPOCH_2000) // _MICROSECOND for t in (stay.begin, stay.end))
+        # The last reading holds for no time: what came after it is unknown.
+        yield _Held(
+            start=np.clip(ts[:-1], first, last),
+            end=np.clip(np.minimum(ts[1:], ts[:-1] + stay.hold // _MICROSECOND), first, last),
+            value=value[:-1],
+            read=value[(ts >= first) & (ts < last)],
+        )
 
 
-def _summary(
-    held: Sequence[_Held], limits: tuple[float, float] | None, span_us: int
-) -> TemperatureSummary:
+def _summary(held: Sequence[_Held], limits: Limits | None, span_us: int) -> TemperatureSummary:
     start, end, value = (
         np.concatenate([getattr(h, name) for h in held] or [np.empty(0)])
         for name in ("start", "end", "value")

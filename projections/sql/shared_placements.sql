@@ -58,42 +58,53 @@ WHERE %(unit_id)s IN ('', s.unit_id)
 ORDER BY s.device_id, s.channel, s.since LIMIT %(limit)s
 
 -- name: stays
--- The stays of temperature probes in a unit that overlap [t0, t1), as the ledger stood at a
--- position, with the seconds between readings of each device.
-SELECT n.device_no, s.channel, s.since, s.until, d.interval_s
-FROM (SELECT device_id, channel, unit_id, since,
-             lead(since) OVER (PARTITION BY device_id, channel ORDER BY since) AS until
-      FROM rm_shared_placements.stand
-      WHERE device_id IN (SELECT device_id FROM rm_shared_placements.stand
-                          WHERE unit_id = %(unit_id)s)
-        AND channel = ANY(%(channels)s)
-        AND (%(ledger)s::bigint IS NULL OR position <= %(ledger)s)) s
+-- What of the stays of temperature probes lies in each of some spans of time of units (by their
+-- number from 0), as the ledger stood at a position; with the seconds between readings.
+WITH told AS (
+    SELECT device_id, channel, unit_id, since,
+           lead(since) OVER (PARTITION BY device_id, channel ORDER BY since) AS until
+    FROM rm_shared_placements.stand
+    WHERE device_id IN (SELECT device_id FROM rm_shared_placements.stand
+                        WHERE unit_id = ANY(%(units)s))
+      AND channel = ANY(%(channels)s)
+      AND (%(ledger)s::bigint IS NULL OR position <= %(ledger)s)
+)
+SELECT a.n - 1, n.device_no, s.channel, s.since, greatest(s.since, a.t0), least(s.until, a.t1),
+    d.interval_s
+FROM unnest(%(units)s::text[], %(t0)s::timestamptz[], %(t1)s::timestamptz[])
+    WITH ORDINALITY AS a (unit_id, t0, t1, n)
+JOIN told s ON s.unit_id = a.unit_id AND s.since < a.t1 AND (s.until IS NULL OR s.until > a.t0)
 JOIN rm_shared_placements.device d USING (device_id)
 JOIN public.device_no n USING (device_id)
-WHERE s.unit_id = %(unit_id)s AND s.since < %(t1)s AND (s.until IS NULL OR s.until > %(t0)s)
-ORDER BY s.device_id, s.channel, s.since
+ORDER BY a.n, s.device_id, s.channel, s.since
 
 -- name: limits
-SELECT p.temperature_c_min, p.temperature_c_max
+SELECT u.unit_id, p.temperature_c_min, p.temperature_c_max
 FROM rm_shared_placements.unit u JOIN rm_shared_placements.profile p USING (profile_id)
-WHERE u.unit_id = %s
+WHERE u.unit_id = ANY(%s)
 
 -- name: held
--- What a probe read in [begin, end), and the one reading after, as two columns of big-endian
--- 64-bit values: microseconds since 2000-01-01 UTC, and degrees.
-WITH cut AS NOT MATERIALIZED (
-    SELECT r.ts, r.boot, r.seq,
-           CASE %(channel)s WHEN 't1' THEN t1 WHEN 't2' THEN t2 WHEN 't3' THEN t3 ELSE t4 END AS v
-    FROM public.reading r
-    WHERE r.device_no = %(device_no)s
-      AND (%(telemetry)s::bigint IS NULL OR EXISTS (
-          SELECT FROM public.batches b
-          WHERE b.batch = r.batch AND b.telemetry_id <= %(telemetry)s))
-), inside AS (
-    SELECT * FROM cut WHERE v IS NOT NULL AND ts >= %(begin)s AND ts < %(end)s
-), following AS (
-    SELECT * FROM cut WHERE v IS NOT NULL AND ts >= %(end)s ORDER BY ts, boot, seq LIMIT 1
-)
-SELECT coalesce(string_agg(timestamptz_send(ts), ''::bytea ORDER BY ts, boot, seq), ''),
-       coalesce(string_agg(float8send(v), ''::bytea ORDER BY ts, boot, seq), '')
-FROM (TABLE inside UNION ALL TABLE following) taken
+-- What each of some probes read in [begin, end), and the one reading after, as two columns of
+-- big-endian 64-bit values: microseconds since 2000-01-01 UTC, and degrees.
+SELECT h.ts, h.v
+FROM unnest(%(devices)s::int4[], %(channels)s::text[], %(begins)s::timestamptz[],
+        %(ends)s::timestamptz[]) WITH ORDINALITY AS a (device_no, channel, begin, until, n)
+CROSS JOIN LATERAL (
+    WITH cut AS NOT MATERIALIZED (
+        SELECT r.ts, r.boot, r.seq,
+               CASE a.channel WHEN 't1' THEN t1 WHEN 't2' THEN t2 WHEN 't3' THEN t3 ELSE t4 END AS v
+        FROM public.reading r
+        WHERE r.device_no = a.device_no
+          AND (%(telemetry)s::bigint IS NULL OR EXISTS (
+              SELECT FROM public.batches b
+              WHERE b.batch = r.batch AND b.telemetry_id <= %(telemetry)s))
+    ), inside AS (
+        SELECT * FROM cut WHERE v IS NOT NULL AND ts >= a.begin AND ts < a.until
+    ), following AS (
+        SELECT * FROM cut WHERE v IS NOT NULL AND ts >= a.until ORDER BY ts, boot, seq LIMIT 1
+    )
+    SELECT coalesce(string_agg(timestamptz_send(ts), ''::bytea ORDER BY ts, boot, seq), '') AS ts,
+           coalesce(string_agg(float8send(v), ''::bytea ORDER BY ts, boot, seq), '') AS v
+    FROM (TABLE inside UNION ALL TABLE following) taken
+) h
+ORDER BY a.n

@@ -17,7 +17,13 @@ from projections.traceability.answers import (
 )
 from projections.traceability.follow import PROJECTION, apply
 from projections.traceability.fresh import book_of, codes_at, exposures
-from projections.traceability.quick import custody_now, steps_now
+from projections.traceability.quick import (
+    chain_asking,
+    chain_rows,
+    custody_now,
+    known_now,
+    steps_now,
+)
 from projections.traceability.views import step_name, time_of
 
 __all__ = [
@@ -26,12 +32,15 @@ __all__ = [
     "LotCustody",
     "apply",
     "book_of",
+    "chain_asking",
+    "chain_rows",
     "codes_at",
     "custody_now",
     "custody_of_code",
     "custody_of_lot",
     "earlier_lot",
     "exposures",
+    "known_now",
     "lot",
     "lot_codes",
     "lot_holds",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from psycopg.rows import dict_row, tuple_row
@@ -24,11 +25,13 @@ from projections.traceability.rows import (
     Connection,
     Cursor,
     product_by_key,
-    queries,
     read_fact,
     read_mentions,
 )
 from projections.traceability.views import view
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_read.sql")
 
 
 @dataclass(frozen=True, slots=True)

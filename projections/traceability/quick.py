@@ -21,9 +21,10 @@ from domain.traceability.codes import code_key, key_code, product_of
 from domain.traceability.custody import State
 from domain.traceability.facts import Step
 from domain.traceability.progress import ZONE
-from projections.traceability.answers import CodeCustody, custody_of_code, steps_of_lot
-from projections.traceability.rows import Connection, decode_said, queries
+from projections.traceability.answers import CodeCustody, custody_of_code, queries, steps_of_lot
+from projections.traceability.rows import Connection, decode_said
 from projections.traceability.views import shown
+from store.asking import Asking
 
 # Steps whose outcome depends on nothing but what the shape holds.
 PLAIN = frozenset(
@@ -55,7 +56,8 @@ _TOLD = frozenset(
         "details",
     }
 )
-_KNOWN = _TOLD.union(_COMPARED, _EQUAL_OR_NOT)
+_HELD = frozenset(_COMPARED).union(_EQUAL_OR_NOT)
+_KNOWN = _TOLD | _HELD
 # Far more shapes than there are ways of delivery.
 SHAPES_MAX = 4_096
 
@@ -78,7 +80,9 @@ class StepsNow(NamedTuple):
     steps: Sequence[tuple[int, str, int, int, int]]
 
 
-class _Row(NamedTuple):
+class ChainRow(NamedTuple):
+    """A fact of a code or of its packs, with what else an answer needs."""
+
     k: int
     parent: int | None
     as_parent: bool
@@ -102,6 +106,9 @@ class _Row(NamedTuple):
     names_version: int
 
 
+_in_order = itemgetter(7, 2, 0)  # t_ms, as_parent, k
+
+
 class _Template(NamedTuple):
     """What came out of a fold: places among the codes, words and rows of the shape."""
 
@@ -115,33 +122,64 @@ class _Template(NamedTuple):
 class _Shape:
     """The facts of one code and its packs, in order, and what is equal in them."""
 
-    def __init__(self, key: int, rows: Sequence[_Row]) -> None:
+    def __init__(self, key: int, rows: Sequence[ChainRow], said: list[dict[str, Any]]) -> None:
         self.rows = rows
-        self.said = [decode_said(row.said) for row in rows]
+        self.said = said
         self.codes: dict[int, int] = {key: 0}
         self.words: dict[str, int] = {"": 0}
         code, word = self.codes, self.words
         parts: list[object] = [rows[0].doses_per_vial, rows[0].opened_limit_min]
         before: int | None = None
-        for row, said in zip(rows, self.said, strict=True):
-            parts.append(code.setdefault(row.k, len(code)))
-            parts.append(
-                row.parent if row.parent is None else code.setdefault(row.parent, len(code))
+        for row, more in zip(rows, said, strict=True):
+            parent = row.parent
+            parts += (
+                code.setdefault(row.k, len(code)),
+                parent if parent is None else code.setdefault(parent, len(code)),
+                row.step,
+                row.as_parent,
+                row.t_ms == before,
+                word.setdefault(row.site_id, len(word)),
+                word.setdefault(row.to_site_id, len(word)),
+                word.setdefault(row.lot_id, len(word)),
+                None if _HELD.isdisjoint(more) else self._held(more),
             )
-            parts += (row.step, row.as_parent, row.t_ms == before)
-            for value in (row.site_id, row.to_site_id, row.lot_id):
-                parts.append(word.setdefault(value, len(word)))
-            for name in _EQUAL_OR_NOT:
-                parts.append(word.setdefault(said.get(name, ""), len(word)))
-            parts += map(said.get, _COMPARED)
             before = row.t_ms
         parts.append(_overdue(rows))
         self.key = tuple(parts)
 
+    def _held(self, said: Mapping[str, Any]) -> tuple[object, ...]:
+        word = self.words
+        equal = (word.setdefault(said.get(name, ""), len(word)) for name in _EQUAL_OR_NOT)
+        return (*equal, *map(said.get, _COMPARED))
+
     def text(self, index: int) -> str:
         """Return the code of an index of the shape."""
         key = list(self.codes)[index]
-        return next(filter(None, (key_code(key), *(r.text for r in self.rows if r.k == key))), "")
+        plain = key_code(key)
+        return plain or next((r.text for r in self.rows if r.k == key and r.text), "")
+
+
+def chain_asking(conninfo: str) -> Asking[ChainRow]:
+    """Return how to ask for the rows of codes from an event loop; `chain_rows` does so."""
+    parameters = {"k": int, "product": str}
+    return Asking(conninfo, queries.chain_now, parameters, ChainRow._make)
+
+
+async def chain_rows(asking: Asking[ChainRow], code: str) -> list[ChainRow]:
+    """Return the rows of a canonical code; psycopg.Error where they cannot be had."""
+    return await asking.rows(code_key(code), product_of(code))
+
+
+def known_now(code: str, rows: Sequence[ChainRow]) -> Now | None:
+    """Return the chain of a canonical code by its rows, None where it must be folded.
+
+    NotFound("unknown_code") when there is none.
+    """
+    shape = _shape(code, rows)
+    template = None if shape is None else _templates.get(shape.key)
+    if shape is None or template is None:
+        return None
+    return _now(rows, _filled(code, shape, template))
 
 
 def custody_now(conn: Connection, code: str) -> Now:
@@ -149,16 +187,23 @@ def custody_now(conn: Connection, code: str) -> Now:
 
     NotFound("unknown_code") when no fact names it.
     """
-    key = code_key(code)
-    params = {"k": key, "product": product_of(code)}
+    params = {"k": code_key(code), "product": product_of(code)}
     with conn.cursor(binary=True, row_factory=tuple_row) as cur:
-        found = cur.execute(queries.chain_now, params).fetchall()
-    if not found:
-        raise NotFound("unknown_code", code=code)
-    rows = [_Row(*row) for row in sorted(found, key=itemgetter(7, 2, 0))]
-    ledger, telemetry, version = rows[0][-3:]
-    custody = _plain(conn, code, key, rows) or custody_of_code(conn, code, ledger)
-    return Now(ledger, telemetry, version, custody)
+        rows = [ChainRow._make(row) for row in cur.execute(queries.chain_now, params)]
+    shape = _shape(code, rows)
+    template = None if shape is None else _templates.get(shape.key)
+    if shape is not None and template is not None:
+        return _now(rows, _filled(code, shape, template))
+    custody = custody_of_code(conn, code, rows[0].ledger)
+    if shape is not None and shape.key not in _templates:
+        if len(_templates) >= SHAPES_MAX:
+            _templates.clear()
+        _templates[shape.key] = _template(shape, custody)
+    return _now(rows, custody)
+
+
+def _now(rows: Sequence[ChainRow], custody: CodeCustody) -> Now:
+    return Now(*rows[0][-3:], custody)
 
 
 def steps_now(conn: Connection, lot_id: str) -> StepsNow:
@@ -178,24 +223,22 @@ def steps_now(conn: Connection, lot_id: str) -> StepsNow:
 _templates: dict[tuple[object, ...], _Template | None] = {}
 
 
-def _plain(conn: Connection, code: str, key: int, rows: Sequence[_Row]) -> CodeCustody | None:
-    """Return the chain of a code whose facts are plain, None where they must be folded."""
+def _shape(code: str, rows: Sequence[ChainRow]) -> _Shape | None:
+    """Return the shape of a code's facts, None where they are not plain.
+
+    NotFound("unknown_code") when no fact names it.
+    """
+    if not rows:
+        raise NotFound("unknown_code", code=code)
+    key = code_key(code)
     if not _is_plain(key, rows):
         return None
-    shape = _Shape(key, rows)
-    if not all(_KNOWN.issuperset(said) for said in shape.said):
-        return None
-    if shape.key not in _templates:
-        custody = custody_of_code(conn, code, rows[0].ledger)
-        if len(_templates) >= SHAPES_MAX:
-            _templates.clear()
-        _templates[shape.key] = _template(shape, custody)
-        return custody
-    template = _templates[shape.key]
-    return None if template is None else _filled(code, shape, template)
+    ordered = sorted(rows, key=_in_order)
+    said = [decode_said(row.said) for row in ordered]
+    return _Shape(key, ordered, said) if all(map(_KNOWN.issuperset, said)) else None
 
 
-def _is_plain(key: int, rows: Sequence[_Row]) -> bool:
+def _is_plain(key: int, rows: Sequence[ChainRow]) -> bool:
     made = used = 0
     for row in rows:
         step = row.step
@@ -213,7 +256,7 @@ def _is_plain(key: int, rows: Sequence[_Row]) -> bool:
     return made <= 1 and used <= 1 and len(moments) == len({row.position for row in rows})
 
 
-def _overdue(rows: Sequence[_Row]) -> bool:
+def _overdue(rows: Sequence[ChainRow]) -> bool:
     """Tell whether a dose was given after the expiry of the lot."""
     expires_on = next((row.expires_on for row in rows if row.expires_on is not None), None)
     given = [row.t_ms for row in rows if row.step == Step.DISPENSING]
@@ -261,7 +304,7 @@ def _filled(code: str, shape: _Shape, template: _Template) -> CodeCustody:
     found |= {name: shape.rows[n].t_ms for name, n in template.times.items()}
     chain = []
     for n, via, inherited, flags in template.chain:
-        entry = shown(_values(shape.rows[n], shape.said[n]))
+        entry = shown(shape.rows[n], shape.said[n])
         entry["via"] = texts[via]
         entry["inherited"] = inherited
         entry["flags"] = flags
@@ -275,17 +318,3 @@ def _filled(code: str, shape: _Shape, template: _Template) -> CodeCustody:
         withdrawn=[],
         as_of=shape.rows[0].ledger,
     )
-
-
-def _values(row: _Row, said: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "fact_id": row.fact_id,
-        "step": row.step,
-        "t_ms": row.t_ms,
-        "recorded_ms": row.recorded_ms,
-        "position": row.position,
-        "site_id": row.site_id,
-        "to_site_id": row.to_site_id,
-        "lot_id": row.lot_id,
-        **said,
-    }

@@ -10,33 +10,55 @@ from typing import Any
 
 from domain.traceability.facts import Fact, Step
 
-_APART = frozenset(
-    {"step", "t_ms", "recorded_ms", "withdrawn_position", "all_contents", "recall", "details"}
-)
-_SHOWN = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _APART)
 _NAMES = {step.value: step.name.lower() for step in Step}
+# What every fact has, and when it stopped to count; the rest is said or not.
+_HAD = frozenset(
+    {
+        "fact_id",
+        "step",
+        "t_ms",
+        "recorded_ms",
+        "position",
+        "withdrawn_position",
+        "site_id",
+        "to_site_id",
+        "lot_id",
+    }
+)
+_SAID = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _HAD)
+# Shown in other ways, or not at all.
+_APART = frozenset({"all_contents", "recall", "details"})
 
 
 def view(fact: Fact) -> dict[str, Any]:
     """Return a fact as shown."""
-    return shown({f.name: getattr(fact, f.name) for f in fields(Fact) if f.init})
+    return shown(fact, {n: value for n, none in _SAID if (value := getattr(fact, n)) != none})
 
 
-def shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fact of these particulars as shown; what is left out has its default."""
+def shown(told: Any, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fact as shown: `told` has what every fact has, `said` are its other particulars."""
     found: dict[str, Any] = {
-        "step": _NAMES[values["step"]],
-        "occurred_at": time_of(values["t_ms"]),
-        "recorded_at": time_of(values["recorded_ms"]),
+        "step": _NAMES[told.step],
+        "occurred_at": time_of(told.t_ms),
+        "recorded_at": time_of(told.recorded_ms),
+        "fact_id": told.fact_id,
+        "position": told.position,
     }
-    for name, none in _SHOWN:
-        value = values.get(name, none)
-        if value is not None and value != "":
-            found[name] = value
-    if details := values.get("details"):
-        found |= json.loads(details)
-    if values.get("recall"):
-        found["recall"] = True
+    if told.site_id:
+        found["site_id"] = told.site_id
+    if told.to_site_id:
+        found["to_site_id"] = told.to_site_id
+    if told.lot_id:
+        found["lot_id"] = told.lot_id
+    found["accepted"] = True
+    found |= said
+    if not _APART.isdisjoint(said):
+        for name in _APART:
+            found.pop(name, None)
+        if details := said.get("details"):
+            found |= json.loads(details)
+        if said.get("recall"):
+            found["recall"] = True
     return found
 
 

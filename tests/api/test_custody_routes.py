@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from api import custody, lot_chain
+from api.routing import json_answer
 from domain.shared.roles import Role
+from projections.traceability import step_name, time_of
 from tests.api.world import CODE, LOT, build, scan
 from tests.served import Api
 
@@ -49,6 +52,39 @@ def test_given_scans_when_custody_of_the_code_asked_then_chain_with_names(
     assert body["sites"]["dwk-cdc"]["zh"] == "大武口接种门诊"
     assert body["units"].keys() == {"szs-room", "dwk-room-1"}
     assert found.headers["vaxtrail-position"] == body["as_of"]
+
+
+def test_given_a_question_asked_again_and_again_when_answered_then_the_same_bytes(
+    chain: httpx.Client,
+) -> None:
+    steps = f"/api/v1/lots/{LOT}/chain"
+    for path, model in ((PATH, custody.CodeCustody), (steps, lot_chain.LotChain)):
+        found = [chain.get(path) for _ in range(3)]  # folded, then known by its shape
+        at = found[0].json()["as_of"]
+        found.append(chain.get(path, params={"as_of": at}))
+        assert len({answer.content for answer in found}) == 1
+        assert {answer.headers["vaxtrail-position"] for answer in found} == {at}
+        model.model_validate_json(found[0].content)
+
+
+def test_given_steps_of_any_places_and_times_when_shown_then_as_any_answer_is() -> None:
+    steps = [(10, 'a"b,c\\', 3, 0, 1_234), (80, "苗", 1, -1, 2**41), (40, "", 0, 5, 60_000)]
+    names = ("step", "site_id", "packs", "first", "last")
+    told = [(step_name(s), site, n, time_of(t0), time_of(t1)) for s, site, n, t0, t1 in steps]
+    plain = [dict(zip(names, line, strict=True)) for line in told]
+    assert lot_chain.lines(steps) == json_answer(plain).body
+    assert lot_chain.lines([]) == b"[]"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nobody's"}])
+def test_given_no_valid_key_when_asked_as_it_is_now_then_refused(
+    api: Api, chain: httpx.Client, headers: dict[str, str]
+) -> None:
+    for path in (PATH, f"/api/v1/lots/{LOT}/chain"):
+        answer = httpx.get(f"{api.url}{path}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    with api.client(Role.RESIDENT) as resident:
+        assert resident.get(PATH).status_code == 403
 
 
 def test_given_an_answer_when_asked_again_as_of_its_position_then_the_same_bytes(

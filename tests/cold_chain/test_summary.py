@@ -11,7 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from projections.shared.placements import TemperatureSummary, temperature_summary
+from projections.shared.placements import (
+    Span,
+    TemperatureSummary,
+    temperature_summaries,
+    temperature_summary,
+)
 from store.logs import Ledger
 from tests.cold_chain.given import (
     NOON,
@@ -108,11 +113,12 @@ def test_given_random_probes_when_summarised_then_as_counted_by_the_minute(
         hold = min(timedelta(minutes=3 * interval), timedelta(minutes=15))
         probes.append(Probe(rows, minutes(since), minutes(until), hold))
     follow(database)
-    for t0, t1 in ((0, 120), (0, 60), (60, 120), (-100, -90)):
-        found = temperature_summary(conn, f"R{seed}", minutes(t0), minutes(t1))
-        if found.mean_c is not None:
-            found = replace(found, mean_c=round(found.mean_c, 9))
-        assert found == account(probes, minutes(t0), minutes(t1))
+    times = ((0, 120), (0, 60), (60, 120), (-100, -90))
+    spans = [Span(f"R{seed}", minutes(t0), minutes(t1)) for t0, t1 in times]
+    told = temperature_summaries(conn, [Span(f"X{seed}", NOON, minutes(9)), *spans])[1:]
+    for (_, t0, t1), found in zip(spans, told, strict=True):
+        mean = None if found.mean_c is None else round(found.mean_c, 9)
+        assert replace(found, mean_c=mean) == account(probes, t0, t1)
 
 
 def test_given_a_unit_never_watched_when_summarised_then_all_unknown(
