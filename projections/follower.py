@@ -25,8 +25,9 @@ from store.transient import is_transient
 queries = load_queries(Path(__file__).parent / "sql" / "follower.sql")
 log = structlog.get_logger(__name__)
 
-# Larger batches gain little and hold the tables' locks longer.
-BATCH_MAX = 2000
+# What is new is taken in batches that hold the tables' locks for a moment only. Far behind, larger
+# ones are quicker: more of what they tell of a code is in one of them.
+BATCH_MAX, CATCH_UP_MAX = 2000, 10_000
 
 
 def tracking(ledger: Ledger) -> PostgresTrackingRecorder:
@@ -38,23 +39,33 @@ class Batch:
     """Events after a position, with the position that having taken them stands for."""
 
     def __init__(self, ledger: Ledger, after: int, topics: Sequence[str], stop: int) -> None:
+        limit = BATCH_MAX if stop - after <= CATCH_UP_MAX else CATCH_UP_MAX
         rows = ledger.recorder.select_notifications(
-            after, BATCH_MAX, stop=stop, topics=topics, inclusive_of_start=False
+            after, limit, stop=stop, topics=topics, inclusive_of_start=False
         )
         self.rows: Sequence[Notification] = rows
-        self.position = rows[-1].id if len(rows) == BATCH_MAX else stop
+        self.position = rows[-1].id if len(rows) == limit else stop
+        self._read = [(row, _decoded(row)) for row in rows]
 
     def events_for(self, projection: Projection, after: int) -> tuple[list[Recorded], list[Any]]:
         """Return the decoded events a read model takes, and what could not be decoded."""
         taken: list[Recorded] = []
         broken: list[tuple[Notification, Exception]] = []
-        for row in self.rows:
-            if row.id > after and row.topic in projection.topics:
-                try:
-                    taken.append(Recorded(row.id, from_row(row)))
-                except (KeyError, ValueError) as error:  # msgspec's errors are ValueErrors
-                    broken.append((row, error))
+        topics = frozenset(projection.topics)
+        for row, read in self._read:
+            if row.id > after and row.topic in topics:
+                if isinstance(read, Recorded):
+                    taken.append(read)
+                else:
+                    broken.append((row, read))
         return taken, broken
+
+
+def _decoded(row: Notification) -> Recorded | Exception:
+    try:
+        return Recorded(row.id, from_row(row))
+    except (KeyError, ValueError) as error:  # msgspec's errors are ValueErrors
+        return error
 
 
 class Follower:

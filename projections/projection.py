@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple, Protocol
 
 import psycopg
 
-from store.envelope import Recorded
+from domain.shared.events import Event
+from store.envelope import Meta, Recorded
 
 Apply = Callable[["psycopg.Cursor[Any]", Sequence[Recorded]], None]
+
+
+class Log(Protocol):
+    """The ledger up to a position, as a bulk load reads it."""
+
+    def events(self, topics: Sequence[str]) -> Iterator[list[tuple[int, Event, Meta]]]:
+        """Yield pages of (position, event, what is known of it) in order of position."""
+        ...
+
+
+class Bulk(NamedTuple):
+    """How the tables are made from the whole log at once: quicker than in batches.
+
+    `load` gets the tables of `ddl`, empty, and makes the indexes that are missing; it must leave
+    the rows that `apply` would.
+    """
+
+    ddl: LiteralString
+    load: Callable[[psycopg.Cursor[Any], Log], None]
 
 
 class Place(NamedTuple):
@@ -26,7 +46,8 @@ class Projection:
 
     `apply` gets events in order of position, each once, with the search path on the schema's
     tables (and `public` behind it); it must leave the same rows however the events are cut into
-    batches. `ddl` names tables without a schema. A new `version` rebuilds the tables at start.
+    batches. `ddl` names tables without a schema. A new `version` rebuilds the tables at start, with
+    `bulk` where there is such a way.
     """
 
     name: str
@@ -34,6 +55,7 @@ class Projection:
     topics: tuple[str, ...]
     apply: Apply
     ddl: LiteralString
+    bulk: Bulk | None = None
 
     @property
     def schema(self) -> str:

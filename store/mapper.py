@@ -75,14 +75,18 @@ def from_row(row: StoredEvent) -> Envelope:
 
     KeyError when no module owns the TOPIC; msgspec.ValidationError when the fields do not fit.
     """
-    if row.topic == ReadingsRecorded.TOPIC:
-        event: Event = columns.unpack(bytes(row.state))
-        received = datetime.fromtimestamp(cast(ReadingsRecorded, event).received_ms / 1000, UTC)
-        meta = Meta(occurred_at=received, recorded_at=received)
-    else:
-        stored = _decode_row(row.state)
-        event, meta = _decode_event(row.topic, stored.v, stored.e), stored.m
+    event, meta = decode(row.topic, row.state)
     return Envelope(cast(UUID, row.originator_id), row.originator_version, event, meta)
+
+
+def decode(topic: str, state: bytes) -> tuple[Event, Meta]:
+    """Return the event in a stored state with its metadata; errors as `from_row`."""
+    if topic == ReadingsRecorded.TOPIC:
+        event: Event = columns.unpack(bytes(state))
+        received = datetime.fromtimestamp(cast(ReadingsRecorded, event).received_ms / 1000, UTC)
+        return event, Meta(occurred_at=received, recorded_at=received)
+    stored = _decode_row(state)
+    return _decode_event(topic, stored.v, stored.e), stored.m
 
 
 class EnvelopeMapper(Mapper[UUID]):

@@ -38,8 +38,9 @@ _FREE: dict[int, frozenset[Status]] = {
 class Told(NamedTuple):
     """A fact as far as an ordinary life depends on it; `codes` and `pack` are keys.
 
-    `codes` are those named, `pack` the one filled or emptied, or the one a dose was taken from.
-    `plain`: nothing in the fact by itself sets its codes apart.
+    `codes` are those named, `pack` the one filled or emptied, or the one a dose was taken from;
+    `scanned` all that the fact is about, a pack last. `plain`: nothing in the fact by itself sets
+    its codes apart; `silent`: nor does it name anything else that something may be known of.
     """
 
     order: Order
@@ -54,15 +55,11 @@ class Told(NamedTuple):
     level: int | None
     codes: tuple[int, ...]
     pack: int | None
+    scanned: tuple[int, ...]
     all_contents: bool
     plain: bool
-
-    @property
-    def scanned(self) -> tuple[int, ...]:
-        """Return every code that the fact is about, the pack last."""
-        if self.pack is None or self.order[1] == Step.DISPENSING:
-            return self.codes
-        return (*self.codes, self.pack)
+    silent: bool
+    bill_no: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,8 @@ class Life:
     `last`: the newest fact of its chain, `passed` the newest that happened to its contents too,
     and `first` the first of these, each with its position. `began` as commissioned (place, unit):
     None once that says nothing any more of what was never seen put into the pack; `alike`: all
-    contents have the pack's state. `stay_in`: the pack it is or was in, from `start` to `end`.
+    contents have the pack's state. `parent` is the pack it is in, `stay_in` that or the one it was
+    in, from `start` to `end`.
     """
 
     lot_id: str
@@ -109,6 +107,7 @@ class Life:
     status: Status = Status.COMMISSIONED
     sent_from: str = ""
     doses_given: int = 0
+    parent: int | None = None
     stay_in: int | None = None
     start: Order = BEGINNING
     end: Order | None = None
@@ -119,11 +118,6 @@ class Life:
     first_position: int = 0
     passed: Order | None = None
     passed_position: int = 0
-
-    @property
-    def parent(self) -> int | None:
-        """Return the pack it is in."""
-        return self.stay_in if self.end is None else None
 
     def scan(self, told: Told) -> None:
         """Take a scan that changes nothing but when the code was seen."""
@@ -144,8 +138,9 @@ class Life:
         self.filled = True
         self.scan(told)
 
-    def leave(self, pack: Life) -> None:
-        """Take over the state of the pack that the code was in."""
+    def leave(self, pack: Life, told: Told) -> None:
+        """Take over the state of the pack that the code was in until this fact."""
+        self.parent, self.end = None, told.order
         self.status, self.site_id, self.unit_id = pack.status, pack.site_id, pack.unit_id
         if pack.passed is not None and pack.passed > self.start:
             self.last, self.last_position = pack.passed, pack.passed_position
@@ -314,7 +309,8 @@ class Lives:
                 self._lives[code] = None
                 continue
             life.go_on(told)
-            life.stay_in, life.start = told.pack, told.order
+            life.parent = life.stay_in = told.pack
+            life.start = told.order
             pack.inside.add(code)
 
     def _unpacked(self, told: Told) -> None:
@@ -339,8 +335,7 @@ class Lives:
         if life is None or life.parent != told.pack or not pack.alike:
             self._lives[code] = None
             return None
-        life.leave(pack)
-        life.end = told.order
+        life.leave(pack, told)
         life.last_position = max(life.last_position, told.position)
         return life
 
@@ -381,8 +376,7 @@ class Lives:
             self._lives[code] = None
             return
         life.stay_in = inside
-        life.leave(pack)
-        life.end = told.order
+        life.leave(pack, told)
         pack.inside.discard(code)
         pack.last = max(pack.last, told.order)  # what the pack goes through before is told too late
 

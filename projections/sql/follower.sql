@@ -55,3 +55,8 @@ SELECT f.name, f.version, f.rebuilt_at, coalesce(t.notification_id, 0),
        (SELECT count(*) FROM dead_letter d WHERE d.follower = 'ledger.' || f.name)
 FROM follower f LEFT JOIN follower_tracking t ON t.application_name = 'ledger.' || f.name
 ORDER BY f.name
+
+-- name: page
+SELECT notification_id, topic, state FROM public.ledger_events
+WHERE notification_id > %s AND notification_id <= %s AND topic = ANY(%s)
+ORDER BY notification_id LIMIT %s

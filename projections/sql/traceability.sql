@@ -140,7 +140,7 @@ INSERT INTO lot VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (lot_id) DO 
 INSERT INTO withdrawal VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 
 -- name: known_facts
-SELECT fact_id FROM scan WHERE fact_id = ANY(%b)
+SELECT fact_id FROM scan WHERE fact_id = ANY(%s::text[])
 
 -- name: copy_scan
 COPY scan (position, fact_id, step, t_ms, recorded_ms, withdrawn_position, site_id, to_site_id,
@@ -162,6 +162,9 @@ INSERT INTO code_text SELECT * FROM unnest(%s::int8[], %s::text[]) ON CONFLICT (
 -- name: code_texts
 SELECT k, code FROM code_text WHERE k = ANY(%s)
 
+-- name: any_withdrawal
+SELECT EXISTS (SELECT FROM withdrawal)
+
 -- name: withdraw
 -- A declaration may come before its fact, so both sides are looked at.
 UPDATE scan s SET withdrawn_position = w.position FROM withdrawal w
@@ -181,6 +184,11 @@ WHERE n.doses_given + n.doses_wasted > 0
 SELECT k, lot_id, level, declared_level, parent, site_id, unit_id, status, held, recalled,
     doses_given, doses_wasted, since_ms, flags FROM node WHERE k = ANY(%b)
 
+-- name: nodes_among
+-- The same of many keys.
+SELECT k, lot_id, level, declared_level, parent, site_id, unit_id, status, held, recalled,
+    doses_given, doses_wasted, since_ms, flags FROM node WHERE k = ANY(%s::int8[])
+
 -- name: left_packs
 -- What a late fact about a pack changes: contents that have left it since (what is still inside
 -- has the pack's place by itself), and all contents where the facts about staying inside changed.
@@ -196,14 +204,18 @@ SELECT DISTINCT k FROM below WHERE touched
 
 -- name: mentions_upwards
 -- The facts of codes and of every pack that ever held them, told before a position.
+-- (OFFSET 0: by the indexes, also where nothing is known yet of how many rows there are.)
 WITH RECURSIVE up (k) AS (
-    SELECT unnest(%(codes)b::int8[])
+    SELECT unnest(%(codes)s::int8[])
     UNION
-    SELECT f.parent FROM up JOIN fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+    SELECT f.parent FROM up CROSS JOIN LATERAL (
+        SELECT parent FROM fact WHERE fact.k = up.k AND parent IS NOT NULL OFFSET 0
+    ) f
 )
 SELECT f.k, f.parent, f.as_parent, s.*
-FROM up JOIN fact f ON f.k = up.k AND f.position < %(first)s
-JOIN scan s ON s.position = f.position
+FROM up CROSS JOIN LATERAL (
+    SELECT * FROM fact WHERE fact.k = up.k AND position < %(first)s OFFSET 0
+) f CROSS JOIN LATERAL (SELECT * FROM scan WHERE scan.position = f.position OFFSET 0) s
 
 -- name: any_place
 SELECT EXISTS (SELECT FROM place)
@@ -273,7 +285,7 @@ WHERE n.k = ANY(%b) AND n.lot_id <> '' AND p.lot_id IS DISTINCT FROM n.lot_id
 SELECT child FROM contain WHERE parent = ANY(%b)
 
 -- name: packs_among
-SELECT DISTINCT parent FROM contain WHERE parent = ANY(%b)
+SELECT DISTINCT parent FROM contain WHERE parent = ANY(%s)
 
 -- name: stays
 SELECT child, parent, t0, t1 FROM contain WHERE child = ANY(%b)

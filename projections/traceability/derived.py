@@ -14,7 +14,14 @@ from domain.traceability.facts import BEGINNING
 from domain.traceability.states import OWN
 from projections.traceability import sums
 from projections.traceability.lane import Stored
-from projections.traceability.rows import ALWAYS, Cursor, product_by_key, queries, read_mentions
+from projections.traceability.rows import (
+    ALWAYS,
+    Cursor,
+    keys,
+    product_by_key,
+    queries,
+    read_mentions,
+)
 
 
 class Refreshed(NamedTuple):
@@ -33,7 +40,7 @@ class Refreshed(NamedTuple):
 
 def read_book(cur: Cursor, codes: Collection[int]) -> Book:
     """Return the book of codes, and of all that ever held them, as of now."""
-    asked = {"codes": list(codes), "first": ALWAYS}
+    asked = {"codes": keys(codes), "first": ALWAYS}
     mentions = read_mentions(cur.execute(queries.mentions_upwards, asked))
     hashed = [k for k in codes if key_code(k) is None]
     texts = dict(cur.execute(queries.code_texts, (hashed,)).fetchall()) if hashed else {}

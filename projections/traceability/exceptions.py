@@ -39,6 +39,7 @@ from projections.traceability.findings import (
     units_in_doubt,
 )
 from projections.traceability.rows import Cursor
+from projections.traceability.rows import queries as shared
 from projections.traceability.sums import Kept
 from store.envelope import Recorded
 
@@ -58,6 +59,7 @@ TOPICS = (
     ExcursionConfirmed.TOPIC,
 )
 _ALERTS = (AlertAmended, AlertFired, AlertResolved, AlertWithdrawn)
+_READ = (ExcursionConfirmed, *_ALERTS)
 _MASTER = (
     ProductRegistered,
     LotReleased,
@@ -278,13 +280,15 @@ def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
     if taken.withdrawn:
         for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
             yield from (f"f:{fact_id}", f"d:{fact_id}")
-    for (fact_id,) in cur.execute(queries.corrected_by, (list(taken.told),)).fetchall():
+    told = list(taken.told) if cur.execute(shared.any_withdrawal).fetchall()[0][0] else []
+    for (fact_id,) in cur.execute(queries.corrected_by, (told,)).fetchall():
         yield f"d:{fact_id}"
 
 
 def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world: World) -> set[int]:
     found = _codes_of_lots(cur, taken)
-    for row in cur.execute(queries.excursions_told, ([r.position for r in batch],)).fetchall():
+    read = [r.position for r in batch if isinstance(r.envelope.event, _READ)]
+    for row in cur.execute(queries.excursions_told, (read,)).fetchall():
         where = dict(zip(("site_id", "unit_id", "device_id", "end_ms"), row, strict=True))
         under = [row[0] for row in cur.execute(queries.codes_under, where)]
         given = [row[0] for row in cur.execute(queries.given_inside, (under,))]

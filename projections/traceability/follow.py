@@ -13,11 +13,11 @@ from typing import NamedTuple
 from domain.traceability.custody import NOT_INHERITED
 from domain.traceability.events import FactWithdrawn, LotReleased, ProductRegistered
 from domain.traceability.facts import STEP_OF, Step, texts_of
-from projections.projection import Projection
-from projections.traceability import derived, exceptions, lane, master, sums, telling
+from projections.projection import Bulk, Projection
+from projections.traceability import bulk, derived, exceptions, lane, master, sums, telling
 from projections.traceability.derived import Refreshed
 from projections.traceability.lane import Lane
-from projections.traceability.rows import Cursor, queries
+from projections.traceability.rows import Cursor, keys, queries, texts
 from projections.traceability.telling import Given
 from store.envelope import Recorded
 
@@ -31,19 +31,18 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
     late = [k for r in batch for k in master.keep(cur, r)]
     given = _keep_scans(cur, batch)
     gone, withdrawn = _keep_withdrawals(cur, batch, given)
-    first, told = batch[0].position, [g.fact_id for g in given]
+    first, told = batch[0].position, [t.order[2] for t, _ in given]
     fallen = {*late, *(k for k, _, _ in withdrawn)}
-    touched = fallen.union(*(g.told.scanned for g in given))
+    touched = fallen.union(*(t.scanned for t, _ in given))
     if not touched:
         facts = [telling.kept(g) for g in given]
         exceptions.keep(cur, batch, exceptions.Taken(facts, (), None, gone, first, told))
         return
-    packs = {row[0] for row in cur.execute(queries.packs_among, (list(touched),))}
+    packs = {row[0] for row in cur.execute(queries.packs_among, (keys(touched),))}
     touched |= _left_packs(cur, given, withdrawn, packs)
     along = lane.follow(cur, given, touched, fallen=fallen, gone=gone, first=first)
     lots = _lots(given, along)
-    lines = [line for g in given for line in telling.fact_lines(g.told, lots)]
-    telling.copy_lines(cur, queries.copy_fact, lines)
+    telling.copy_lines(cur, queries.copy_fact, telling.fact_lines(given, lots))
     found = derived.refresh(cur, along.careful, lots, lane.keep(cur, along))
     lots.update(found.lots)
     _keep_sums(cur, given, _Sums(along, lots, found, withdrawn, packs))
@@ -64,6 +63,7 @@ PROJECTION = Projection(
     ),
     apply,
     f"{queries.tables};\n{queries.indexes};\n{exceptions.DDL}",
+    Bulk(f"{queries.tables};\n{exceptions.DDL}", bulk.load),
 )
 
 
@@ -72,10 +72,10 @@ def _keep_scans(cur: Cursor, batch: Sequence[Recorded]) -> list[Given]:
     given = telling.facts_of(batch)
     if not given:
         return []
-    ids = [g.fact_id for g in given]
-    if known := {row[0] for row in cur.execute(queries.known_facts, (ids,))}:
-        given = [g for g in given if g.fact_id not in known]
-    master.keep_code_texts(cur, (text for g in given for text in texts_of(g.event)))
+    ids = [t.order[2] for t, _ in given]
+    if known := {row[0] for row in cur.execute(queries.known_facts, (texts(ids),))}:
+        given = [g for g in given if g[0].order[2] not in known]
+    master.keep_code_texts(cur, (text for _, event in given for text in texts_of(event)))
     telling.copy_lines(cur, queries.copy_scan, [telling.scan_line(g) for g in given])
     return given
 
@@ -85,12 +85,15 @@ def _keep_withdrawals(
 ) -> tuple[list[int], list[tuple[int, int, int]]]:
     """Mark facts declared wrong; return their positions, and (code, time, position) they named."""
     declared = master.keep_declarations(cur, batch)
-    rows = cur.execute(queries.withdraw, ([*(g.fact_id for g in given), *declared],)).fetchall()
-    marked = [row[0] for row in rows]
+    ((any_declared,),) = cur.execute(queries.any_withdrawal).fetchall()
+    if not any_declared:
+        return [], []
+    ids = [*(t.order[2] for t, _ in given), *declared]
+    marked = [row[0] for row in cur.execute(queries.withdraw, (ids,))]
     if not marked:
         return [], []
     named = cur.execute(queries.codes_at, (marked,)).fetchall()
-    now = (g.told for g in given if g.told.position in set(marked))
+    now = (t for t, _ in given if t.position in set(marked))
     named += [(code, t.order[0], t.position) for t in now for code in t.scanned]
     return marked, named
 

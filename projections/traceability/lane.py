@@ -20,7 +20,7 @@ from domain.traceability.ordinary import NO_END_MS, STEPS, Known, Life, Lives, T
 from projections.traceability import telling
 from projections.traceability.exceptions import end_of
 from projections.traceability.findings import queries as beside
-from projections.traceability.rows import ALWAYS, Cursor, queries
+from projections.traceability.rows import ALWAYS, Cursor, keys, queries
 from projections.traceability.telling import NULL, Given, name
 from store.envelope import Recorded
 
@@ -68,13 +68,13 @@ def follow(
     `fallen`: codes that are out of the ordinary whatever their facts say; `gone`: positions of
     facts that were declared wrong.
     """
-    codes = touched | {g.told.pack for g in given if g.told.pack is not None}
-    nodes = {row[0]: row for row in cur.execute(queries.nodes, (list(codes),))}
+    codes = touched | {t.pack for t, _ in given if t.pack is not None}
+    nodes = {row[0]: row for row in cur.execute(queries.nodes_among, (keys(codes),))}
     lane = Lane(nodes)
     if nodes:
-        asked = {"codes": list(nodes), "first": first}
+        asked = {"codes": keys(nodes), "first": first}
         lane.earlier = telling.told_before(cur.execute(queries.mentions_upwards, asked))
-    new = [g.told for g in given if g.told.position not in gone]
+    new = [t for t, _ in given if t.position not in gone]
     lane.told = sorted([*lane.earlier, *new])
     known = read_known(cur, Named.of(lane.told), first)
     lives = Lives(replace(known, levels={k: row[2] for k, row in nodes.items()}), fallen)
@@ -236,8 +236,7 @@ def node_line(code: int, life: Life) -> str:
 class Quiet:
     """Tells facts that nothing is wrong with, whatever else is known of their codes, from others.
 
-    `partners`, `vehicles` and `lots` are those that the facts name, `probed` units with a probe
-    that are not stored yet.
+    `named`: their partners, devices and lots; `probed`: units with a probe, not stored yet.
     """
 
     def __init__(self, cur: Cursor, named: Named, probed: Iterable[str] = ()) -> None:
@@ -252,6 +251,8 @@ class Quiet:
     def shows_nothing(self, given: Given) -> bool:
         """Tell whether a fact shows nothing by itself."""
         told, event = given
+        if told.silent:
+            return True
         if told.order[1] not in STEPS or told.recorded_ms - told.order[0] > LATE_MS:
             return False
         if not told.plain or not told.codes:
@@ -269,7 +270,7 @@ class Quiet:
             return False
         for site_id in _partners(given):
             place = self._places.get(site_id)
-            if place is None or place[0] > given.told.position:
+            if place is None or place[0] > given[0].position:
                 return True
         return False
 
@@ -279,7 +280,7 @@ class Quiet:
 
 
 def _partners(given: Given) -> list[str]:
-    named = (given.told.to_site_id, getattr(given.event, "from_site_id", ""))
+    named = (given[0].to_site_id, getattr(given[1], "from_site_id", ""))
     return [site for site in named if site]
 
 
@@ -287,18 +288,19 @@ def others(
     cur: Cursor, given: Sequence[Given], batch: Iterable[Recorded], lane: Lane
 ) -> list[Given]:
     """Store the movements of facts that show nothing, about ordinary lives; return the others."""
-    partners = {site for g in given for site in _partners(g)}
-    named = Named.of(g.told for g in given)._replace(sites=partners)
+    loud = [g for g in given if not g[0].silent]
+    partners = {site for g in loud for site in _partners(g)}
+    named = Named.of(t for t, _ in loud)._replace(sites=partners)
     placed = (r.envelope.event for r in batch if isinstance(r.envelope.event, ProbePlaced))
     quiet = Quiet(cur, named, (event.unit_id for event in placed))
     unsettled = _unsettled(cur, given, lane.told)
     lines, found = [], []
     for each in given:
-        told = each.told
+        told = each[0]
         if (
             quiet.shows_nothing(each)
             and lane.careful.isdisjoint(told.scanned)
-            and getattr(each.event, "bill_no", "") not in unsettled
+            and told.bill_no not in unsettled
         ):
             if told.order[1] in ON_BILLS:
                 lines.append(telling.movement_line(each))
@@ -311,24 +313,18 @@ def others(
 def _unsettled(cur: Cursor, given: Sequence[Given], told: Sequence[Told]) -> set[str]:
     """Return the bills on which not simply all that was sent at once arrived at once."""
     bills = Bills()
-    moved = [g for g in given if g.told.order[1] in ON_BILLS and bill_of(g)]
+    moved = [t for t, _ in given if t.order[1] in ON_BILLS and t.bill_no]
     if not moved:
         return set()
     codes = {t.position: frozenset(t.codes) for t in told if t.order[1] in ON_BILLS}
-    numbers = list({bill_of(g) for g in moved})
+    numbers = list({t.bill_no for t in moved})
     for bill_no, step, position, number in cur.execute(queries.movements_of, (numbers,)):
         named = codes.get(position, frozenset())
         # Of a movement that named other codes, too, not all facts are read.
         bills.take(bill_no, step in SENDING, named if len(named) == number else None)
     for each in moved:
-        sent = each.told.order[1] in SENDING
-        bills.take(bill_of(each), sent, codes.get(each.told.position))
+        bills.take(each.bill_no, each.order[1] in SENDING, codes.get(each.position))
     return bills.unsettled
-
-
-def bill_of(given: Given) -> str:
-    """Return the number of the bill that a fact names, if any."""
-    return getattr(given.event, "bill_no", "")
 
 
 class Bills:

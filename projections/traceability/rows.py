@@ -41,6 +41,18 @@ encode_said = msgspec.json.Encoder().encode
 decode_said = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def keys(codes: Iterable[int]) -> str:
+    """Return keys as SQL takes an array: many times quicker than number by number."""
+    return f"{{{','.join(map(str, codes))}}}"
+
+
+def texts(values: Sequence[str]) -> str | list[str]:
+    """Return texts as SQL takes an array, in one piece where none has to be quoted."""
+    joined = '","'.join(values)
+    plain = "\\" not in joined and joined.count('"') == 2 * max(len(values) - 1, 0)
+    return f'{{"{joined}"}}' if values and plain else list(values)
+
+
 def read_fact(row: Sequence[Any]) -> Fact:
     """Return the fact in a row of `scan`."""
     position, fact_id, step, t_ms, recorded_ms, withdrawn, site_id, to_site_id, lot_id, said = row

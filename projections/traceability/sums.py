@@ -47,22 +47,26 @@ def keep_hops(
 
     (In a hop that a code was in before, it is not counted again.)
     """
-    seen = set(before)
-    added: dict[Hop, list[int]] = {}
+    codes: dict[Hop, set[int]] = {}
+    times: dict[Hop, list[int]] = {}
     for told, _ in given:
         t_ms, step, _ = told.order
         own = told.lot_id if step == Step.COMMISSIONING else None
         for code in told.scanned:
             hop = (lots.get(code, "") if own is None else own, step, told.site_id)
-            if not hop[0] or hop in stale:
-                continue
-            line = added.setdefault(hop, [0, t_ms, t_ms])
-            line[1], line[2] = min(line[1], t_ms), max(line[2], t_ms)
-            once = (code, *hop)
-            if once not in seen:
-                seen.add(once)
-                line[0] += 1
-    rows = [(*hop, *line) for hop, line in sorted(added.items())]
+            scanned = codes.get(hop)
+            if scanned is None:
+                codes[hop], times[hop] = {code}, [t_ms]
+            else:
+                scanned.add(code)
+                times[hop].append(t_ms)
+    for code, lot_id, at_step, site_id in before:
+        codes.get((lot_id, at_step, site_id), set()).discard(code)
+    rows = [
+        (*hop, len(codes[hop]), min(told_at), max(told_at))
+        for hop, told_at in sorted(times.items())
+        if hop[0] and hop not in stale
+    ]
     if rows:
         cur.execute(queries.add_hops, [list(column) for column in zip(*rows, strict=True)])
     if stale:
@@ -78,9 +82,7 @@ def keep_doses(
     if changed:
         cur.execute(queries.forget_doses, (list(changed),))
         cur.execute(queries.read_doses, (list(changed),))
-    doses = (g for g in given if g.told.order[1] == Step.DISPENSING)
-    lines = (line for g in doses for line in telling.dose_lines(g, lots, changed))
-    telling.copy_lines(cur, queries.copy_dose, list(lines))
+    telling.copy_lines(cur, queries.copy_dose, telling.dose_lines(given, lots, changed))
 
 
 def keep_mixed(cur: Cursor, codes: Collection[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 from domain.shared.events import Event
 from domain.traceability.codes import code_key
-from domain.traceability.events import GoodsReceived, PacksDisaggregated
+from domain.traceability.events import (
+    CodesCommissioned,
+    DoseAdministered,
+    GoodsDispatched,
+    GoodsReceived,
+    PacksAggregated,
+    PacksDisaggregated,
+    PutAway,
+)
+from domain.traceability.exceptions import LATE_MS
 from domain.traceability.facts import (
     STEP_OF,
     Fact,
@@ -30,54 +39,82 @@ from store.envelope import Meta, Recorded
 NULL = "\\N"
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-# Particulars of every fact that a class of events has or has not.
-_WHERE = ("to_site_id", "lot_id", "unit_id", "vehicle_id", "device_id")
+
+
+def _where(event: Any) -> tuple[str, str, str, str, str]:
+    """Return the partner, lot, unit, vehicle and device of an event."""
+    names = ("to_site_id", "lot_id", "unit_id", "vehicle_id", "device_id")
+    partner, lot, unit, vehicle, device = (getattr(event, name, "") for name in names)
+    return partner, lot, unit, vehicle, device
+
+
+def _in_unit(event: Any) -> tuple[str, str, str, str, str]:
+    return "", "", event.unit_id, "", ""
+
+
+# The same for the classes that most facts are of.
+_WHERE: dict[Any, Callable[[Any], tuple[str, str, str, str, str]]] = {
+    **dict.fromkeys((PacksAggregated, PacksDisaggregated, PutAway, DoseAdministered), _in_unit),
+    CodesCommissioned: lambda e: ("", e.lot_id, e.unit_id, "", ""),
+    GoodsDispatched: lambda e: (e.to_site_id, "", "", e.vehicle_id, e.device_id),
+    GoodsReceived: lambda e: ("", "", e.unit_id, e.vehicle_id, e.device_id),
+}
+
+
+def _speaks(_event: Any) -> bool:
+    return False
+
+
+def _named(event: Any) -> bool:
+    return bool(event.codes)
+
+
+# Which facts show nothing by themselves, whatever is known beside them, told in time.
+_SILENT: dict[Any, Callable[[Any], bool]] = {
+    **dict.fromkeys((PacksAggregated, PutAway, DoseAdministered), _named),
+    PacksDisaggregated: lambda _: True,
+    CodesCommissioned: lambda e: bool(e.codes) and e.expires_on is None,
+}
 
 
 class _Shape(NamedTuple):
-    """How to read one class of events; `where` gives "" for what the class does not have."""
+    """How to read one class of events; `where` gives "" for what the class does not have.
 
-    step: Step
-    where: tuple[Callable[[Any], str], ...]
+    `silent`: names by which facts say something that may show something by itself.
+    """
+
+    step: int
+    where: Callable[[Any], tuple[str, str, str, str, str]]
     level: bool
     pack: bool
+    bill: bool
     names: tuple[str, ...]
     said: attrgetter[Any]
     nothing: tuple[Any, ...]
+    silent: Callable[[Any], bool]
 
 
 def _shape(cls: type[FactEvent]) -> _Shape:
     has = {f.name for f in fields(cls)}
     said = [(name, none) for name, none in SAID if name in has]
     return _Shape(
-        step=STEP_OF[cls],
-        where=tuple(attrgetter(name) if name in has else _not_said for name in _WHERE),
+        step=int(STEP_OF[cls]),
+        where=_WHERE.get(cls, _where),
         level="level" in has,
         pack="parent" in has,
+        bill="bill_no" in has,
         names=tuple(name for name, _ in said),
         # Of two attributes or more attrgetter makes a tuple.
         said=attrgetter("TOPIC", "VERSION", *(name for name, _ in said)),
         nothing=(cls.TOPIC, cls.VERSION, *(none for _, none in said)),
+        silent=_SILENT.get(cls, _speaks),
     )
-
-
-def _not_said(_event: Any) -> str:
-    return ""
 
 
 _SHAPES: dict[type[Event], _Shape] = {cls: _shape(cls) for cls in STEP_OF}
 
 
-class Given(NamedTuple):
-    """A fact of the log with its event."""
-
-    told: Told
-    event: FactEvent
-
-    @property
-    def fact_id(self) -> str:
-        """Return the id of the fact."""
-        return self.told.order[2]
+Given = tuple[Told, FactEvent]
 
 
 def facts_of(batch: Iterable[Recorded]) -> list[Given]:
@@ -91,8 +128,8 @@ def given(events: Iterable[tuple[int, Event, Meta]]) -> list[Given]:
     for position, event, meta in events:
         shape = _SHAPES.get(type(event))
         if shape is not None and event.fact_id not in found:  # type: ignore[attr-defined]
-            each = Given(_told(event, shape, meta, position), event)  # type: ignore[arg-type]
-            found[each.fact_id] = each
+            told = _told(event, shape, meta, position)
+            found[told.order[2]] = told, event  # type: ignore[assignment]  # a fact
     return list(found.values())
 
 
@@ -103,11 +140,13 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
         codes = tuple(dict.fromkeys(codes))
     if pack in codes:  # a pack inside itself is not believed
         codes = tuple(code for code in codes if code != pack)
-    to_site_id, lot_id, unit_id, vehicle_id, device_id = [get(event) for get in shape.where]
+    t_ms, recorded_ms = ms(meta.occurred_at), ms(meta.recorded_at)
+    in_pack = pack is None or shape.step == Step.DISPENSING
+    to_site_id, lot_id, unit_id, vehicle_id, device_id = shape.where(event)
     return Told(
-        (ms(meta.occurred_at), int(shape.step), event.fact_id),
+        (t_ms, shape.step, event.fact_id),
         position,
-        ms(meta.recorded_at),
+        recorded_ms,
         event.site_id,
         to_site_id,
         lot_id,
@@ -117,8 +156,11 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
         event.level if shape.level else None,
         codes,
         pack,
-        type(event) is PacksDisaggregated and not event.codes,
+        codes if in_pack else (*codes, pack),  # type: ignore[arg-type]  # a pack by now
+        shape.step == Step.UNPACKING and not event.codes,
         type(event) is not GoodsReceived or event.accepted,
+        recorded_ms - t_ms <= LATE_MS and shape.silent(event),
+        event.bill_no if shape.bill else "",
     )
 
 
@@ -129,11 +171,9 @@ def ms(time: datetime) -> int:
 
 def kept(given: Given) -> tuple[Fact, list[Mention]]:
     """Return a fact as the book takes it, with the codes that it names."""
-    told = given.told
-    fact = fact_of(
-        given.event, t_ms=told.order[0], recorded_ms=told.recorded_ms, position=told.position
-    )
-    return fact, mentions_of(given.event, fact)
+    told, event = given
+    fact = fact_of(event, t_ms=told.order[0], recorded_ms=told.recorded_ms, position=told.position)
+    return fact, mentions_of(event, fact)
 
 
 def told_before(rows: Iterable[Sequence[Any]]) -> list[Told]:
@@ -161,6 +201,7 @@ def told_before(rows: Iterable[Sequence[Any]]) -> list[Told]:
 def _told_before(row: Sequence[Any], codes: tuple[int, ...], pack: int | None) -> Told:
     position, fact_id, step, t_ms, recorded_ms, _, site_id, to_site_id, lot_id, text = row[3:]
     said = decode_said(text) if text != "{}" else {}
+    in_pack = pack is None or step == Step.DISPENSING
     return Told(
         (t_ms, step, fact_id),
         position,
@@ -174,8 +215,11 @@ def _told_before(row: Sequence[Any], codes: tuple[int, ...], pack: int | None) -
         said.get("level"),
         codes,
         pack,
+        codes if in_pack else (*codes, pack),  # type: ignore[arg-type]  # a pack by now
         said.get("all_contents", False),
         said.get("accepted", True),
+        True,
+        said.get("bill_no", ""),
     )
 
 
@@ -225,37 +269,49 @@ def _said(event: FactEvent) -> str:
     return encode_said(said).decode().replace("\\", "\\\\")
 
 
-def fact_lines(told: Told, lots: Mapping[int, str]) -> Iterator[str]:
+def fact_lines(given: Iterable[Given], lots: Mapping[int, str]) -> list[str]:
     """Return the rows of `fact`; `lots`: of each code. A commissioning keeps the lot it names."""
-    t_ms, step, _ = told.order
-    head, place = f"\t{t_ms}\t{told.position}\t", f"\t{step}\t{name(told.site_id)}\t"
-    own = name(told.lot_id) if step == Step.COMMISSIONING else None
-    inside = f"{head}{NULL if told.pack is None else told.pack}\tf{place}"
-    for code in told.codes:
-        yield f"{code}{inside}{name(lots.get(code, '')) if own is None else own}\n"
-    if told.pack is not None and step != Step.DISPENSING:
-        yield f"{told.pack}{head}{NULL}\tt{place}{name(lots.get(told.pack, ''))}\n"
-
-
-def dose_lines(given: Given, lots: Mapping[int, str], but: Collection[int]) -> Iterator[str]:
-    """Return the rows of `dose`, one a code that doses were given of, for all `but` these codes."""
-    told, event = given
-    number = getattr(event, "dose_number", None)
-    recipient = escaped(getattr(event, "recipient", ""))
-    for code in told.codes:
-        if code in but:
+    lines = []
+    for told, _ in given:
+        (t_ms, step, _), pack = told.order, told.pack
+        head = f"\t{t_ms}\t{told.position}\t"
+        place = f"\t{step}\t{name(told.site_id)}\t"
+        inside = f"{head}{NULL if pack is None else pack}\tf{place}"
+        if step == Step.COMMISSIONING:
+            inside = f"{inside}{name(told.lot_id)}\n"
+            lines += [f"{code}{inside}" for code in told.codes]
             continue
-        yield (
-            f"{code}\t{name(lots.get(code, ''))}\t{name(told.site_id)}\t{told.order[0]}\t"
-            f"{told.position}\t{NULL if number is None else number}\t{recipient}\n"
-        )
+        lines += [f"{code}{inside}{name(lots.get(code, ''))}\n" for code in told.codes]
+        if pack is not None and step != Step.DISPENSING:
+            lines.append(f"{pack}{head}{NULL}\tt{place}{name(lots.get(pack, ''))}\n")
+    return lines
+
+
+def dose_lines(
+    given: Iterable[Given], lots: Mapping[int, str], but: Collection[int] = ()
+) -> list[str]:
+    """Return the rows of `dose`, one a code that doses were given of, for all `but` these codes."""
+    lines = []
+    for told, event in given:
+        if isinstance(event, DoseAdministered):
+            number, recipient = event.dose_number, escaped(event.recipient)
+            said = (
+                f"\t{name(told.site_id)}\t{told.order[0]}\t{told.position}\t"
+                f"{NULL if number is None else number}\t{recipient}\n"
+            )
+            lines += [
+                f"{code}\t{name(lots.get(code, ''))}{said}"
+                for code in told.codes
+                if code not in but
+            ]
+    return lines
 
 
 def movement_line(given: Given) -> str:
     """Return the row of `movement` of a fact on a bill."""
-    told, event = given
-    bill, devices = escaped(getattr(event, "bill_no", "")), (told.device_id, told.vehicle_id)
+    told, _ = given
+    devices = f"{name(told.device_id)}\t{name(told.vehicle_id)}"
     return (
-        f"{told.position}\t{told.order[1]}\t{bill}\t{name(devices[0])}\t{name(devices[1])}\t"
+        f"{told.position}\t{told.order[1]}\t{escaped(told.bill_no)}\t{devices}\t"
         f"{len(told.scanned)}\n"
     )

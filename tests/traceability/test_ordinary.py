@@ -32,8 +32,8 @@ GROUND = Ground(expires_on=EXPIRES)
 
 def followed(log: Iterable[Recorded], known: Known | None = None) -> Lives:
     found = Lives(known or Known(until_ms=UNTIL))
-    for given in sorted(facts_of(log), key=lambda g: g.told.order):
-        found.take(given.told)
+    for told in sorted(told for told, _ in facts_of(log)):
+        found.take(told)
     return found
 
 
@@ -161,14 +161,14 @@ def test_given_a_code_forgotten_when_told_of_again_then_not_ordinary() -> None:
     log, made = carton()
     found = Lives(Known(), fallen=[7])
     facts = facts_of(log)
-    found.take(facts[0].told)
+    found.take(facts[0][0])
     code = code_key(made.packs[0][0])
     assert found.life(code) is not None
     found.forget(code)
     assert found.life(code) is None
     assert code not in dict(found.going_on())
     assert found.fallen() == [7]
-    found.take(facts[0].told)
+    found.take(facts[0][0])
     assert code in found.fallen()
 
 

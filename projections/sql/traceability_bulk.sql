@@ -1,0 +1,54 @@
+-- name: settings
+-- For one transaction that sorts and hashes whole tables.
+SELECT set_config('work_mem', '128MB', true), set_config('maintenance_work_mem', '512MB', true)
+
+-- name: all_sites
+SELECT DISTINCT site_id FROM place
+
+-- name: all_devices
+SELECT device_id FROM excursion UNION SELECT unit_id FROM excursion
+UNION SELECT unit_id FROM probe_place
+
+-- name: all_lots
+SELECT lot_id FROM lot
+
+-- name: forget_repeated
+-- Facts told again under the same id: the first holds. What they named is returned.
+WITH again AS (
+    SELECT position FROM (
+        SELECT position, row_number() OVER (PARTITION BY fact_id ORDER BY position) AS n FROM scan
+    ) s WHERE n > 1
+), scans AS (
+    DELETE FROM scan s USING again a WHERE s.position = a.position
+), movements AS (
+    DELETE FROM movement m USING again a WHERE m.position = a.position
+), doses AS (
+    DELETE FROM dose d USING again a WHERE d.position = a.position
+)
+DELETE FROM fact f USING again a WHERE f.position = a.position RETURNING f.k
+
+-- name: contents_below
+-- Codes with all that was ever in them.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%b::int8[])
+    UNION
+    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+)
+SELECT k FROM down
+
+-- name: count_all_hops
+INSERT INTO hop
+SELECT lot_id, step, site_id, count(DISTINCT k), min(t_ms), max(t_ms) FROM fact
+WHERE lot_id <> '' AND position NOT IN (
+    SELECT position FROM scan WHERE withdrawn_position IS NOT NULL
+) GROUP BY lot_id, step, site_id
+
+-- name: corrective
+-- Facts told in place of others that were declared wrong.
+SELECT fact_id FROM scan WHERE fact_id IN (SELECT unnest(corrective_fact_ids) FROM withdrawal)
+
+-- name: recorded
+SELECT position, recorded_ms FROM scan
+
+-- name: analyze
+ANALYZE scan, fact, contain, node, hop, dose, movement
