@@ -31,7 +31,7 @@ from domain.shared.clock import Clock
 from ingest.answers import Answer
 from ingest.client import BlockClient, Packet, publication
 from ingest.commands import Publication
-from ingest.inbox import Block, Inbox
+from ingest.inbox import ENOUGH, Block, Inbox
 from ingest.pulse import BEHIND, Pulse
 from ingest.sparkplug_nodes import host_state
 
@@ -40,6 +40,9 @@ CONNECT_TIMEOUT_S = 5.0
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 # How long the thread sleeps at most: keep-alive and `may_read` are looked at this often.
 TICK_S = 0.5
+# Where a block of so many messages was read they flow; then more may gather in the socket for a
+# moment: each reading costs as much as some messages, here and at the broker.
+FLOWING, GATHER_S = 8, 0.002
 FLUSH_S = 2.0  # for the last answers before a stop
 HOST_ID = "vaxtrail-ingest-0"
 # Filters wanted, filters no longer wanted.
@@ -100,6 +103,7 @@ class Receiver:
         self._subscribed = False
         self._pulse = Pulse(filters)
         self._delay_s = 0.0
+        self._came = 0  # messages in the last block read
         self._stopping = False
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -186,7 +190,10 @@ class Receiver:
             self._send_publications()
             self._subscribe_vendors()
         if sock in readable or (buffered and reading):
+            self._came = 0
             self._client.loop_read()
+            if FLOWING <= self._came < ENOUGH:
+                time.sleep(GATHER_S)
         if sock in writable:
             self._client.loop_write()
         self._client.loop_misc()
@@ -334,6 +341,7 @@ class Receiver:
         self._pulse.taken(mid)
 
     def _on_packets(self, packets: list[Packet], repeats: list[int]) -> None:
+        self._came = len(packets)
         packets, repeats, marks = self._pulse.without_marks(packets, repeats)
         if marks:
             self.answer([Answer(self.connection, marks)])
