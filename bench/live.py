@@ -32,7 +32,8 @@ STORED = """SELECT asked.number
                 AS asked (number, device_id, ts, seq)
             JOIN device_no USING (device_id)
             JOIN reading r
-                ON r.device_no = device_no.device_no AND r.ts = asked.ts AND r.seq = asked.seq"""
+                ON r.device_no = device_no.device_no AND r.ts = asked.ts AND r.seq = asked.seq
+            WHERE r.ts BETWEEN %s AND %s"""
 
 
 class Live:
@@ -111,7 +112,7 @@ class Live:
         if not asked:
             return
         names, times, seqs, _ = zip(*asked.values(), strict=True)
-        columns = (list(asked), list(names), list(times), list(seqs))
+        columns = (list(asked), list(names), list(times), list(seqs), min(times), max(times))
         found = conn.execute(STORED, columns).fetchall()
         now_s = time.perf_counter()
         for (number,) in found:

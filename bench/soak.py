@@ -74,6 +74,8 @@ def _soaked(made: Rig, options: Options, contender: ProductContender, rate: floa
             "memory_peak_mb": round(max(mb for _, mb in memory), 1),
             "memory_mb_a_minute": round(_slope(settled) * 60, 3),
             "cpu_all_s": round(sum(cpu_s.values()) * each, 2),
+            "cpu_s": {name: round(value * each, 2) for name, value in cpu_s.items()},
+            "publisher_cpu_s": round(load.told.cpu_s.value * each, 2),
         },
         runs=[_look(live, began_s, *part) for part in memory],
         setting={**options.setting, "probes_s": round(1 / EVERY_S)},
