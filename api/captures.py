@@ -123,7 +123,7 @@ def read_capture(
 ) -> Response:
     """Return a document as received."""
     kept = deps.ledger.stream(model.capture_stream(sha256))
-    if not kept or not who.covers(kept[0].meta.region_code):
+    if not any(who.covers(stored.meta.region_code) for stored in kept):
         raise NotFound("unknown_capture", sha256=sha256)
     event = kept[0].event
     content = event.document if isinstance(event, CaptureStored) else b""

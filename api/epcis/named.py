@@ -9,7 +9,7 @@ from fastapi import Path, Request, Response
 
 from alerts import subscriptions
 from api.auth import Principal, permission
-from api.commands import Call, CallOf, state_of
+from api.commands import Call, CallOf
 from api.deps import Deps, DepsOf
 from api.epcis import paging, queries
 from api.epcis.problems import PATH
@@ -17,8 +17,9 @@ from api.epcis.routing import May, Reader
 from api.routing import json_answer
 from domain.epcis import named
 from domain.epcis.schedule import FIELDS
-from domain.shared.decide import decide
+from domain.shared.decide import decide, fold
 from domain.shared.errors import Invalid, NotAllowed, NotFound
+from domain.shared.ids import covers
 from domain.shared.roles import Role
 from projections.epcis import named_queries
 from store.commands import Command, execute
@@ -40,22 +41,27 @@ def read_json(body: bytes) -> dict[str, Any]:
     return found
 
 
-def require_query(deps: Deps, name: str) -> named.NamedQuery:
-    """Return what a name stands for; NotFound("unknown_query")."""
-    query = state_of(deps.ledger, named.query_stream(name), named.evolve)
-    if query is None:
+def require_query(deps: Deps, who: Principal, name: str) -> named.NamedQuery:
+    """Return what a name stands for; NotFound("unknown_query").
+
+    A query of another region is not there: what it asks for names that region's things.
+    """
+    history = deps.ledger.stream(named.query_stream(name))
+    query = fold(named.evolve, None, (kept.event for kept in history))
+    region = history[-1].meta.region_code if history else ""
+    if query is None or not (who.covers(region) or covers(region, who.region_code)):
         raise NotFound("unknown_query", name=name[:64])
     return query
 
 
 @router.get("/queries")
-def list_queries(request: Request, _who: Reader, deps: DepsOf) -> Response:
-    """List the named queries."""
+def list_queries(request: Request, who: Reader, deps: DepsOf) -> Response:
+    """List the named queries of the caller's region, of those in it and of those it lies in."""
     parameters = paging.parameters_of(request, only_controls=True)
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         (after,) = page.key(paging.is_text) or [""]
-        found = named_queries(conn, after=after, limit=page.limit + 1)
+        found = named_queries(conn, region=who.region_code, after=after, limit=page.limit + 1)
     shown = [_shown(one.name, one.query) for one in found[: page.limit]]
     more = [found[page.limit - 1].name] if len(found) > page.limit else None
     return json_answer(shown, headers=page.links(more))
@@ -77,10 +83,10 @@ def define_query(request: Request, _who: Keeper, call: CallOf) -> Response:
 
 
 @router.get("/queries/{name}")
-def read_query(name: Name, request: Request, _who: Reader, deps: DepsOf) -> Response:
+def read_query(name: Name, request: Request, who: Reader, deps: DepsOf) -> Response:
     """Return the definition of a named query."""
     paging.parameters_of(request, only_controls=True)
-    query = require_query(deps, name)
+    query = require_query(deps, who, name)
     return json_answer(_shown(query.name, query.query))
 
 
@@ -104,14 +110,14 @@ def query_events(name: Name, request: Request, who: Reader, deps: DepsOf) -> Res
     if "stream" in request.query_params or FIELDS.keys() & request.query_params.keys():
         raise Invalid("bad_subscription", field="Upgrade", value="", expected="websocket")
     parameters = paging.parameters_of(request, only_controls=True)
-    query = require_query(deps, name)
+    query = require_query(deps, who, name)
     asked = named.query_of(query.query, query.extensions)
     return queries.answer(request, who, deps, parameters, asked, query_name=name)
 
 
 def _require_own(deps: Deps, who: Principal, name: str) -> None:
     """Refuse to remove what was defined for more than the caller's region."""
-    require_query(deps, name)
+    require_query(deps, who, name)
     who.require_region(deps.ledger.stream(named.query_stream(name))[-1].meta.region_code)
 
 

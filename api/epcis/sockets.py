@@ -69,7 +69,7 @@ class Following:
     def report(self) -> bytes | None:
         """Return the next document to send, None when there is none now."""
         now = self.deps.clock.now()
-        require_query(self.deps, self.name)
+        require_query(self.deps, self.who, self.name)
         if now < self.due_at:
             return None
         with self.deps.pool.connection() as conn:
@@ -156,7 +156,7 @@ def _followed(socket: WebSocket) -> Following:
     """Return what a socket asks for, from its address and headers."""
     deps = cast(Deps, socket.app.state.deps)
     name = socket.path_params["name"]
-    query = require_query(deps, name)
+    query = require_query(deps, socket.state.principal, name)
     require_unlimited(query)
     controls = controls_of(_told(paging.parameters_of(socket)))
     now = deps.clock.now()

@@ -94,7 +94,7 @@ def begin_at(deps: Deps, initial: datetime | None) -> int:
 def list_subscriptions(name: Name, request: Request, who: Reader, deps: DepsOf) -> Response:
     """List the subscriptions to a named query."""
     parameters = paging.parameters_of(request, only_controls=True)
-    require_query(deps, name)
+    require_query(deps, who, name)
     with deps.pool.connection() as conn:
         page = paging.page_of(request, parameters, deps, conn)
         scope: dict[str, Any] = {"region": who.region_prefix, "limit": page.limit + 1}
@@ -110,7 +110,7 @@ def list_subscriptions(name: Name, request: Request, who: Reader, deps: DepsOf) 
 def subscribe(name: Name, request: Request, who: Keeper, call: CallOf) -> Response:
     """Subscribe to a named query; the secret stands in no answer."""
     deps, told = call.deps, read_json(call.body)
-    query = require_query(deps, name)
+    query = require_query(deps, who, name)
     for field in told.keys() - _FIELDS:
         raise refused(field[:64], told[field], ", ".join(sorted(_FIELDS)))
     controls = controls_of(told)

@@ -2,7 +2,9 @@
 
 An event takes its id in the ledger: the stream of the fact of that id holds the fact, or EventKept
 for an event that says nothing of custody. The same event again changes nothing; another one under
-that id is a conflict, whoever came first. All that is new is stored in one transaction.
+that id is a conflict, whoever came first. An event that speaks of no registered place belongs to
+the region that sent it: there it takes its id, and elsewhere nobody meets it. To declare an event
+wrong is to repeat it, in a region where one may. All that is new is stored in one transaction.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from api import facts
 from api.auth import Principal
 from api.commands import Call
 from api.epcis.validation import too_deep
+from domain.epcis import model as kept_model
 from domain.epcis.document import event_id_of
 from domain.epcis.events import EventKept, EventProblem, KnownEvent
 from domain.registry import model as registry
@@ -66,6 +69,11 @@ class Item:
     def event_id(self) -> str:
         """Return the id of the event: its own, or that of its hash."""
         return event_id_of(self.event, self.digest)
+
+    @property
+    def placed(self) -> bool:
+        """Tell whether the event says something of custody, or speaks of a registered place."""
+        return bool(self.captured or self.region_code)
 
     @property
     def declared(self) -> bool:
@@ -209,10 +217,11 @@ class Taking:
 
     def _news(self, *, looking: bool) -> _News:
         """Return what is new of the events, judged against what the ledger has."""
-        wanted = [item for item in self._open() if looking or item.declared]
-        ids = {model.scan_stream(said.fact_id) for item in wanted for said in _said(item)}
+        news = _News(self.who)
+        wanted = [item for item in self._open() if looking or item.declared or not item.placed]
+        ids = {s for item in wanted for said in _said(item) for s in news.streams(item, said)}
         streams = self.call.deps.ledger.streams(ids) if ids else {}
-        news = _News({stream: list(map(_told, kept)) for stream, kept in streams.items()})
+        news.known.update((stream, list(map(_told, kept))) for stream, kept in streams.items())
         for item in self._open():
             self._try(item, news.add)
         return news
@@ -275,6 +284,7 @@ class _Told(NamedTuple):
     said: object
     occurred_at: datetime
     digest: str
+    region_code: str
 
     @property
     def declared(self) -> bool:
@@ -293,35 +303,59 @@ class _Told(NamedTuple):
 
 def _told(kept: Envelope) -> _Told:
     meta = kept.meta
-    return _Told(kept.originator_version, kept.event, meta.occurred_at, meta.content_hash)
+    said = (kept.event, meta.occurred_at, meta.content_hash, meta.region_code)
+    return _Told(kept.originator_version, *said)
 
 
 @dataclass(slots=True)
 class _News:
-    """What the streams of the events' ids hold, and what is new in them."""
+    """What the streams of the events' ids hold, and what is new in them, sent by `who`."""
 
-    known: dict[UUID, list[_Told]]
+    who: Principal
+    known: dict[UUID, list[_Told]] = field(default_factory=dict)
     new: list[tuple[UUID, int, _Said, Item]] = field(default_factory=list)
+
+    def streams(self, item: Item, said: _Said) -> list[UUID]:
+        """Return the streams where an id may be taken already; the first is where it is to be."""
+        placed = model.scan_stream(said.fact_id)
+        if item.placed:
+            return [placed]
+        return [kept_model.kept_stream(self.who.region_code, said.fact_id), placed]
 
     def add(self, item: Item) -> None:
         """Add what an event says, unless it is there; Conflict for another under its id."""
         item.known = False
         new: list[tuple[UUID, _Said]] = []
         for said in _said(item):
-            stream = model.scan_stream(said.fact_id)
-            told = self.known.get(stream, [])
+            own, *others = self.streams(item, said)
+            told = [*self.known.get(own, [])]
+            told += (t for s in others for t in self.known.get(s, []) if self._seen(t))
             same = [t for t in told if t.same(said, item.digest, declared=item.declared)]
             # A fact that was told without an event is the same, but the event is new.
             item.known = item.known or any(t.digest for t in same)
-            if not same and not item.declared and not all(t.declared for t in told):
+            if not same and any(self._differs(item, t) for t in told if not t.declared):
                 raise Conflict("fact_differs", fact_id=said.fact_id)
             if not same:
-                new.append((stream, said))
+                new.append((own, said))
         for stream, said in () if item.known else new:
             told = self.known.setdefault(stream, [])
             version = told[-1].version + 1 if told else 1
-            told.append(_Told(version, said.event, said.occurred_at, item.digest))
+            told.append(
+                _Told(version, said.event, said.occurred_at, item.digest, self._region(item))
+            )
             self.new.append((stream, version, said, item))
+
+    def _differs(self, item: Item, told: _Told) -> bool:
+        """Tell whether an event is another than what its id stands for, or not its sender's."""
+        if not item.declared:
+            return True
+        return not self._seen(told) or (told.digest not in {"", item.digest})
+
+    def _seen(self, told: _Told) -> bool:
+        return self.who.covers(told.region_code)
+
+    def _region(self, item: Item) -> str:
+        return item.region_code or self.who.region_code
 
     def envelopes(self, meta: Meta) -> list[Envelope]:
         """Return what is new as it is stored."""

@@ -58,8 +58,8 @@ def _require_job(request: Request, who: Principal, deps: Deps) -> None:
     capture.require_job(deps, who, request.path_params["capture_id"])
 
 
-def _require_query(request: Request, _who: Principal, deps: Deps) -> None:
-    named.require_query(deps, request.path_params["name"])
+def _require_query(request: Request, who: Principal, deps: Deps) -> None:
+    named.require_query(deps, who, request.path_params["name"])
 
 
 for part in PARTS:

@@ -20,6 +20,11 @@ def capture_stream(capture_id: str) -> UUID:
     return stream_id("epcis.job", capture_id)
 
 
+def kept_stream(region_code: str, event_id: str) -> UUID:
+    """Return the stream of an event that speaks of no registered place: each region has its own."""
+    return stream_id("epcis.kept", f"{region_code}/{event_id}")
+
+
 def evolve_capture(_state: CaptureEnded | None, event: CaptureEnded) -> CaptureEnded | None:
     """Return the job after `event`."""
     return event

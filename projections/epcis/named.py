@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
+from domain.shared.ids import region_prefix
 from projections.epcis.follow import queries
 
 
@@ -24,11 +25,15 @@ class NamedQuery:
 
 
 def named_queries(
-    conn: psycopg.Connection[Any], *, after: str = "", limit: int
+    conn: psycopg.Connection[Any], *, region: str, after: str = "", limit: int
 ) -> list[NamedQuery]:
-    """Return up to `limit` named queries after a name, by name."""
+    """Return up to `limit` named queries after a name, by name.
+
+    Those of a region (its code), of regions in it and of those it lies in.
+    """
+    asked = {"region": region, "prefix": region_prefix(region), "after": after, "limit": limit}
     with conn.cursor(row_factory=class_row(NamedQuery)) as cur:
-        return cur.execute(queries.queries, {"after": after, "limit": limit}).fetchall()
+        return cur.execute(queries.queries, asked).fetchall()
 
 
 def named_query(conn: psycopg.Connection[Any], name: str) -> NamedQuery | None:

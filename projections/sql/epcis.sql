@@ -68,9 +68,11 @@ VALUES (%(name)s, %(query)s, %(extensions)s, %(region_code)s, %(defined_at)s)
 DELETE FROM query WHERE name = %s
 
 -- name: queries
--- A page of the named queries, by name.
+-- A page of the named queries of a region, of regions in it and of those it lies in, by name.
 SELECT name, query, extensions, region_code, defined_at FROM rm_epcis.query
-WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+WHERE name > %(after)s AND (region_code LIKE %(prefix)s || '%%'
+    OR %(region)s LIKE regexp_replace(region_code, '(00)+$', '') || '%%')
+ORDER BY name LIMIT %(limit)s
 
 -- name: query
 SELECT name, query, extensions, region_code, defined_at FROM rm_epcis.query WHERE name = %s
