@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from domain.traceability.kinds import Kind
+
 ZONE = ZoneInfo("Asia/Shanghai")
 
 Cell = str | int | float
@@ -250,7 +252,34 @@ STEPS = {
     "condemning": "判定不合格",
     "releasing": "解封",
 }
-_WORDS = {
+KINDS: Mapping[str, str] = {
+    Kind.PRODUCT_WITHOUT_DATA: "有货无单",
+    Kind.DATA_WITHOUT_PRODUCT: "有单无货",
+    Kind.DATA_ERROR: "批号等与码不符",
+    Kind.DAMAGED: "收货不合格",
+    Kind.QUANTITY_MISMATCH: "数量不符",
+    Kind.TEMPERATURE_MISSING: "缺途中温度",
+    Kind.THERMAL_EXCURSION: "温度超限",
+    Kind.USE_AFTER_EXCURSION: "超温后接种",
+    Kind.EXPIRED: "过期后收发",
+    Kind.EXPIRED_USE: "过期后接种",
+    Kind.RECALLED: "召回后发出",
+    Kind.RECALLED_USE: "召回后接种",
+    Kind.WRONG_DESTINATION: "到了别处",
+    Kind.ALREADY_USED: "重复使用",
+    Kind.DOSES_EXCEED_VIAL: "超过每支剂数",
+    Kind.OPEN_VIAL_OVERRUN: "开瓶超时",
+    Kind.UNKNOWN_CODE: "未赋码",
+    Kind.IMPOSSIBLE_JOURNEY: "来不及到的两地",
+    Kind.LATE_CAPTURE: "迟报",
+    Kind.HIERARCHY_BROKEN: "包装关系矛盾",
+    Kind.MASS_IMBALANCE: "账物不平",
+    Kind.CODE_MISSING_ON_RECORD: "记录无码",
+    Kind.ILLEGAL_STATE: "状态不允许",
+    Kind.ERROR_DECLARED: "已更正",
+}
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "kind": KINDS,
     "step": STEPS,
     "state": {"open": "未了结", "closed": "已了结", "resolved": "已消除"},
     "severity": {"critical": "严重", "major": "重要", "minor": "一般"},

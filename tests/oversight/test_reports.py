@@ -17,11 +17,13 @@ import openpyxl
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reportlab.pdfbase import pdfmetrics
 
-from api.oversight import answers, asking
+from api.oversight import answers, asking, certificate
 from api.oversight.bundle import checked
-from api.oversight.parts import PART_NAMES, PARTS
+from api.oversight.parts import KINDS, PART_NAMES, PARTS, STEPS
 from domain.shared.roles import Role
+from domain.traceability.kinds import Kind
 from projections import rebuild
 from runtime.cli import run
 from store import retention
@@ -154,7 +156,19 @@ def test_given_every_part_when_asked_as_tables_then_headings_and_rows(world: htt
     book = openpyxl.load_workbook(io.BytesIO(asked.content))
     assert book.sheetnames == ["概要", *(part.zh for part in PARTS)]
     assert book["流通链"].max_row == 1 + len(parts["chain"])
-    assert world.get(REPORT, params={"format": "pdf"}).content.startswith(b"%PDF")
+
+
+def test_given_the_certificate_when_made_then_its_fonts_are_in_it_and_have_its_characters(
+    world: httpx.Client,
+) -> None:
+    paper = world.get(REPORT, params={"format": "pdf"}).content
+    assert paper.startswith(b"%PDF")
+    assert paper.count(b"/FontFile2") >= 2  # one a language at least; readers bring none
+    shown = {c for kind in (KINDS, STEPS) for word in kind.values() for c in word}
+    shown |= {c for part in PARTS for column in part.columns for c in column.zh + part.zh}
+    font = pdfmetrics.getFont(certificate.FONT)
+    assert {c for c in shown if c > "\u00ff"} <= set(map(chr, font.face.charToGlyph))
+    assert set(KINDS) == set(Kind)
 
 
 def test_given_rows_in_small_pieces_when_written_then_the_same_bytes(
