@@ -91,36 +91,6 @@ class Destinations:
         return may
 
 
-class Pinned(httpx.AsyncBaseTransport):
-    """Connects to the address that was judged, for the name that was asked for."""
-
-    def __init__(self, destinations: Destinations) -> None:
-        self._destinations = destinations
-        self._inner = httpx.AsyncHTTPTransport(trust_env=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the certificate must be that of the name."""
-        url, host = request.url, request.url.raw_host.decode()
-        port = url.port or (443 if url.scheme == "https" else 80)
-        request.extensions = {**request.extensions, "sni_hostname": host}
-        if url.scheme == "https":
-            # Connections are kept by address, and this one has proved one name only.
-            request.headers["Connection"] = "close"
-        *others, last = await self._destinations.addresses(host, port)
-        for address in others:
-            request.url = url.copy_with(host=address)
-            try:
-                return await self._inner.handle_async_request(request)
-            except httpx.ConnectError:
-                continue
-        request.url = url.copy_with(host=last)
-        return await self._inner.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close kept connections."""
-        await self._inner.aclose()
-
-
 async def _looked_up(host: str, port: int) -> list[Address]:
     """Return what a name stands for now, in the order to try."""
     loop = asyncio.get_running_loop()

@@ -17,7 +17,8 @@ import httpx
 import orjson
 
 from alerts.channels.channel import Message, Permanent, Transient
-from alerts.channels.destinations import Destinations, Pinned, allowed
+from alerts.channels.destinations import Destinations, allowed
+from alerts.channels.post import Poster
 
 # Seconds for a whole attempt, from the look-up of the name to the status; beyond it, transient.
 TIMEOUT_S = 15.0
@@ -34,12 +35,7 @@ class Webhook:
 
     def __init__(self, destinations: Destinations, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            timeout=None,  # noqa: S113 -- the deadline of _post is for all of it
-            follow_redirects=False,
-            trust_env=False,
-            transport=Pinned(destinations),
-        )
+        self._poster = Poster(destinations.addresses)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="webhook", daemon=True)
         self._thread.start()
@@ -66,26 +62,20 @@ class Webhook:
         posting = self._post(address, body, headers)
         try:
             return asyncio.run_coroutine_threadsafe(posting, self._loop).result()
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except httpx.InvalidURL as error:
             raise Permanent(str(error)) from error
         except TimeoutError as error:
             raise Transient(f"no answer within {self._timeout_s:g} s") from error
-        except httpx.HTTPError as error:
+        except (OSError, EOFError, ValueError) as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
 
     async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
-        async with (
-            asyncio.timeout(self._timeout_s),
-            self._client.stream("POST", address, content=body, headers=headers) as answer,
-        ):
-            # The status says all. A body is not read, whoever sends one has the connection closed.
-            if answer.headers.get("Content-Length") == "0" or answer.status_code == 204:
-                await answer.aread()
-            return answer.status_code
+        async with asyncio.timeout(self._timeout_s):
+            return await self._poster.post(address, body, headers)
 
     def close(self) -> None:
         """Close kept connections."""
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._poster.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

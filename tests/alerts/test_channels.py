@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -158,21 +156,6 @@ def test_given_url_when_read_then_parts_of_the_mail_server_are_known() -> None:
     assert "p/" not in repr(smtp)
     with pytest.raises(ValueError, match="SMTP URL"):
         Smtp.from_url("http://mail.example")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody has signed; key and certificate in one file."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl is not installed")
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    asked = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
-    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(file), "-out", str(file.with_suffix(".crt"))]
-    subprocess.run([program, *asked.split(), *extension, *files], check=True, capture_output=True)
-    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
-    return file
 
 
 @pytest.fixture

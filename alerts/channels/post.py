@@ -1,0 +1,146 @@
+"""One POST over HTTP/1.1: all that telling a system takes, in a fraction of a whole client's time.
+
+Of the answer the status is read. A connection is kept for a moment after an answer without a body;
+whoever sends one has it closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+# Seconds after which a connection that was kept is not trusted any more: whatever lies between may
+# have forgotten it without a word.
+KEPT_S = 5.0
+PORTS = {"http": 80, "https": 443}
+STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})[ \r]")
+_FINAL = 200  # what comes before is no answer yet
+_NO_CONTENT = 204
+
+Place = tuple[str, str, int]  # scheme, host, port
+# Gives the addresses of a host that may be called, in the order to try: at least one.
+Addresses = Callable[[str, int], Awaitable[list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A connection to an address."""
+
+    address: str
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def open(self) -> bool:
+        return not (self.reader.at_eof() or self.writer.is_closing())
+
+
+class Poster:
+    """Posts bodies; one event loop uses it. No redirect is followed, no proxy asked."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._kept: dict[Place, list[tuple[float, _Line]]] = defaultdict(list)
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Post a body to an http(s) address and return the status answered.
+
+        OSError or EOFError when there is no connection or no answer, ValueError for one that is
+        not HTTP/1.
+        """
+        target = httpx.URL(url)
+        place = target.scheme, target.raw_host.decode(), target.port or PORTS[target.scheme]
+        request = _request(target, body, headers)
+        addresses = await self._addresses(place[1], place[2])
+        line = self._take(place, addresses)
+        if line is not None:
+            try:
+                return await self._exchange(place, line, request)
+            except (ConnectionError, EOFError):
+                pass  # closed meanwhile
+        return await self._exchange(place, await self._connect(place, addresses), request)
+
+    def close(self) -> None:
+        """Close kept connections."""
+        for lines in self._kept.values():
+            for _, line in lines:
+                line.writer.close()
+        self._kept.clear()
+
+    def _take(self, place: Place, addresses: Collection[str]) -> _Line | None:
+        """Return a kept connection to one of these addresses, None when there is none."""
+        for _ in range(len(self._kept[place])):
+            kept_s, line = self._kept[place].pop()
+            fresh = time.monotonic() - kept_s < KEPT_S
+            if fresh and line.open and line.address in addresses:
+                return line
+            line.writer.close()
+        del self._kept[place]
+        return None
+
+    async def _connect(self, place: Place, addresses: list[str]) -> _Line:
+        """Connect to the first address that answers; the certificate must be that of the host."""
+        scheme, host, port = place
+        tls: dict[str, object] = {}
+        if scheme == "https":
+            self._tls = self._tls or httpx.create_ssl_context(trust_env=False)
+            tls = {"ssl": self._tls, "server_hostname": host.removesuffix(".")}
+        *others, last = addresses
+        for address in others:
+            try:
+                return _Line(address, *await asyncio.open_connection(address, port, **tls))  # type: ignore[arg-type]
+            except OSError:
+                continue
+        return _Line(last, *await asyncio.open_connection(last, port, **tls))  # type: ignore[arg-type]
+
+    async def _exchange(self, place: Place, line: _Line, request: bytes) -> int:
+        """Send a request and return the status; an answer may come before all is sent."""
+        keeps = False
+        try:
+            line.writer.write(request)
+            status, keeps = await _answer(line.reader)
+            keeps = keeps and not line.writer.transport.get_write_buffer_size()
+        finally:
+            if keeps:
+                self._kept[place].append((time.monotonic(), line))
+            else:
+                line.writer.close()
+        return status
+
+
+def _request(target: httpx.URL, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return a whole request. ValueError for a header that would be several."""
+    lines = [f"POST {target.raw_path.decode()} HTTP/1.1", f"Host: {target.netloc.decode()}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += ["User-Agent: vaxtrail", f"Content-Length: {len(body)}"]
+    if any(not line.isprintable() for line in lines):
+        raise ValueError("a header holds what is not printable")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """Return the status and whether the connection may be used again."""
+    while True:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError as error:
+            raise ValueError("the answer's head is too long") from error
+        found = STATUS.match(head)
+        if found is None:
+            raise ValueError("the answer is not HTTP/1")
+        status = int(found[2])
+        if status >= _FINAL:
+            fields = {
+                name.strip().lower(): value.strip().lower()
+                for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+            }
+            empty = status == _NO_CONTENT or fields.get(b"content-length") == b"0"
+            return status, found[1] == b"1" and empty and fields.get(b"connection") != b"close"
