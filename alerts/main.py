@@ -19,7 +19,6 @@ import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from eventsourcing.persistence import PersistenceError
-from psycopg_pool import ConnectionPool
 
 from alerts.channels.channel import Channel
 from alerts.channels.destinations import Destinations
@@ -27,7 +26,7 @@ from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
 from alerts.observations import Observations
-from alerts.outbox import Sender
+from alerts.outbox import Pool, Sender
 from alerts.platform.connector import Connector
 from alerts.platform.national import Access, National
 from alerts.recalls import Recalls
@@ -64,12 +63,27 @@ def run(
     channels: dict[str, Channel] = {"webhook": webhook}
     if smtp is not None:
         channels["email"] = Email(smtp)
-    pool = ConnectionPool[psycopg.Connection[Any]](
-        app_dsn, kwargs={"autocommit": True}, min_size=1, max_size=WORKERS + SENDERS + 3, open=True
-    )
-    with pool, closing(Sender(pool, channels, now=clock.now, public_url=public_url)) as sender:
+    with (
+        _pool(app_dsn, SENDERS + 1) as pool,
+        _pool(app_dsn, WORKERS + 2, configure=_plan_once, prepare_threshold=0) as senders,
+        closing(Sender(senders, channels, now=clock.now, public_url=public_url)) as sender,
+    ):
         reporter = Reporter(pool, webhook, now=clock.now)
         Alerting(app_dsn, clock, sender, reporter, platform).run(stop)
+
+
+def _pool(
+    app_dsn: str,
+    most: int,
+    configure: Callable[[psycopg.Connection[Any]], None] | None = None,
+    **options: Any,
+) -> Pool:
+    kwargs = {"autocommit": True, **options}
+    return Pool(app_dsn, kwargs=kwargs, min_size=1, max_size=most, configure=configure, open=True)
+
+
+def _plan_once(conn: psycopg.Connection[Any]) -> None:
+    conn.execute(queries.plan_once)
 
 
 class Alerting:
@@ -88,7 +102,7 @@ class Alerting:
         self._sender = sender
         self._reporter = reporter
         self._platform = platform
-        self._bells = [threading.Event() for _ in range(WORKERS)]
+        self._bell = _Bell()
         self._wake = threading.Event()
         self._end = threading.Event()
 
@@ -100,13 +114,13 @@ class Alerting:
             parts.append(threads.submit(self._keep, self._report))
             if self._platform is not None:
                 parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
-            parts += [threads.submit(self._keep, partial(self._send, bell)) for bell in self._bells]
+            parts += [threads.submit(self._keep, self._send) for _ in range(WORKERS)]
             try:
                 while not stop.is_set():
                     self._survive(partial(self._timers, stop, parts))
             finally:
                 self._end.set()
-                self._ring()
+                self._bell.ring(WORKERS)
 
     def _keep(self, work: Callable[[], None]) -> None:
         while not self._end.is_set():
@@ -123,8 +137,8 @@ class Alerting:
         with psycopg.connect(self._app_dsn, autocommit=True) as conn:
             conn.execute(queries.listen)
             while not self._end.is_set():
-                if self._sender.expand():
-                    self._ring()
+                if not self._bell.ring(1):  # all are busy: who is to be told is put down at least
+                    self._sender.expand()
                 for _ in conn.notifies(timeout=POLL_S, stop_after=1):
                     pass
 
@@ -132,7 +146,7 @@ class Alerting:
         """Ring when time alone has made something due: one looks, and the others sleep."""
         while not self._end.wait(POLL_S):
             if self._sender.due():
-                self._ring()
+                self._bell.ring(WORKERS)
 
     def _report(self) -> None:
         """Look after subscriptions to EPCIS queries, several at a time."""
@@ -151,16 +165,11 @@ class Alerting:
             while not self._end.wait(POLL_S):
                 connector.tick()
 
-    def _send(self, bell: threading.Event) -> None:
+    def _send(self) -> None:
         while not self._end.is_set():
-            bell.clear()
-            while not self._end.is_set() and self._sender.send_next():
+            while not self._end.is_set() and self._sender.send_next(self._bell.ring):
                 pass
-            bell.wait()
-
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell.set()
+            self._bell.wait()
 
     def _timers(self, stop: threading.Event, parts: Sequence[Future[None]]) -> None:
         with (
@@ -189,13 +198,36 @@ class Alerting:
 
     def _tell_all(self, escalator: Escalator, now: datetime, stop: threading.Event) -> bool:
         """Tell every level due by `now`; False when the inbox does not come up in time."""
-        self._ring()  # what waits for its next attempt may be due now
+        self._bell.ring(WORKERS)  # what waits for its next attempt may be due now
         while escalator.wait_for_inbox(stop):
             if not escalator.tick(now):
                 return True
         if not stop.is_set():
             log.warning("inbox_behind", now=now.isoformat())
         return False
+
+
+class _Bell:
+    """Wakes one sender for each delivery there is to send: all at once would hinder each other."""
+
+    def __init__(self) -> None:
+        self._due = self._waiting = 0
+        self._changed = threading.Condition()
+
+    def ring(self, senders: int) -> bool:
+        """Wake so many senders, now or when they come to wait; tell whether any waits."""
+        with self._changed:
+            self._due = min(self._due + senders, WORKERS)
+            self._changed.notify(senders)
+            return self._waiting > 0
+
+    def wait(self) -> None:
+        """Wait for a ring that no other sender has heard."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._due)
+            self._waiting -= 1
+            self._due -= 1
 
 
 @contextmanager

@@ -12,7 +12,7 @@ sender that dies lets go of them, and its row is anybody's. No transaction is op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,15 +21,15 @@ from typing import Any
 
 import psycopg
 import structlog
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from alerts import messages
 from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
-from alerts.notices import AEFI_CLUSTER
+from alerts.notices import AEFI_CLUSTER, OBSERVATION_OVERDUE
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
-from projections.shared import org_tree
+from store.one_trip import one_trip
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).with_name("sql") / "outbox.sql")
@@ -44,6 +44,11 @@ ATTEMPTS_MAX = 20
 # Sends at a time to one place (a web host, or the mail server), so that one that does not answer
 # leaves senders to the others. One recipient gets one at a time.
 PLACE_MAX = 2
+# What is no alert of its own is found in a list.
+_LISTS = {
+    AEFI_CLUSTER: "vaccination/aefi-clusters",
+    OBSERVATION_OVERDUE: "vaccination/doses?observed=true",
+}
 # Characters of an error kept with a delivery.
 ERROR_MAX = 500
 
@@ -58,13 +63,13 @@ class Held:
     channel: str
     address: str | None
     secret: str | None
-    outbox_id: int
     notice: str
     alert_id: str
     kind: str
     level: int
     severity: str
     created_at: datetime
+    payloads: Sequence[Mapping[str, Any]]
 
 
 class Sender:
@@ -86,19 +91,23 @@ class Sender:
         self._now = now
         self._public_url = public_url.rstrip("/")
 
-    def expand(self) -> int:
-        """Put down who must be told of each new notice; return how many notices it were."""
-        count = 0
-        values = {
+    def expand(self) -> None:
+        """Put down who must be told of each new notice."""
+        with self._pool.connection() as conn:
+            waits = True
+            while waits:
+                with one_trip(conn):
+                    conn.execute(queries.take_turn)
+                    expanded = conn.execute(queries.expand_next, self._asked())
+                (_, waits) = expanded.fetchone() or (0, False)
+
+    def _asked(self) -> dict[str, object]:
+        return {
             "now": self._now(),
             "severities": list(SEVERITIES),
             "history_after": HISTORY_AFTER,
+            "place_max": PLACE_MAX,
         }
-        with self._pool.connection() as conn, conn.transaction():
-            conn.execute(queries.take_turn)
-            while conn.execute(queries.expand_next, values).fetchone() is not None:
-                count += 1
-        return count
 
     def due(self) -> bool:
         """Tell whether there may be a delivery to send now."""
@@ -113,13 +122,18 @@ class Sender:
             count += 1
         return count
 
-    def send_next(self) -> bool:
-        """Make one attempt at the next due delivery; False when none is due."""
-        with self._pool.connection() as conn, self._claimed(conn) as held:
-            if held is None:
-                return False
-            self._attempt(conn, held)
-        return True
+    def send_next(self, others: Callable[[int], object] = lambda _: None) -> bool:
+        """Make one attempt at the next due delivery; False when nothing is left to do.
+
+        The next notice is expanded with it. `others`: told how many more senders find something.
+        """
+        with self._pool.connection() as conn, self._claimed(conn) as (held, made, waits):
+            left = made + waits - (held is not None)
+            if left > 0:
+                others(left)
+            if held is not None:
+                self._attempt(conn, held)
+        return held is not None or waits
 
     def close(self) -> None:
         """Close the channels' connections."""
@@ -127,15 +141,20 @@ class Sender:
             channel.close()
 
     @contextmanager
-    def _claimed(self, conn: psycopg.Connection[Any]) -> Iterator[Held | None]:
-        """Keep the next due delivery, its recipient and its place for the block; None: none due."""
+    def _claimed(self, conn: psycopg.Connection[Any]) -> Iterator[tuple[Held | None, int, bool]]:
+        """Keep the next due delivery, its recipient and its place for the block; None: none due.
+
+        Also how many deliveries the next notice made, and whether more notices wait.
+        """
+        asked = self._asked()
+        claimed = conn.cursor(row_factory=class_row(Held))
         try:
-            with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
-                cur.execute(queries.take_turn_to_claim)
-                values = {"now": self._now(), "place_max": PLACE_MAX}
-                taken = cur.execute(queries.taken, values).fetchone()
-                row = cur.execute(queries.claim, values | (taken or {})).fetchone()
-            yield Held(**row) if row is not None else None
+            with one_trip(conn):
+                conn.execute(queries.take_turn)
+                expanded = conn.execute(queries.expand_next, asked)
+                conn.execute(queries.taken, asked)
+                claimed.execute(queries.claim, asked)
+            yield claimed.fetchone(), *(expanded.fetchone() or (0, False))
         finally:
             conn.execute(queries.let_go)
 
@@ -163,11 +182,9 @@ class Sender:
 
     def _message(self, conn: psycopg.Connection[Any], held: Held) -> Message:
         alert: dict[str, Any] = {}
-        for (payload,) in conn.execute(queries.payloads, (held.alert_id, held.outbox_id)):
+        for payload in held.payloads:
             alert |= payload
-        thing = (
-            "vaccination/aefi-clusters" if held.kind == AEFI_CLUSTER else f"alerts/{held.alert_id}"
-        )
+        thing = _LISTS.get(held.kind, f"alerts/{held.alert_id}")
         link = f"{self._public_url}/api/v1/{thing}" if self._public_url else ""
         facts = messages.Facts(
             alert_id=held.alert_id,
@@ -218,13 +235,9 @@ class Sender:
 
 def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the names of the alert's site and unit by field; none while nobody knows them."""
-    found = {}
+    asked = [str(alert.get(field, "")) for field in ("site_id", "unit_id")]
     try:
-        for field, kind in (("site_id", "site"), ("unit_id", "unit")):
-            key = str(alert.get(field, ""))
-            known = org_tree.names(conn, [key], kind).get(key)
-            if known is not None:
-                found[field] = (known.zh, known.en or known.zh)
+        found = conn.execute(queries.names, asked).fetchall()
     except psycopg.errors.UndefinedTable:  # the read models are not built yet
         return {}
-    return found
+    return {f"{kind}_id": (zh, en or zh) for kind, zh, en in found}

@@ -1,9 +1,13 @@
 -- name: take_turn
--- Notices become deliveries in order: one sender at a time does it (the number is arbitrary, fixed).
-SELECT pg_advisory_xact_lock(7203401)
+-- Notices become deliveries in order, and nobody else's claims come between `taken` and `claim`: one
+-- sender at a time does either, over in a moment (the number is arbitrary, fixed). Its commit need
+-- not wait for the disk, the notice is there: what a crash of the server takes back is done again
+-- under the same keys.
+SELECT pg_advisory_xact_lock(7203401), set_config('synchronous_commit', 'off', true)
 
 -- name: expand_next
--- The oldest notice that nobody has been put down for, as one row for each recipient.
+-- The oldest notice that nobody has been put down for, as one row for each recipient; how many
+-- those are, and whether another notice waits.
 -- Systems (webhook) get every event of their region. People get what is fired or escalated to their
 -- level; what comes after, they get when they were told of the alert before. What fired long
 -- before it was found rouses no people.
@@ -37,36 +41,38 @@ WITH taken AS (
                          WHERE d.alert_id = t.alert_id AND d.recipient_id = r.recipient_id) END)
     ORDER BY r.recipient_id
     ON CONFLICT (key) DO NOTHING
+    RETURNING id
 )
 UPDATE outbox SET expanded = true FROM taken WHERE outbox.id = taken.id
-RETURNING outbox.id
+RETURNING (SELECT count(*) FROM made) AS made,
+    EXISTS (SELECT FROM outbox o WHERE NOT o.expanded AND o.id > outbox.id) AS waits
 
 -- name: any_due
 -- Whether `claim` may find something; what is being sent counts as well, its sender may have died.
 SELECT EXISTS (SELECT FROM delivery
                WHERE state = 'sending' OR (state = 'queued' AND next_at <= %s))
 
--- name: take_turn_to_claim
--- One claim at a time, over in a moment: nobody else's claims come between `taken` and `claim`.
-SELECT pg_advisory_xact_lock(7203403)
-
 -- name: taken
--- Whom somebody is sending to, and the places that enough are sending to (by hash). To be read
--- before `claim` in a statement of its own: what is let go of here is recorded there.
+-- Whom somebody is sending to, and the places that enough are sending to (by hash), for `claim` to
+-- look up. To be read before it in a statement of its own: what is let go of here is recorded there.
+WITH held AS MATERIALIZED (
+    SELECT classid, objid, count(*) AS times FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 2 AND classid IN (7203404, 7203405)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    GROUP BY classid, objid
+)
 SELECT
-    array(SELECT l.objid FROM pg_locks l JOIN pg_database b ON b.oid = l.database
-          WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 2
-              AND l.classid = 7203404) AS recipients,
-    array(SELECT l.objid FROM pg_locks l JOIN pg_database b ON b.oid = l.database
-          WHERE b.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 2
-              AND l.classid = 7203405
-          GROUP BY l.objid HAVING count(*) >= %(place_max)s) AS places
+    set_config('vaxtrail.recipients',
+        array(SELECT objid FROM held WHERE classid = 7203404)::text, true),
+    set_config('vaxtrail.places', array(
+        SELECT objid FROM held WHERE classid = 7203405 AND times >= %(place_max)s)::text, true)
 
 -- name: claim
 -- The next due delivery, or one whose sender died ('sending', yet nobody has its recipient), of a
 -- recipient and a place that are free; the session that claims keeps both until `let_go`. What one
 -- recipient gets about one alert goes in order. By `next_at` alone, and with OFFSET 0 (which keeps
 -- the check from becoming a join), so that the index is walked to the first row, however many wait.
+-- `payloads`: all that was told of the alert up to this notice; later fields replace earlier ones.
 WITH next AS (
     SELECT d.id, r.address, r.secret, p.place
     FROM delivery d
@@ -75,8 +81,9 @@ WITH next AS (
         WHEN 'webhook' THEN lower(split_part(coalesce(r.address, ''), '/', 3))
         ELSE d.channel END AS place) p
     WHERE (d.state = 'sending' OR (d.state = 'queued' AND d.next_at <= %(now)s))
-        AND hashtext(d.recipient_id)::oid <> ALL (%(recipients)s::oid[])
-        AND hashtext(p.place)::oid <> ALL (%(places)s::oid[])
+        AND hashtext(d.recipient_id)::oid
+            <> ALL ((SELECT current_setting('vaxtrail.recipients'))::oid[])
+        AND hashtext(p.place)::oid <> ALL ((SELECT current_setting('vaxtrail.places'))::oid[])
         AND NOT EXISTS (
             SELECT FROM delivery e
             WHERE e.alert_id = d.alert_id AND e.recipient_id = d.recipient_id AND e.id < d.id
@@ -92,16 +99,18 @@ WITH next AS (
     FROM claimed
 )
 SELECT c.id AS delivery_id, c.key, c.attempts, c.channel, c.address, c.secret,
-    o.id AS outbox_id, o.key AS notice, o.alert_id::text AS alert_id, o.kind, o.level, o.severity,
-    o.created_at
+    o.key AS notice, o.alert_id::text AS alert_id, o.kind, o.level, o.severity,
+    o.created_at,
+    (SELECT jsonb_agg(p.payload ORDER BY p.id) FROM outbox p
+     WHERE p.alert_id = o.alert_id AND p.id <= o.id) AS payloads
 FROM claimed c JOIN outbox o ON o.id = c.outbox_id, kept
 
 -- name: let_go
 SELECT pg_advisory_unlock_all()
 
--- name: payloads
--- All that was told of an alert up to a notice; later fields replace earlier ones.
-SELECT payload FROM outbox WHERE alert_id = %s AND id <= %s ORDER BY id
+-- name: names
+SELECT kind, name, name_en FROM rm_shared_org_tree.node
+WHERE (kind, id) IN (('site', %s), ('unit', %s))
 
 -- name: record_sent
 UPDATE delivery SET state = 'sent', sent_at = %s, last_error = '', evidence = %s WHERE id = %s

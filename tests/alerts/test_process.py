@@ -15,7 +15,7 @@ import pytest
 
 from alerts import escalate, main
 from alerts.channels.email import Smtp
-from alerts.outbox import Pool
+from alerts.outbox import Pool, Sender
 from domain.alerting import model
 from domain.shared.clock import Clock
 from domain.shared.ids import stream_id
@@ -85,7 +85,7 @@ def end(ledger: Ledger, alert_id: str) -> None:
     ledger.append([Envelope(model.episode_stream(alert_id), 2, resolved(alert_id), meta)])
 
 
-def test_given_notice_when_committed_then_told_before_anybody_looks(
+def test_given_notice_when_committed_then_told_before_anybody_looks_and_by_one_sender(
     database: Database,
     pool: Pool,
     hook: Hook,
@@ -93,11 +93,21 @@ def test_given_notice_when_committed_then_told_before_anybody_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(main, "POLL_S", 3.0)
+    looks: list[bool] = []
+    send_next = Sender.send_next
+
+    def counted(sender: Sender, others: Callable[[int], object]) -> bool:
+        looks.append(send_next(sender, others))
+        return looks[-1]
+
+    monkeypatch.setattr(Sender, "send_next", counted)
     add_recipient(pool, "city_system", hook.url)
     with alerting(database, clock):
         time.sleep(0.5)  # past the first look
+        first = len(looks)
         tell(pool, noticed(fired(), 1))
         assert hook.reached.wait(2.0)
+        eventually(lambda: looks[first:] == [True, False])
 
 
 def test_given_stepped_clock_when_moved_then_levels_due_are_told_before_it_is_done(
