@@ -2,13 +2,15 @@
 
 It has two lanes. What devices send again from their memory waits in one of its own, and is taken
 in small blocks and only when nothing else waits: a day's backlog must not stand before what happens
-now, nor keep the database busy for long at a time.
+now, nor keep the database busy for long at a time. Where a few messages wait for more, one that may
+be of an alert ends that.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Condition
 
@@ -106,8 +108,11 @@ class Inbox:
     `apart_s`: so long after the last ones were taken a few more wait; set by the one who takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hurries: Callable[[Sequence[Packet]], bool] = lambda _: False) -> None:
+        """`hurries` tells, in any thread, whether live messages among these should not wait."""
         self.apart_s = 0.0
+        self._hurries = hurries
+        self._hurry = self._gathering = False
         self._taken = 0.0  # when the last ones were (time.monotonic)
         self._live = _Lane(LIVE_MAX, LIVE_TAKEN)
         self._backfill = _Lane(BACKFILL_MAX, BACKFILL_TAKEN)
@@ -126,7 +131,7 @@ class Inbox:
     @property
     def ready(self) -> bool:
         """Tell whether something waits that is to be taken now."""
-        if any(lane.messages >= ENOUGH for lane in (self._live, self._backfill)):
+        if self._hurry or any(lane.messages >= ENOUGH for lane in (self._live, self._backfill)):
             return True
         return not self.empty and self._left_s() <= 0
 
@@ -141,7 +146,9 @@ class Inbox:
         with self._changed:
             first = self.empty
             lane.put(block)
-            if first or lane.messages >= ENOUGH:
+            if self._gathering and not backfill:
+                self._hurry = self._hurry or self._hurries(block.packets)
+            if first or self._hurry or lane.messages >= ENOUGH:
                 self._changed.notify()
         self._measure()
 
@@ -150,12 +157,13 @@ class Inbox:
         with self._changed:
             if self.empty and not self._woken:
                 self._changed.wait(timeout_s)
-            while not (self._woken or self.empty or self.ready):
-                self._changed.wait(self._left_s())
+            if not (self._woken or self.empty or self.ready):
+                self._gather()
             self._woken = False
             if not self.ready:
                 return None
             self._taken = time.monotonic()
+            self._hurry = False
             taken = self._lane(not self._live.waiting).take()
         self._measure()
         return taken
@@ -165,6 +173,14 @@ class Inbox:
         with self._changed:
             self._woken = True
             self._changed.notify()
+
+    def _gather(self) -> None:
+        """Let a few messages wait for more."""
+        self._hurry = any(self._hurries(block.packets) for block in self._live.waiting)
+        self._gathering = True
+        while not (self._woken or self.ready):
+            self._changed.wait(self._left_s())
+        self._gathering = False
 
     def _left_s(self) -> float:
         """Return for how long a few messages have to wait yet."""

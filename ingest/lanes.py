@@ -9,11 +9,12 @@ careful judgement, which stores the same events and rows for the same messages; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from domain.shared.errors import Invalid
+from ingest import quick
 from ingest.block import Messages, read
 from ingest.client import Packet
 from ingest.clock_rules import ClockRules
@@ -65,6 +66,27 @@ class Lanes:
                 self._add(group, fit, sheet, now_ms)
         return sorted(careful), found.looked_at
 
+    def known(self, topics: Iterable[bytes]) -> list[Lane] | None:
+        """Return the lanes of these topics; None where one has none in memory."""
+        lanes = [self._lanes.get(topic) for topic in topics]
+        found = [lane for lane in lanes if lane is not None]
+        return found if len(found) == len(lanes) else None
+
+    def hurries(self, packets: Iterable[Packet]) -> bool:
+        """Tell whether a value of these may begin or end an alert, as far as a short look tells.
+
+        Asked in other threads, of what may change meanwhile: nothing but a wait depends on it.
+        """
+        return any(self._hurries(topic, payload) for topic, payload, _ in packets)
+
+    def _hurries(self, topic: bytes, payload: bytes) -> bool:
+        lane = self._lanes.get(topic) or self._made(topic)
+        told = quick.read(payload, lane.state.device_id) if lane is not None else None
+        if lane is None or told is None:
+            return False
+        screen = lane.state.screen
+        return screen is None or screen.is_left(told.names, told.columns)
+
     def _bounds(self, group: Messages) -> list[bytes]:
         """Return the row of each message's screen."""
         names = group.names
@@ -99,7 +121,16 @@ class Lanes:
         self._states.ran_on(Ran(channels, states, part.ts_ms[ends], last, values, now_ms))
 
     def _find(self, topic: bytes) -> Lane | None:
-        """Return the lane of a topic whose device is known in the registry and in memory."""
+        """Return a new lane and keep it, where the topic can have one."""
+        lane = self._made(topic)
+        if lane is not None:
+            if len(self._lanes) >= LANES_MAX:
+                self._lanes.clear()
+            self._lanes[topic] = lane
+        return lane
+
+    def _made(self, topic: bytes) -> Lane | None:
+        """Return a new lane for a topic whose device is known in the registry and in memory."""
         try:
             parts = parse(topic.decode())
         except (Invalid, UnicodeDecodeError):
@@ -112,8 +143,4 @@ class Lanes:
             return None
         if not self._directory.reports_through(parts) or state.last is None:
             return None
-        if len(self._lanes) >= LANES_MAX:
-            self._lanes.clear()
-        ack = parts.answer("ack")
-        lane = self._lanes[topic] = Lane(state, ack, backfill=parts.kind == "backfill")
-        return lane
+        return Lane(state, parts.answer("ack"), backfill=parts.kind == "backfill")

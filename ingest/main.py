@@ -60,9 +60,11 @@ def run(
         host, _, port = metrics_address.rpartition(":")
         start_http_server(int(port), addr=host)
     intake = Worker(app_dsn, clock, stop, number=worker, regions=regions)
+    inbox = Inbox(intake.hurries)
     try:
         intake.start()
-        receivers = _Receivers(mqtt_url, Lot(worker, tuple(regions)), client_id, may_read, clock)
+        lot = Lot(worker, tuple(regions))
+        receivers = _Receivers(mqtt_url, lot, client_id, inbox, may_read=may_read, clock=clock)
         receivers.start()
         log.info("ingest_started", regions=list(regions))
         try:
@@ -83,10 +85,12 @@ class _Receivers:
         mqtt_url: str,
         lot: Lot,
         client_id: str,
+        inbox: Inbox,
+        *,
         may_read: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        self.inbox = Inbox()
+        self.inbox = inbox
         self.live, self._backfill = (
             Receiver(
                 mqtt_url,
@@ -95,7 +99,7 @@ class _Receivers:
                 may_read=may_read,
                 clock=clock,
                 host_id=host_id,
-                inbox=self.inbox,
+                inbox=inbox,
                 backfill=not host_id,
             )
             for (name, wanted), host_id in zip(

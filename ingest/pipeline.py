@@ -2,8 +2,9 @@
 
 While a sheet is being committed, the next one gathers all that comes: the busier the database, the
 more messages share a transaction. While messages flow, few of them wait a moment for more; one that
-comes alone never waits. A commit runs in a thread of its own, unless it is small and little else
-waits: then a change of threads would only cost time. Whatever needs the database waits until
+comes alone never waits. What needs careful judgement, as a reading that begins an alert does, goes
+before the sheet where it can. A commit runs in a thread of its own, unless it is small and little
+else waits: then a change of threads would only cost time. Whatever needs the database waits until
 nothing is being committed.
 """
 
@@ -76,11 +77,8 @@ class Pipeline:
             rest = Block(block.connection, rest.packets[looked_at:])
             self._gather(part, careful)
             if careful:
-                self.finish()
-                received = [_received(part.packets[n], part.connection) for n in careful]
-                self._answer(self._worker.take_carefully(received))
-            else:
-                self.advance()
+                self._take_carefully(Block(part.connection, [part.packets[n] for n in careful]))
+            self.advance()
 
     def advance(self) -> None:
         """Commit what is gathered, unless something is being committed and there is more room."""
@@ -112,6 +110,23 @@ class Pipeline:
             self._gathered = Block(block.connection, ordinary)
         else:
             self._gathered.packets += ordinary
+
+    def _take_carefully(self, block: Block) -> None:
+        """Store messages that the fast lane has left, ahead of the sheet where they may."""
+        received = [_received(packet, block.connection) for packet in block.packets]
+        if not self._worker.may_overtake(block.packets):
+            self.finish()
+            self._answer(self._worker.take_carefully(received))
+            return
+        failed = self._outcome()
+        if failed is None:
+            try:
+                self._answer(self._worker.overtake(received))
+            except Exception as error:  # one message after the other will find out what it is
+                log.warning("commit_failed", error=str(error).strip())
+            else:
+                return
+        self._store_again(failed, self._gathered, block)
 
     def _look_due(self) -> bool:
         now = time.monotonic()

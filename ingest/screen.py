@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from domain.cold_chain.model import CHANNEL_ALIASES
 
 Names = tuple[str, ...]
+ANYTHING = (-math.inf, math.inf)
 NAMES_MAX = 64  # kept of a device, which may call its channels anything
 
 
@@ -50,6 +52,15 @@ class Screen:
         found = self._find(names)
         row = self.rows[names] = struct.pack(f"={len(found)}d", *found)
         return row
+
+    def is_left(self, names: Names, columns: Sequence[Sequence[float | None]]) -> bool:
+        """Tell whether a value lies beyond its limits; `columns`: of each name its values."""
+        for channel, values in zip(channels_of(names), columns, strict=True):
+            told = [value for value in values if value is not None]
+            limits = self._limits.get(channel, ANYTHING)
+            if told and (limits is None or min(told) < limits[0] or max(told) > limits[1]):
+                return True
+        return False
 
     def _find(self, names: Names) -> tuple[float, ...]:
         channels = channels_of(names)

@@ -117,6 +117,12 @@ class Sheet:
         self.rows += len(part.ts_ms)
 
     @property
+    def devices(self) -> set[int]:
+        """The numbers of the devices it has messages of. Ask while it gathers."""
+        parts = (part for parts in self._parts.values() for part in parts)
+        return {lane.device_no for part in parts for lane in part.lanes}
+
+    @property
     def groups(self) -> Iterable[tuple[Channels, Part]]:
         """The messages by the channels that they name, one device after the other.
 

@@ -196,6 +196,24 @@ class Worker:
         """
         return self._lanes.take(packets, self._sheet, to_ms(self._clock.now()), SHEET_ROWS)
 
+    def may_overtake(self, packets: Sequence[Packet]) -> bool:
+        """Tell whether `overtake` may take these: of known devices that the sheet does not hold."""
+        lanes = self._lanes.known(topic for topic, _, _ in packets)
+        if lanes is None or len(packets) > CAREFUL_MAX:
+            return False
+        return self._sheet.devices.isdisjoint([lane.device_no for lane in lanes])
+
+    def overtake(self, received: Sequence[Received]) -> list[Answer]:
+        """Store such messages ahead of the sheet: they may be of an alert.
+
+        Tried once: whatever fails raises, and then the sheet must be forgotten as well.
+        """
+        return self._store_batch(self._link.present, received)
+
+    def hurries(self, packets: Sequence[Packet]) -> bool:
+        """Tell whether such messages may be among these; a guess, from any thread."""
+        return self._lanes.hurries(packets)
+
     def finished(self, connection: int, mids: Sequence[bytes]) -> Entry:
         """Return the sheet as an entry, and begin a new one; `mids` are its messages' packet ids.
 
@@ -450,7 +468,10 @@ class Worker:
             set_aside(batch, conn)
         entry = Entry(self._number(conn), batch.now, batch)
         changed = [state for state in batch.states.values() if state.changed]
-        self._add_states(entry, changed)
+        if self._sheet.rows:  # what else is unwritten may be of messages that are not stored yet
+            entry.states = self._rows(changed)
+        else:
+            self._add_states(entry, changed)
         self.commit(entry)
         for device_id in batch.states:
             self._directory.waiting.pop(device_id, None)

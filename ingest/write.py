@@ -8,7 +8,7 @@ rows go to the server in one round trip, many by COPY.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -27,6 +27,7 @@ from ingest.rows import queries
 from ingest.sheet import DAY_MS, Sheet
 from ingest.state import TYPED, columns
 from store.mapper import to_row as event_row
+from store.one_trip import one_trip
 from store.recorder import append_events, copy_binary, copy_event_rows
 from store.recorder import queries as event_queries
 
@@ -81,13 +82,8 @@ def write(entry: Entry, conn: psycopg.Connection[Any], partitions: Partitions) -
     """Store an entry. psycopg.Error when it cannot be: then nothing of it is stored."""
     small = _is_small(entry.content)
     partitions.ensure(conn, _days(entry.content))
-    try:
-        with _one_round_trip(conn, wanted=small), conn.transaction():
-            reached = _write(entry, conn, small=small)
-    except BaseException:
-        # A fault in a pipeline shows after its commit was sent, which then was not done.
-        conn.rollback()
-        raise
+    with one_trip(conn) if small else conn.transaction():
+        reached = _write(entry, conn, small=small)
     found = reached.fetchone() if reached is not None else None
     if found is not None:
         entry.ledger_top = found[0]
@@ -119,16 +115,12 @@ def _write(entry: Entry, conn: Connection, *, small: bool) -> Cursor | None:
         return None
     reached = {"batch": entry.number, "at": entry.now, "telemetry": telemetry, "ledger": ledger}
     top = conn.cursor()
-    with _one_round_trip(conn, wanted=not small):  # a small one is in one already
+    with nullcontext() if small else conn.pipeline():  # a small one is in one already
         cur.execute(event_queries.record_reached, reached)
         if entry.worker is not None and telemetry:
             cur.execute(queries.states_are_written, (entry.worker,))
         top.execute(queries.ledger_position)
     return top
-
-
-def _one_round_trip(conn: Connection, *, wanted: bool) -> AbstractContextManager[object]:
-    return conn.pipeline() if wanted else nullcontext()
 
 
 def write_states(cur: Cursor, rows: Sequence[dict[str, object]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Timer
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +114,25 @@ def test_given_messages_apart_when_few_come_soon_then_they_wait_and_others_do_no
     assert taken_after_s(ENOUGH) < 0.1
     time.sleep(0.3)
     assert taken_after_s(1) < 0.1
+
+
+def test_given_messages_apart_when_one_may_be_of_an_alert_then_all_are_taken_at_once() -> None:
+    urgent: Packet = (b"tele", b"9.5", b"")
+    inbox, one = Inbox(lambda packets: urgent in packets), messages(LIVE, 0, 1, 0)
+    inbox.put(Block(1, list(one)))
+    assert inbox.take(0)
+    inbox.apart_s = 0.5
+    inbox.put(Block(1, [*one, urgent]))  # before somebody waits
+    assert inbox.take(5) == Block(1, [*one, urgent])
+    inbox.put(Block(1, list(one)))
+    later = Timer(0.05, inbox.put, [Block(1, [urgent])])
+    began = time.monotonic()
+    later.start()
+    assert inbox.take(5) == Block(1, [*one, urgent])
+    assert time.monotonic() - began < 0.3
+    inbox.put(Block(1, list(one)))
+    assert inbox.take(5)
+    assert time.monotonic() - began > 0.5
 
 
 def test_given_few_that_wait_when_woken_then_nothing_is_taken_yet() -> None:

@@ -13,6 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ingest.answers import Answer
+from ingest.batch import Batch
 from ingest.client import Packet
 from ingest.inbox import Block, Inbox
 from ingest.pipeline import Pipeline
@@ -45,11 +46,11 @@ class Rig:
             for topic, payload in answer.publications:
                 self.acked[topic.rsplit("/", 1)[1]] += json.loads(payload)["n"]
 
-    def block(self, seqs: range, *, value: float = 4.0) -> Block:
-        """Return a block with these readings of every device, a message each."""
+    def block(self, seqs: range, *, value: float = 4.0, devices: Sequence[str] = DEVICES) -> Block:
+        """Return a block with these readings of the devices, a message each."""
         packets: list[Packet] = []
         for seq in seqs:
-            for device in DEVICES:
+            for device in devices:
                 self._sent += 1
                 ts = NOW_MS - 3_600_000 + seq * 1000
                 body = {"boot": 1, "seq": seq, "ts": ts, "m": {"t1": value, "rh": 50}}
@@ -196,3 +197,46 @@ def test_given_few_messages_when_taken_then_states_are_written_with_them(
         " FROM telemetry_events t, ingest_worker w"
     )
     assert behind == 0
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_given_others_gathered_when_a_reading_may_begin_an_alert_then_it_is_stored_before_them(
+    rig: Rig, database: Database, monkeypatch: pytest.MonkeyPatch, failing: bool
+) -> None:
+    first = 1_700 + 20 * failing
+    urgent, calm = DEVICES[:1], DEVICES[1:]
+    for seq in (first, first + 1):  # the first of a device in memory needs care, whatever it says
+        rig.pipeline.take(rig.block(range(seq, seq + 1)))
+    rig.pipeline.finish()
+    commit, committed = Worker.commit, list[set[str]]()
+    failures = [failing] * failing
+
+    def commits(worker: Worker, entry: Entry) -> None:
+        commit(worker, entry)
+        content = entry.content
+        lanes = () if isinstance(content, Batch) else (part.lanes for _, part in content.groups)
+        states = content.states if isinstance(content, Batch) else {}
+        committed.append({lane.state.device_id for of in lanes for lane in of} | states.keys())
+        if failures:
+            failures.pop()
+            raise psycopg.OperationalError("the answer to the commit was lost")
+
+    monkeypatch.setattr(Worker, "commit", commits)
+    over = rig.block(range(first + 2, first + 3), value=9.5, devices=urgent)
+    under = rig.block(range(first + 2, first + 3), devices=calm)
+    assert rig.worker.hurries(over.packets)
+    assert not rig.worker.hurries(under.packets)
+    rig.pipeline.take(Block(1, [*under.packets, *over.packets]))
+    rig.pipeline.take(rig.block(range(first + 3, first + 4)))
+    rig.pipeline.finish()
+    assert committed[0] == set(urgent)
+    assert stored(database, first, first + 4) == each_once(first, first + 4)
+    assert set(rig.answered.values()) == {1}
+    assert len(rig.answered) == rig.sent
+    late = database.query(
+        "SELECT count(*) FROM device_state s JOIN device_no USING (device_no)"
+        " WHERE device_id = ANY(%s) AND seq <> %s",
+        DEVICES,
+        first + 3,
+    )
+    assert late == [(0,)]
