@@ -89,7 +89,7 @@ def code_key(code: str) -> int:
     A 20-digit code maps one to one; a GS1 code to a hash in the range that those leave free, so
     its text is kept in a table and compared.
     """
-    if not code.startswith("("):
+    if code[0] != "(":
         return int(code[1:]) - _KEY_ZERO
     digest = hashlib.sha256(code.encode()).digest()
     return int.from_bytes(digest[:8], "big") % _GS1_KEY_COUNT + _GS1_KEY_MIN

@@ -157,6 +157,7 @@ class Lives:
 
     def __init__(self, known: Known, fallen: Iterable[int] = ()) -> None:
         self._known = known
+        self._doubtful, self._first = known.doubtful, known.first
         self._lives: dict[int, Life | None] = dict.fromkeys(fallen)
 
     def life(self, code: int) -> Life | None:
@@ -190,15 +191,14 @@ class Lives:
     def take(self, told: Told) -> None:
         """Go on by one fact."""
         taken = _TAKE.get(told.order[1])
-        if taken is None or not told.plain or self._in_doubt(told):
+        if taken is None or not told.plain or (self._doubtful and self._in_doubt(told)):
             self.fall(told.scanned)
         else:
             taken(self, told)
 
     def _in_doubt(self, told: Told) -> bool:
-        doubtful = self._known.doubtful
-        return bool(doubtful) and told.order[0] <= max(
-            doubtful.get(name, -NO_END_MS)
+        return told.order[0] <= max(
+            self._doubtful.get(name, -NO_END_MS)
             for name in (told.site_id, told.device_id, told.vehicle_id)
         )
 
@@ -233,21 +233,15 @@ class Lives:
             and life.parent is None
             and life.status in _FREE[told.order[1]]
             and life.site_id == told.site_id
-            and self._later(life, told)
+            # Made, and known, after all that is known of it.
+            and life.last < told.order
+            and told.order[0] <= life.until_ms
+            and (life.last_position < told.position or life.last_position < self._first)
         ):
             return life
         if code is not None:
             self._lives[code] = None
         return None
-
-    def _later(self, life: Life, told: Told) -> bool:
-        """Tell whether a scan was made, and became known, after all that is known of a code."""
-        known_before = life.last_position
-        return (
-            life.last < told.order
-            and told.order[0] <= life.until_ms
-            and (known_before < told.position or known_before < self._known.first)
-        )
 
     def _sent(self, told: Told) -> None:
         status = _UNDER_WAY[told.order[1]]
