@@ -17,9 +17,8 @@ from itertools import islice
 import psycopg
 
 from api.auth import digest
-from bench import scans
+from bench import field, scans
 from bench.asking import Questions, answers, ask, ask_once, position_of
-from bench.field import append
 from bench.options import Options
 from bench.peers import relational
 from bench.report import Figures, Report, medians, ratio
@@ -36,40 +35,76 @@ CODES_ASKED, LOTS_ASKED = 20_000, 1_000  # questions a run at one client; four c
 RECALLS_ASKED, KEPT = 200, 50
 CLIENTS = 4
 SAMPLE = 5_000
-STEP_S, FOLLOWED_S = 0.1, 600.0
+STEP_S, FOLLOWED_S = 0.1, 3_600.0
 SETTLE = ("VACUUM ANALYZE", "CHECKPOINT")
 
 
 def w4(options: Options, made: Rig) -> Report:
-    """Load scans, rebuild the read model, ask for chains; then the same of the relational peer."""
+    """Load scans, rebuild the read model, ask for chains; then the same of the relational peer.
+
+    With `options.stored` also of the product when it holds so many.
+    """
     events = options.messages or EVENTS
-    load(made, events)
+    load(made, 0, events)
     key = issue_key(made)
-    codes, lots = scans.sample(events, SAMPLE), scans.lots(events)
-    url = str(made.product.instance["api_url"])
-    ours = {
-        "code": Questions(url, [f"/api/v1/codes/{code}/custody" for code in codes], key),
-        "lot": Questions(url, [f"/api/v1/lots/{lot}/chain" for lot in lots], key),
-    }
-    asked = min(1.0, events / EVENTS)
-    recalled = Questions(url, [f"/api/v1/lots/{scans.recalled_lot()}/recall"], key)
-    runs = [measured(ours, asked) | recall(recalled, asked) for _ in range(options.runs)]
-    product = medians(runs) | kept_answers(made, ours["code"], events)
+    runs = asked(options, made, key, events)
+    product = medians(runs)
+    more = min(events, EVENTS) // 10
+    kept = kept_answers(made, code_questions(made, key, events), events, more)
     with peer(made, events) as address:
         theirs = {
-            "code": Questions(address, [f"/codes/{code}" for code in codes]),
-            "lot": Questions(address, [f"/lots/{lot}" for lot in lots]),
+            "code": Questions(address, [f"/codes/{code}" for code in scans.sample(events, SAMPLE)]),
+            "lot": Questions(address, [f"/lots/{lot}" for lot in scans.lots(events)]),
         }
-        beside = [measured(theirs, asked) for _ in range(options.runs)]
+        share = min(1.0, events / EVENTS)
+        beside = [measured(theirs, share) for _ in range(options.runs)]
+    grown: list[Figures] = []
+    if options.stored > events + more:
+        load(made, events + more, options.stored)
+        followed(made)
+        grown = asked(options, made, key, options.stored)
     relational_peer = medians(beside)
     return Report(
         work="W4",
-        product=product,
+        product=product | kept | times(product, grown),
         peers={"one table, recursive query": relational_peer},
         ratio_best_peer=ratio(product["code_q_s"], relational_peer["code_q_s"]),
-        runs=[*runs, *beside],
+        runs=[*runs, *beside, *grown],
         setting={**options.setting, "scans": events, "clients": CLIENTS, "runs": options.runs},
     )
+
+
+def asked(options: Options, made: Rig, key: str, events: int) -> list[Figures]:
+    """Ask the product, which holds so many scans, for chains and for the recalled lot."""
+    url = str(made.product.instance["api_url"])
+    share = min(1.0, events / EVENTS)
+    chains = {
+        "code": code_questions(made, key, events),
+        "lot": Questions(url, [f"/api/v1/lots/{lot}/chain" for lot in scans.lots(events)], key),
+    }
+    recalled = Questions(url, [f"/api/v1/lots/{scans.recalled_lot()}/recall"], key)
+    return [measured(chains, share) | recall(recalled, share) for _ in range(options.runs)]
+
+
+def code_questions(made: Rig, key: str, events: int) -> Questions:
+    """Return questions for the chains of codes that so many scans tell to the end."""
+    url = str(made.product.instance["api_url"])
+    codes = scans.sample(events, SAMPLE)
+    return Questions(url, [f"/api/v1/codes/{code}/custody" for code in codes], key)
+
+
+def times(product: Figures, grown: list[Figures]) -> Figures:
+    """Return what the same took with more stored, and how many times as long; nothing if not."""
+    if not grown:
+        return {}
+    found = medians(grown)
+    told = {name: found[name] for name in found if name.endswith(("_ms", "_q_s"))}
+    slower = {
+        f"grown_{name}_times": ratio(told[name], product[name])
+        for name in told
+        if name.endswith("_p50_ms")
+    }
+    return {f"grown_{name}": value for name, value in told.items()} | slower
 
 
 def measured(questions: dict[str, Questions], share: float) -> Figures:
@@ -91,44 +126,49 @@ def recall(questions: Questions, share: float) -> Figures:
     return {f"recall_{name}": found[name] for name in ("p50_ms", "p99_ms", "bytes")}
 
 
-def kept_answers(made: Rig, questions: Questions, events: int) -> Figures:
-    """Ask as of a position, before and after a tenth as many facts more; count what differs."""
+def kept_answers(made: Rig, questions: Questions, events: int, more: int) -> Figures:
+    """Ask as of a position, before and after so many facts `more`; count what differs."""
     at = position_of(questions)
     as_of = replace(questions, paths=[f"{path}?as_of={at}" for path in questions.paths[:KEPT]])
     before = answers(as_of)
-    more = islice(scans.envelopes(events + events // 10), events, None)
-    with Ledger(made.product.dsn) as ledger:
-        while chunk := list(islice(more, CHUNK)):
-            ledger.append(chunk)
-        followed(made, ledger.last_position())
+    append(made, events, events + more)
+    followed(made)
     differing = sum(one != other for one, other in zip(before, answers(as_of), strict=True))
     return {"as_of_asked": len(before), "as_of_differing": differing}
 
 
-def followed(made: Rig, position: int) -> None:
-    """Wait until the follower stands at a position."""
+def followed(made: Rig) -> None:
+    """Wait until the follower stands at the end of the ledger."""
     until = time.monotonic() + FOLLOWED_S
+    with Ledger(made.product.dsn) as ledger:
+        position = ledger.last_position()
     while any(each.position < position for each in runner.listing(made.product.dsn)):
         if time.monotonic() > until:
             raise SystemExit("未能跟上 / the follower did not catch up")
         time.sleep(STEP_S)
 
 
-def load(made: Rig, events: int) -> None:
-    """Put scans into the ledger and have the read model made of them in bulk."""
-    dsn = made.product.dsn
+def load(made: Rig, first: int, events: int) -> None:
+    """Put scans from one on into the ledger and have the read model made of all in bulk."""
     follower = made.product.pids["project"]
     os.kill(follower, signal.SIGSTOP)  # it would follow meanwhile what is made anew at the end
     try:
-        envelopes = scans.envelopes(events)
-        with Ledger(dsn) as ledger:
-            while chunk := list(islice(envelopes, CHUNK)):
-                ledger.append(chunk)
-            ledger.append(list(scans.recalled()))
-        runner.rebuild(dsn, "traceability")
+        append(made, first, events)
+        if first == 0:
+            with Ledger(made.product.dsn) as ledger:
+                ledger.append(list(scans.recalled()))
+        runner.rebuild(made.product.dsn, "traceability")
     finally:
         os.kill(follower, signal.SIGCONT)
     settle(made)
+
+
+def append(made: Rig, first: int, events: int) -> None:
+    """Put the scans from one on into the ledger, up to so many."""
+    envelopes = islice(scans.envelopes(events), first, None)
+    with Ledger(made.product.dsn) as ledger:
+        while chunk := list(islice(envelopes, CHUNK)):
+            ledger.append(chunk)
 
 
 def settle(made: Rig) -> None:
@@ -138,13 +178,13 @@ def settle(made: Rig) -> None:
             conn.execute(statement)
 
 
-def issue_key(made: Rig) -> str:
-    """Return a new API key that reads everything."""
+def issue_key(made: Rig, role: str = "cdc") -> str:
+    """Return a new API key of a role that reads everything."""
     key, key_id = f"vxt_{secrets.token_urlsafe(32)}", f"k{secrets.token_hex(6)}"
     issued = ApiKeyIssued(
-        key_id=key_id, digest=digest(key), role="cdc", region_code=WHOLE_COUNTRY, label="bench"
+        key_id=key_id, digest=digest(key), role=role, region_code=WHOLE_COUNTRY, label="bench"
     )
-    append(made.product.dsn, [(api_key_stream(key_id), 1, issued)], datetime.now(UTC))
+    field.append(made.product.dsn, [(api_key_stream(key_id), 1, issued)], datetime.now(UTC))
     wait_for(Questions(str(made.product.instance["api_url"]), ["/api/v1/lots"], key))
     return key
 

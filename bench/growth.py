@@ -16,6 +16,7 @@ from bench.rig import Rig, rig
 from bench.shape import DEVICES
 from bench.throughput import HOURS_BACK, W1, Meter
 
+READINGS = 100_000_000
 # Probes are placed when the history ends, so that only what is measured is judged.
 PLACED_BEFORE = timedelta(hours=HOURS_BACK + 1)
 
@@ -24,7 +25,7 @@ def w6(options: Options, made: Rig) -> Report:
     """Measure on `made`, which is empty, then on a tree of its own that holds the history."""
     empty, empty_runs = _measured(options, made)
     with rig(options.broker, options.sync) as full:
-        stored = history.store(full, options.stored, _placed_at(full))
+        stored = history.store(full, options.stored or READINGS, _placed_at(full))
         history.rest(full)
         grown, grown_runs = _measured(options, full)
         server = _server(full)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`messages`, `rate`: 0 = the work's own. `rounds`: how often something is killed."""
+    """`messages`, `rate`, `stored`: 0 = the work's own. `rounds`: how often something is killed."""
 
     broker: str = "mosquitto"
     sync: str = "interval"
@@ -19,7 +19,7 @@ class Options:
     rounds: int = 20
     tries: int = 600
     seconds: float = 600.0
-    stored: int = 100_000_000
+    stored: int = 0
 
     @property
     def setting(self) -> dict[str, str]:

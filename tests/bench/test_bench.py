@@ -201,11 +201,12 @@ def test_given_w4_when_measured_then_chains_and_recall_are_told_and_stay_the_sam
     made: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scans, "CARTONS_A_LOT", 5)
-    report = w4(replace(SMALL, messages=1_400), made)
+    report = w4(replace(SMALL, messages=1_400, stored=1_960), made)
     product, peer = report.product, *report.peers.values()
     assert 0 < product["code_p50_ms"] <= product["code_p99_ms"]
     assert min(product["lot_q_s"], peer["code_q_s"], peer["lot_bytes"]) > 0
     assert product["recall_bytes"] > 500 * 20
+    assert product["grown_code_p50_ms"] > 0
     assert (product["as_of_asked"], product["as_of_differing"]) == (50, 0)
 
 
