@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 from domain.traceability.facts import Fact, Step
+from projections.traceability.rows import SAID
 
 _NAMES = {step.value: step.name.lower() for step in Step}
-# What every fact has, and when it stopped to count; the rest is said or not.
-_HAD = frozenset(
-    {
-        "fact_id",
-        "step",
-        "t_ms",
-        "recorded_ms",
-        "position",
-        "withdrawn_position",
-        "site_id",
-        "to_site_id",
-        "lot_id",
-    }
-)
-_SAID = tuple((f.name, f.default) for f in fields(Fact) if f.init and f.name not in _HAD)
 # Shown in other ways, or not at all.
 _APART = frozenset({"all_contents", "recall", "details"})
 
 
 def view(fact: Fact) -> dict[str, Any]:
     """Return a fact as shown."""
-    return shown(fact, {n: value for n, none in _SAID if (value := getattr(fact, n)) != none})
+    return shown(fact, {n: value for n, none in SAID if (value := getattr(fact, n)) != none})
 
 
 def shown(told: Any, said: Mapping[str, Any]) -> dict[str, Any]:
