@@ -55,10 +55,10 @@ SELECT originator_id, originator_version, topic, state, notification_id FROM tel
 WHERE notification_id > %s AND topic = %s ORDER BY notification_id LIMIT %s
 
 -- name: last_episode_ends
--- In ms, of each device with episodes; NULL while one has not ended.
-SELECT device_no, CASE WHEN bool_and(resolved_at IS NOT NULL)
-                  THEN ceil(extract(epoch FROM max(resolved_at)) * 1000)::float8 END
-FROM episode WHERE device_no = ANY(%s) AND NOT withdrawn GROUP BY device_no
+-- In ms, of each device with episodes; NULL while one has not ended, 0 when all were withdrawn.
+SELECT device_no, CASE WHEN bool_and(withdrawn OR resolved_at IS NOT NULL) THEN coalesce(
+    ceil(extract(epoch FROM max(resolved_at) FILTER (WHERE NOT withdrawn)) * 1000)::float8, 0) END
+FROM episode WHERE device_no = ANY(%s) GROUP BY device_no
 
 -- name: readings_at
 -- Rows of devices that number nothing, found by their time: the identity they have. OFFSET 0

@@ -6,6 +6,7 @@ stored readings, and its changes become alert events, episode rows and notices o
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class _Judgement:
 
     def __post_init__(self) -> None:
         self.state = self.batch.states[self.probe[0]]
-        self.stored = _StoredProbe(self.conn, self.state.device_no, self.probe[1])
+        self.stored = _StoredProbe(self.conn, self.state, self.probe[1])
 
     def run(self, shifted_at: Sequence[int], readings: Sequence[Reading]) -> None:
         """Settle what changed about the probe's places and rules, then judge its new readings."""
@@ -165,10 +166,11 @@ def _changed_from(watch: Watch, kept: Watched | None, shifted_at: Sequence[int])
 class _StoredProbe:
     """What is stored of a probe, as the engine asks for it, and what this batch has changed."""
 
-    def __init__(self, conn: Connection, device_no: int, channel: str) -> None:
+    def __init__(self, conn: Connection, state: DeviceState, channel: str) -> None:
         self._conn = conn
-        self._device_no = device_no
+        self._device_no = state.device_no
         self._channel = channel
+        self._had_none = state.calm_ms == -math.inf
         self.changed: dict[str, Episode] = {}
 
     def readings(self, from_ms: int, to_ms: int) -> Sequence[Reading]:
@@ -183,6 +185,8 @@ class _StoredProbe:
     def episodes(self) -> Sequence[Episode]:
         """Return the probe's episodes, as this batch leaves them."""
         asked = (self._device_no, self._channel)
+        if self._had_none:
+            return list(self.changed.values())
         with self._conn.cursor(row_factory=dict_row) as cur:
             found = [_episode(row) for row in cur.execute(queries.probe_episodes, asked)]
         kept = {episode.alert_id: episode for episode in found}

@@ -58,7 +58,8 @@ class DeviceState:
     (None: the probe is unplugged), `keys` which reading that is; so they do not depend on the order
     of arrival, and a channel that is measured less often keeps its value.
 
-    `calm_ms`: readings after it lie outside every episode stored; None when that must be looked up.
+    `calm_ms`: readings after it lie outside every episode stored; None when that must be looked up,
+    -inf when the device has never had one.
     `screen`: what plainly changes no threshold state, made when it is asked for.
     """
 
