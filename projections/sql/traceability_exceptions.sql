@@ -25,7 +25,9 @@ CREATE INDEX ON finding (subject);
 CREATE INDEX ON finding (top);
 CREATE INDEX ON finding (k);
 CREATE INDEX ON finding (gone);
-CREATE INDEX ON scan (step) WHERE step = 105;
+CREATE INDEX ON scan (lot_id) WHERE step = 105;
+CREATE INDEX ON scan (((said::json ->> 'details')::json ->> 'recall_id')) WHERE step = 105;
+CREATE INDEX ON withdrawal USING gin (corrective_fact_ids) WITH (fastupdate = off);
 CREATE TABLE movement (
     position int8 PRIMARY KEY,
     step int2 NOT NULL,
@@ -302,7 +304,7 @@ SELECT * FROM rm_traceability.scan WHERE step >= 110 AND lot_id = %s AND lot_id 
 
 -- name: acknowledged
 SELECT * FROM rm_traceability.scan
-WHERE step = 105 AND (lot_id = %(lot)s OR said::json ->> 'recall_id' = ANY(%(orders)s)
+WHERE step = 105 AND (lot_id = %(lot)s
     OR (said::json ->> 'details')::json ->> 'recall_id' = ANY(%(orders)s))
 
 -- name: lots_of_number
