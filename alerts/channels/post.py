@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -47,7 +46,8 @@ class Poster:
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
-        self._kept: dict[Place, list[tuple[float, _Line]]] = defaultdict(list)
+        # Each with what closes it after its time.
+        self._kept: defaultdict[Place, list[tuple[asyncio.TimerHandle, _Line]]] = defaultdict(list)
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -70,21 +70,27 @@ class Poster:
 
     def close(self) -> None:
         """Close kept connections."""
-        for lines in self._kept.values():
-            for _, line in lines:
-                line.writer.close()
-        self._kept.clear()
+        for place in list(self._kept):
+            self._take(place, ())
 
     def _take(self, place: Place, addresses: Collection[str]) -> _Line | None:
         """Return a kept connection to one of these addresses, None when there is none."""
-        for _ in range(len(self._kept[place])):
-            kept_s, line = self._kept[place].pop()
-            fresh = time.monotonic() - kept_s < KEPT_S
-            if fresh and line.open and line.address in addresses:
+        while self._kept[place]:
+            timer, line = self._kept[place].pop()
+            timer.cancel()
+            if line.open and line.address in addresses:
                 return line
             line.writer.close()
         del self._kept[place]
         return None
+
+    def _keep(self, place: Place, line: _Line) -> None:
+        timer = asyncio.get_running_loop().call_later(KEPT_S, self._drop, place, line)
+        self._kept[place].append((timer, line))
+
+    def _drop(self, place: Place, line: _Line) -> None:
+        self._kept[place] = [kept for kept in self._kept[place] if kept[1] is not line]
+        line.writer.close()
 
     async def _connect(self, place: Place, addresses: list[str]) -> _Line:
         """Connect to the first address that answers; the certificate must be that of the host."""
@@ -110,7 +116,7 @@ class Poster:
             keeps = keeps and not line.writer.transport.get_write_buffer_size()
         finally:
             if keeps:
-                self._kept[place].append((time.monotonic(), line))
+                self._keep(place, line)
             else:
                 line.writer.close()
         return status
