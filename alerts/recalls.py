@@ -1,4 +1,4 @@
-"""One notice to every holder of a recalled lot, when it is recalled or comes to hold it later.
+"""One notice to every holder of a recalled lot, or of recalled codes, when it holds some or later.
 
 Read off the read model of custody, so it does not matter how the recall became known. A holder is
 told once of a recall: its key is that of recall and place.
@@ -17,7 +17,6 @@ from domain.shared.errors import NotFound
 from domain.shared.ids import stream_id
 from domain.traceability.facts import Fact
 from domain.traceability.recalls import Recall
-from domain.traceability.states import ENDED
 from projections.shared import org_tree
 from projections.traceability import recalls as read
 from store.sql import load_queries
@@ -48,14 +47,15 @@ class Recalls:
             return 0
         self._looked[lot_id] = (newest, now)
         try:
-            recall = read.recall_now(conn, lot_id, newest).recall
+            recall = read.recall_now(conn, lot_id).recall
         except NotFound:
             return 0
-        names = org_tree.names(conn, recall.holders)
+        holders = {order.fact_id: recall.holders(order) for order in recall.orders}
+        names = org_tree.names(conn, {site_id for found in holders.values() for site_id in found})
         wanted = [
             _notice(order, recall, lot_id, site_id, region=names[site_id].region, now=now)
             for order in recall.orders
-            for site_id in recall.holders
+            for site_id in holders[order.fact_id]
             if site_id in names
         ]
         new = untold(conn, wanted)
@@ -67,7 +67,7 @@ class Recalls:
 def _notice(
     order: Fact, recall: Recall, lot_id: str, site_id: str, *, region: str, now: datetime
 ) -> Notice:
-    units = [u for u in recall.units if u.site_id == site_id and u.status not in ENDED]
+    units = [unit for unit in recall.on_hand(order) if unit.site_id == site_id]
     alert_id = str(stream_id("traceability.recall", order.fact_id, site_id))
     issued = datetime.fromtimestamp(order.t_ms / 1000, UTC)
     payload = {

@@ -198,7 +198,6 @@ def _holders(lot: read.LotRecall) -> list[dict[str, Any]]:
 
 
 def _given(who: Principal, sites: Sites, found: read.LotRecall) -> list[dict[str, Any]]:
-    since = min((fact.t_ms for fact in found.recall.orders), default=2**63)
     places = {dose.site_id for dose in found.recall.doses}
     seen = {site_id for site_id in places if _seen(who, sites, site_id)}
     people = who.role in CLINICAL
@@ -210,7 +209,7 @@ def _given(who: Principal, sites: Sites, found: read.LotRecall) -> list[dict[str
             "given_at": time_of(dose.t_ms),
             "recipient": dose.recipient if dose.site_id in named else "",
             "fact_id": dose.fact_id,
-            "after_recall": dose.t_ms >= since,
+            "after_recall": found.recall.is_after(dose),
         }
         for dose in found.recall.doses
         if dose.site_id in seen and (text := found.texts.get(dose.code)) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -14,7 +14,6 @@ from api.oversight.subject import EVER_MS, Subject, of_code, of_unit
 from api.oversight.warmth import Stay, Warmth
 from domain.traceability.journeys import HOUR_MS, Place, distance_km
 from domain.traceability.kinds import Kind
-from domain.traceability.states import ENDED
 from domain.traceability.thermal import Whereabouts, whereabouts
 from projections.shared.placements import Limits
 from projections.traceability.recalls import recall_at
@@ -184,12 +183,9 @@ def unacknowledged(conn: Connection, lot_id: str, at: int) -> list[Row]:
     One row a place and recall in force; none where the lot is not recalled.
     """
     found = recall_at(conn, lot_id, at).recall
-    held: dict[str, int] = defaultdict(int)
-    for unit in found.units:
-        if unit.status not in ENDED:
-            held[unit.site_id] += 1
     rows = []
     for order in found.orders:
+        held = Counter(unit.site_id for unit in found.on_hand(order))
         rows += [
             {
                 "recall_id": order.fact_id,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from domain.traceability.facts import BEGINNING, LEVEL_MAX, Fact, Mention, Order, Step
 from domain.traceability.progress import FREE, Entry, LotHold, Progress
-from domain.traceability.states import ENDED, HOLDABLE, OWN, Flag, Status
+from domain.traceability.states import ENDED, Flag, Status, shown, status_inside
 
 # Steps that move a code: scanned alone in one of them, it is no longer in its pack.
 MOVING = frozenset(
@@ -37,8 +37,6 @@ MOVING = frozenset(
 )
 # What a pack goes through, its contents go through; these happen to single codes.
 NOT_INHERITED = frozenset({Step.COMMISSIONING, Step.OPENING, Step.DISPENSING})
-# What becomes of a pack, an opened vial inside becomes too.
-_OVERRIDES = ENDED | {Status.MISSING}
 
 
 class Stay(NamedTuple):
@@ -139,6 +137,7 @@ class Book:
         self._entries: dict[int, list[Entry]] = {}
         self._passed: dict[int, list[Entry]] = {}
         self._progress: dict[int, Progress] = {}
+        self._whole: dict[int, Progress] = {}
 
     @property
     def codes(self) -> list[int]:
@@ -159,6 +158,14 @@ class Book:
         """Return the stay that has not ended, if any."""
         stays = self.stays(code)
         return stays[-1] if stays and stays[-1].end is None else None
+
+    def outermost(self, code: int) -> int:
+        """Return the pack around all that a code is in now; itself outside packs."""
+        passed = {code}
+        while (stay := self.inside(code)) and stay.parent not in passed:
+            code = stay.parent
+            passed.add(code)
+        return code
 
     def chain(self, code: int) -> list[Entry]:
         """Return the chain of a code: every fact that happened to it or to its lot, in order."""
@@ -190,15 +197,28 @@ class Book:
         By "" what its facts show together: that nobody commissioned it, or that it is a pack and
         a dose of it was given.
         """
+        return self._gone_through(code).found
+
+    def held_back(self, code: int) -> dict[str, Flag]:
+        """Return which facts of a code's whole chain a hold or a recall forbade, by fact id."""
+        return self._gone_through(code).held_back
+
+    def _gone_through(self, code: int) -> Progress:
+        """Return what became of a code by its whole chain, with the holds and expiry of its lot."""
+        if code not in self._whole:
+            self._whole[code] = self._go_through(code)
+        return self._whole[code]
+
+    def _go_through(self, code: int) -> Progress:
         own = self.progress(code)
         expires_on = self._expires_on.get(own.lot_id) if own.doses_given else None
         if expires_on is None and self.inside(code) is None and not self._lot_facts:
-            return own.found
+            return own
         progress = Progress(*self._product(code), expires_on)
         for entry in self.chain(code):
             progress.take(entry)
         self._flag_packing(code, progress)
-        return progress.found
+        return progress
 
     def _flag_packing(self, code: int, progress: Progress) -> None:
         mentions = self.mentions(code)
@@ -214,7 +234,7 @@ class Book:
         lot = self.lot_hold(own.lot_id)
         held = bool(holds) or lot.held
         return Standing(
-            Status.HELD if held and status in HOLDABLE else status,
+            shown(status, held=held),
             *place,
             lot_id=own.lot_id,
             held=held,
@@ -244,6 +264,19 @@ class Book:
             since_ms=own.since_ms,
             flags=tuple(sorted(set().union(*self.judged(code).values()))),
         )
+
+    def recalls(self, code: int) -> dict[str, Fact]:
+        """Return the recalls in force that bind a code or a pack it is in, not its whole lot."""
+        found: dict[str, Fact] = {}
+        above: list[int] = []
+        within: int | None = code
+        while within is not None and within not in above:
+            for orders in self.progress(within).orders.values():
+                found.update((fact.fact_id, fact) for fact in orders)
+            above.append(within)
+            stay = self.inside(within)
+            within = stay.parent if stay else None
+        return found
 
     def _doses_left(self, code: int, status: Status) -> int | None:
         own = self.progress(code)
@@ -282,7 +315,10 @@ class Book:
 
     @cached_property
     def levels(self) -> dict[int, int]:
-        """Return the pack level of every code: as commissioned, else 1 + that of its contents."""
+        """Return the pack level of every code: as commissioned, else 1 + that of its contents.
+
+        What ever held something was no smallest pack, whatever it was commissioned as.
+        """
         found: dict[int, int] = {}
         for code in self.codes:
             self._level(code, found, 1)
@@ -291,9 +327,10 @@ class Book:
     def _level(self, code: int, found: dict[int, int], depth: int) -> int:
         if code not in found:
             declared = self.progress(code).level
-            inner = self.contents.get(code, ()) if declared is None and depth < LEVEL_MAX else ()
+            smallest = (declared or 1) == 1 and depth < LEVEL_MAX
+            inner = self.contents.get(code, ()) if smallest else ()
             deepest = max((self._level(child, found, depth + 1) for child in inner), default=0)
-            found[code] = declared or 1 + deepest
+            found[code] = 1 + deepest if inner else declared or 1
         return found[code]
 
     def _derive_stays(self, code: int) -> Iterable[Stay]:
@@ -385,10 +422,7 @@ class Book:
         if stay is None:
             return own.status, (own.site_id, own.unit_id), holds, own.condemned
         outer, place, outer_holds, condemned = self._resolved(stay.parent, (*below, code))
-        if outer is Status.USED:
-            outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
-        kept = own.status in ENDED or (own.status in OWN and outer not in _OVERRIDES)
-        status = own.status if kept else outer
+        status = status_inside(own.status, outer)
         return status, place, holds + outer_holds, own.condemned or condemned
 
 

@@ -82,14 +82,14 @@ def _nowhere() -> Mapping[str, Place]:
 class Ground:
     """What is known beside the facts: registered sites, expiry days of lots, excursions.
 
-    `probed`: units in which a probe stood. `text` gives the canonical code of a key, None where it
-    is not known.
+    `probed`: units in which a probe stood, with the moment since which (ms). `text` gives the
+    canonical code of a key, None where it is not known.
     """
 
     places: Mapping[str, Place] = field(default_factory=_nowhere)
     expires_on: Mapping[str, date] = field(default_factory=dict)
     excursions: Sequence[Excursion] = ()
-    probed: frozenset[str] = frozenset()
+    probed: Mapping[str, int] = field(default_factory=dict)
     doses_per_vial: Callable[[int], int | None] = lambda _code: None
     text: Callable[[int], str | None] = key_code
 
@@ -191,22 +191,20 @@ def expanded(book: Book, findings: Iterable[Finding]) -> list[Finding]:
 
 
 def smallest(book: Book, code: int, at: Order) -> list[int]:
-    """Return the smallest packs in a code at a moment; itself when it never held anything."""
+    """Return the smallest packs in a code at a moment; itself when it held nothing until then."""
     return list(dict.fromkeys(_smallest(book, code, at, ())))
 
 
 def _smallest(book: Book, code: int, at: Order, above: tuple[int, ...]) -> Iterator[int]:
     if code in above:
         return
-    ever = book.contents.get(code)
-    if not ever:
-        yield code
-        return
-    if code in above:
-        return
-    for child in sorted(ever):
-        if any(stay.parent == code and stay.covers(at) for stay in book.stays(child)):
+    ever = ((c, stay) for c in sorted(book.contents.get(code, ())) for stay in book.stays(c))
+    packed = [(c, stay) for c, stay in ever if stay.parent == code and stay.start <= at]
+    for child, stay in packed:
+        if stay.covers(at):
             yield from _smallest(book, child, at, (*above, code))
+    if not packed:
+        yield code
 
 
 def single(findings: Iterable[Finding]) -> list[Finding]:
@@ -259,15 +257,15 @@ def _data_error(fact: Fact, codes: Sequence[int], ground: Ground) -> bool:
 
 
 def _unknown_partner(fact: Fact, _codes: Sequence[int], ground: Ground) -> bool:
-    named = [site for site in (fact.to_site_id, fact.from_site_id) if site]
-    return bool(ground.places) and any(site not in ground.places for site in named)
+    named = {fact.to_site_id, fact.from_site_id} - {""}
+    return fact.site_id in ground.places and not named <= ground.places.keys()
 
 
 def _temperature_missing(fact: Fact, _codes: Sequence[int], ground: Ground) -> bool:
-    if fact.step is not Step.RECEIVING or fact.vehicle_id not in ground.probed:
+    since_ms = ground.probed.get(fact.vehicle_id)
+    if fact.step is not Step.RECEIVING or since_ms is None or fact.t_ms < since_ms:
         return False
-    told = (fact.temperature_c, fact.transport_c_min, fact.transport_c_max)
-    return all(value is None for value in told)
+    return (fact.temperature_c, fact.transport_c_min, fact.transport_c_max) == (None, None, None)
 
 
 def _number_differs(fact: Fact, _codes: Sequence[int], _ground: Ground) -> bool:
@@ -367,7 +365,7 @@ def _seen_since(book: Book, code: int, order: Order) -> bool:
 
 
 def of_code(book: Book, code: int, ground: Ground) -> list[Finding]:
-    """Return what the chain of a code shows about the scans that named the code itself."""
+    """Return what the chain of a code shows about scans of it, and of packs of what is held."""
     chain = book.chain(code)
     reader = _Reader(book, code, ground)
     found = [f for entry in chain for f in reader.take(entry)]
@@ -397,7 +395,8 @@ class _Reader:
 
     def __init__(self, book: Book, code: int, ground: Ground) -> None:
         self._code, self._ground = code, ground
-        self._judged = book.judged(code)
+        self._book, self._judged = book, book.judged(code)
+        self._held_back = book.held_back(code)
         self._lot_id = book.progress(code).lot_id
         self._pack = any(m.as_parent for m in book.mentions(code))
         self._left = {stay.end: stay.parent for stay in book.stays(code)}
@@ -414,10 +413,17 @@ class _Reader:
                 moved = kind in {Kind.MASS_IMBALANCE, Kind.WRONG_DESTINATION} and self._last
                 told = (self._last.fact_id,) if moved and self._last else ()
                 yield _of_use_or_scan(kind, self._code, fact, *told)
+        elif fact.fact_id in self._held_back and not self._told_by_pack(entry):
+            yield _of_use_or_scan(Kind(self._held_back[fact.fact_id]), self._code, fact)
         if fact.step not in AT_A_DESK:
             self._last = fact
             self._site_id = (fact.step in SENDING and fact.to_site_id) or fact.site_id
         self._missing = fact.step is Step.LOSING or (self._missing and fact.step in AT_A_DESK)
+
+    def _told_by_pack(self, entry: Entry) -> bool:
+        """Tell whether what a hold forbade is told by the pack that the code was in."""
+        packs = (s.parent for s in self._book.stays(self._code) if s.covers(entry.order))
+        return any(entry.fact.fact_id in self._book.held_back(pack) for pack in packs)
 
     def _kinds(self, entry: Entry) -> Iterator[Kind]:
         fact = entry.fact

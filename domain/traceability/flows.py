@@ -10,10 +10,9 @@ from domain.traceability.custody import Book
 from domain.traceability.exceptions import AT_A_DESK, SENDING, Finding
 from domain.traceability.facts import Fact, Step
 from domain.traceability.kinds import Kind
-from domain.traceability.states import Status
+from domain.traceability.states import ON_THE_WAY, Status
 
 _COMING = {Step.COMMISSIONING: "commissioned", Step.RECEIVING: "received"}
-_ON_THE_WAY = frozenset({Status.IN_TRANSIT, Status.RETURNED})
 
 
 @dataclass(slots=True)
@@ -97,7 +96,7 @@ def _unexplained(book: Book, code: int) -> Iterator[Finding]:
     found = flows_of(book, code)
     state = book.standing(code)
     lost = state.status is Status.MISSING and not found.at
-    if state.status not in _ON_THE_WAY and not lost:
+    if state.status not in ON_THE_WAY and not lost:
         found.rest[state.site_id] -= 1
     for site_id, count in found.rest.items():
         if count and site_id in found.last:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import asin, cos, radians, sin, sqrt
+from math import asin, ceil, cos, radians, sin, sqrt
 from typing import NamedTuple
 
 # km/h as the crow flies: faster than any vehicle gets on roads.
@@ -28,6 +28,12 @@ def distance_km(a: Place, b: Place) -> float | None:
     dlat, dlon = lat_b - lat_a, radians(b.longitude - a.longitude)
     h = sin(dlat / 2) ** 2 + cos(lat_a) * cos(lat_b) * sin(dlon / 2) ** 2
     return 2 * EARTH_KM * asin(sqrt(min(h, 1.0)))
+
+
+def least_ms(a: Place, b: Place) -> int:
+    """Return how long the way between two places takes at least, 0 where that says nothing."""
+    km = distance_km(a, b)
+    return 0 if km is None or km < DISTANCE_KM_MIN else ceil(km / SPEED_KMH_MAX * HOUR_MS)
 
 
 def impossible(a: Place, b: Place, ms: int) -> bool:

@@ -166,7 +166,7 @@ class Lives:
         if life is None or life is _OVER:
             return None
         # In a pack that fell out of the ordinary nothing is certain.
-        fell = life.parent is not None and self._lives.get(life.parent) is None
+        fell = life.parent is not None and self.life(life.parent) is None
         return None if fell else life
 
     def fallen(self) -> list[int]:
@@ -199,7 +199,7 @@ class Lives:
     def _in_doubt(self, told: Told) -> bool:
         return told.order[0] <= max(
             self._doubtful.get(name, -NO_END_MS)
-            for name in (told.site_id, told.device_id, told.vehicle_id)
+            for name in (told.site_id, told.device_id, told.vehicle_id, told.unit_id)
         )
 
     def _commissioned(self, told: Told) -> None:
@@ -285,8 +285,8 @@ class Lives:
 
     def _packed(self, told: Told) -> None:
         pack = self._next(told.pack, told)
-        if pack is None:
-            self.fall(told.codes)
+        if pack is None or pack.declared == 1:
+            self.fall(told.scanned)
             return
         pack.scan_as_pack(told)
         for code in told.codes:

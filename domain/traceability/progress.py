@@ -63,7 +63,9 @@ class Progress:
 
     `doses_per_vial` None = the product is not known: the first dose then empties the vial;
     `opened_limit_min`, `expires_on` None = no limit is known. Goods on their way are counted at
-    the place they go to. `found`: flags by the fact that shows them, "" = by the whole chain.
+    the place they go to. `found`: flags by the fact that shows them, "" = by the whole chain;
+    `held_back`: those of them that a hold or a recall is the reason of. `orders`: recalls of codes
+    by the code scanned, as long as they bind this one.
     """
 
     doses_per_vial: int | None = None
@@ -82,6 +84,8 @@ class Progress:
     lot: LotHold = FREE
     condemned: bool = False
     found: dict[str, set[Flag]] = field(default_factory=dict)
+    held_back: dict[str, Flag] = field(default_factory=dict)
+    orders: dict[int, list[Fact]] = field(default_factory=dict)
     commissioned: bool = False
 
     @property
@@ -126,6 +130,7 @@ class Progress:
             held = flag_of_hold(fact.step, recall=recall)
             if held is not None:
                 self.flag(held, fact.fact_id)
+                self.held_back[fact.fact_id] = held
 
     def _commissioned(self, entry: Entry) -> None:
         fact = entry.fact
@@ -238,6 +243,8 @@ class Progress:
 
     def _held(self, entry: Entry) -> None:
         hold(self.holds, entry.via, recall=entry.fact.recall)
+        if entry.fact.recall:
+            self.orders.setdefault(entry.via, []).append(entry.fact)
 
     def _condemned(self, entry: Entry) -> None:
         self._check_signed(entry.fact)
@@ -250,6 +257,8 @@ class Progress:
             self.flag(Flag.ILLEGAL_STATE, entry.fact.fact_id)
             return
         release(self.holds, entry.via if entry.inherited else None, recall=entry.fact.recall)
+        for via in self.orders.keys() - self.holds.keys():
+            del self.orders[via]
 
     def _check_signed(self, fact: Fact) -> None:
         if not two_persons(fact.executed_by, fact.supervised_by):
@@ -270,6 +279,12 @@ def release(holds: dict[int, bool], via: int | None, *, recall: bool) -> None:
     for key in named:
         if recall or not holds.get(key):
             holds.pop(key, None)
+
+
+def end_of(day: date) -> int:
+    """Return the last moment of a day in China, ms since 1970."""
+    last = datetime(day.year, day.month, day.day, 23, 59, 59, 999_000, tzinfo=ZONE)
+    return round(last.timestamp() * 1000)
 
 
 def _day(fact: Fact) -> date:

@@ -5,14 +5,14 @@ Who was given a dose before the recall is no fault: the list is there so that th
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from domain.traceability.custody import Book
 from domain.traceability.facts import Fact, Step
 from domain.traceability.progress import FREE
-from domain.traceability.states import ENDED, Status
+from domain.traceability.states import ENDED, ON_THE_WAY, Status
 
 
 class Unit(NamedTuple):
@@ -36,22 +36,38 @@ class Dose(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """`orders`: the recalls in force; `acknowledged`: what holders said of them, oldest first."""
+    """`orders`: the recalls in force; `acknowledged`: what holders said of them, oldest first.
+
+    `bound`: what a recall of single codes is about, by its fact id; all others are about all units.
+    """
 
     orders: list[Fact]
     units: list[Unit]
     doses: list[Dose]
     acknowledged: list[Fact]
+    bound: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
-    @property
-    def holders(self) -> list[str]:
-        """Return the sites that have, or await, units that are not used up, ascending."""
-        return sorted({u.site_id for u in self.units if u.status not in ENDED and u.site_id})
+    def on_hand(self, order: Fact) -> list[Unit]:
+        """Return the units that a recall is about and that are not used up."""
+        codes = self.bound.get(order.fact_id)
+        left = (unit for unit in self.units if unit.status not in ENDED)
+        return [unit for unit in left if codes is None or unit.code in codes]
+
+    def holders(self, order: Fact) -> list[str]:
+        """Return the sites that have, or await, such units, ascending."""
+        return sorted({unit.site_id for unit in self.on_hand(order)} - {""})
+
+    def is_after(self, dose: Dose) -> bool:
+        """Tell whether a dose was given of what was recalled already."""
+        return any(
+            dose.t_ms >= order.t_ms and dose.code in self.bound.get(order.fact_id, (dose.code,))
+            for order in self.orders
+        )
 
     def outstanding(self, order: Fact) -> list[str]:
         """Return the holders that have not acknowledged a recall, ascending."""
         told = {fact.site_id for fact in self.acknowledged if _answers(fact, order)}
-        return [site_id for site_id in self.holders if site_id not in told]
+        return [site_id for site_id in self.holders(order) if site_id not in told]
 
 
 def orders_in_force(facts: Iterable[Fact]) -> list[Fact]:
@@ -80,33 +96,55 @@ def _answers(fact: Fact, order: Fact) -> bool:
         return False
     if recall_id := fact.more.get("recall_id"):
         return bool(recall_id == order.fact_id)
-    return fact.lot_id == order.lot_id and fact.t_ms >= order.t_ms
+    return fact.lot_id == order.lot_id != "" and fact.t_ms >= order.t_ms
+
+
+def recalled_codes(book: Book, codes: Iterable[int]) -> dict[str, tuple[Fact, frozenset[int]]]:
+    """Return the recalls in force that name codes, or packs they are in, and the codes of each."""
+    orders: dict[str, Fact] = {}
+    named: dict[str, set[int]] = {}
+    for code in codes:
+        for fact_id, fact in book.recalls(code).items():
+            orders[fact_id] = fact
+            named.setdefault(fact_id, set()).add(code)
+    return {fact_id: (fact, frozenset(named[fact_id])) for fact_id, fact in orders.items()}
 
 
 def recall_of(
-    book: Book, codes: Iterable[int], lot_facts: Iterable[Fact], lost: Container[int] = ()
+    book: Book, codes: Collection[int], lot_facts: Iterable[Fact], lost: Container[int] = ()
 ) -> Recall:
     """Return the recall of a lot: `codes` are all of it, `lot_facts` what was said of the lot.
 
-    Asked of a lot that is not recalled, it tells the same with no order.
+    Asked of a lot that is not recalled, it tells the same with no order. `lost`: codes that were
+    sent and did not arrive with the rest.
     """
     facts = list({f.fact_id: f for f in lot_facts}.values())
     units: list[Unit] = []
     doses: list[Dose] = []
     for code in codes:
-        if book.levels[code] != 1 or book.contents.get(code):
+        if book.levels[code] != 1:
             continue
         stands = book.standing(code)
-        gone = stands.status is Status.MISSING or code in lost
-        units.append(Unit(code, stands.site_id, stands.status, gone))
+        units.append(Unit(code, stands.site_id, stands.status, is_lost(stands.status, code, lost)))
         doses += [
             Dose(code, m.fact.site_id, m.fact.t_ms, m.fact.recipient, m.fact.fact_id)
             for m in book.mentions(code)
             if m.fact.step is Step.DISPENSING
         ]
-    orders = orders_in_force(facts)
-    said = acknowledged(orders, facts)
-    return Recall(orders, sorted(units), sorted(doses, key=_given), said)
+    of_codes = recalled_codes(book, codes)
+    orders = [*orders_in_force(facts), *(fact for fact, _ in of_codes.values())]
+    return Recall(
+        orders=sorted(orders, key=lambda fact: fact.order),
+        units=sorted(units),
+        doses=sorted(doses, key=_given),
+        acknowledged=acknowledged(orders, facts),
+        bound={fact_id: named for fact_id, (_, named) in of_codes.items()},
+    )
+
+
+def is_lost(status: Status, code: int, lost: Container[int]) -> bool:
+    """Tell whether a unit is lost: missed where it was, or not arrived with the rest."""
+    return status is Status.MISSING or (status in ON_THE_WAY and code in lost)
 
 
 def _given(dose: Dose) -> tuple[int, int, str]:

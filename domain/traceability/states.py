@@ -49,6 +49,23 @@ ENDED = frozenset({Status.USED, Status.WASTED, Status.SAMPLED, Status.DESTROYED}
 HOLDABLE = frozenset({Status.COMMISSIONED, Status.IN_STOCK, Status.OPENED})
 # A code inside a pack has the pack's status, except for what only happens to single codes.
 OWN = ENDED | {Status.OPENED}
+# What becomes of a pack, an opened vial inside becomes too.
+_OVERRIDES = ENDED | {Status.MISSING}
+# What is at no place yet, but goes to one.
+ON_THE_WAY = frozenset({Status.IN_TRANSIT, Status.RETURNED})
+
+
+def status_inside(own: Status, outer: Status) -> Status:
+    """Return the status of what is in a pack: `own` without the pack, `outer` the pack's."""
+    if outer is Status.USED:
+        outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
+    kept = own in ENDED or (own in OWN and outer not in _OVERRIDES)
+    return own if kept else outer
+
+
+def shown(status: Status, *, held: bool) -> Status:
+    """Return a status as it is shown of what a hold binds or does not bind."""
+    return Status.HELD if held and status in HOLDABLE else status
 
 
 class Mark(StrEnum):

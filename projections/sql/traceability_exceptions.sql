@@ -63,8 +63,10 @@ CREATE TABLE excursion (
 CREATE INDEX ON excursion (site_id);
 CREATE INDEX ON excursion (position);
 CREATE TABLE probe_place (
-    unit_id text COLLATE "C" PRIMARY KEY,
-    position int8 NOT NULL
+    unit_id text COLLATE "C" NOT NULL,
+    position int8 NOT NULL,
+    since_ms int8 NOT NULL,
+    PRIMARY KEY (unit_id, position)
 );
 CREATE TABLE mobile (unit_id text COLLATE "C" PRIMARY KEY);
 CREATE TABLE declared (
@@ -118,7 +120,9 @@ SELECT e.site_id, e.unit_id, e.device_id,
 FROM excursion e WHERE e.position = ANY(%s)
 
 -- name: put_probe
-INSERT INTO probe_place VALUES (%s, %s) ON CONFLICT (unit_id) DO NOTHING
+-- Since when a probe stood in a unit, where that is earlier than was known.
+INSERT INTO probe_place SELECT %(unit)s, %(at)s, %(ms)s
+WHERE NOT EXISTS (SELECT FROM probe_place WHERE unit_id = %(unit)s AND since_ms <= %(ms)s)
 
 -- name: put_declared
 INSERT INTO declared VALUES (%s, %s, %s)
@@ -162,6 +166,16 @@ WITH RECURSIVE down (k) AS (
 )
 SELECT k FROM down
 
+-- name: units_left_open
+-- The units that these subjects show no balance of, with all packs they ever were in.
+WITH RECURSIVE up (k) AS (
+    SELECT k FROM finding
+    WHERE subject = ANY(%s) AND kind = 'UNEXPLAINED_UNIT' AND gone IS NULL
+    UNION
+    SELECT c.parent FROM up u JOIN contain c ON c.child = u.k
+)
+SELECT k FROM up
+
 -- name: any_finding
 SELECT EXISTS (SELECT FROM finding)
 
@@ -176,7 +190,7 @@ WHERE site_id = ANY(%(sites)s) OR device_id = ANY(%(devices)s) OR unit_id = ANY(
 ORDER BY key, position
 
 -- name: probes
-SELECT unit_id, position FROM probe_place WHERE unit_id = ANY(%s)
+SELECT unit_id, position, since_ms FROM probe_place WHERE unit_id = ANY(%s)
 
 -- name: bound_lots
 SELECT DISTINCT lot_id FROM scan WHERE step >= 110 AND lot_id <> '' AND lot_id = ANY(%s)
@@ -188,8 +202,17 @@ SELECT lot_id, expires_on, position FROM lot WHERE lot_id = ANY(%s)
 SELECT product_id, doses_per_vial, opened_limit_min, position FROM product
 
 -- name: moved_after
--- Codes of a lot that went through one of these steps after something was said of the whole lot.
-SELECT DISTINCT k FROM fact WHERE lot_id = %s AND step = ANY(%s) AND t_ms >= %s
+-- Codes of a lot that went through one of these steps after something was said of the whole lot, by
+-- themselves or in a pack that is not of the lot.
+WITH RECURSIVE up (k, pack) AS (
+    SELECT m.k, c.parent FROM mixed m JOIN contain c ON c.child = m.k WHERE m.lot_id = %(lot)s
+    UNION
+    SELECT u.k, c.parent FROM up u JOIN contain c ON c.child = u.pack
+)
+SELECT k FROM fact WHERE lot_id = %(lot)s AND step = ANY(%(steps)s) AND t_ms >= %(since_ms)s
+UNION
+SELECT u.k FROM up u JOIN fact f ON f.k = u.pack
+WHERE f.step = ANY(%(steps)s) AND f.t_ms >= %(since_ms)s
 
 -- name: codes_under
 -- Codes that were where a device stood, or on the way with it, not later than it read wrongly.
@@ -198,18 +221,107 @@ JOIN fact f ON f.lot_id = h.lot_id AND f.step = h.step AND f.site_id = h.site_id
 WHERE %(site_id)s <> '' AND h.site_id = %(site_id)s AND h.first_ms <= %(end_ms)s
   AND f.t_ms <= %(end_ms)s
 UNION
+-- (What nobody commissioned is in no hop.)
+SELECT f.k FROM fact f
+WHERE %(site_id)s <> '' AND f.lot_id = '' AND f.step = ANY(%(steps)s)
+  AND f.site_id = %(site_id)s AND f.t_ms <= %(end_ms)s
+UNION
 SELECT f.k FROM movement m JOIN fact f ON f.position = m.position
 WHERE (m.device_id = %(device_id)s AND m.device_id <> '')
    OR (m.vehicle_id = %(unit_id)s AND m.vehicle_id <> '')
 
--- name: given_inside
--- Codes that doses were given of, in or out of these packs.
-WITH RECURSIVE down (k) AS (
-    SELECT unnest(%s::int8[])
+-- name: apart_inside
+-- What was ever in these packs and is told of by itself: what left them, and what doses were given of.
+WITH RECURSIVE down (k, apart) AS (
+    SELECT unnest(%s::int8[]), false
     UNION
-    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+    SELECT c.child, d.apart OR c.t1 < 9223372036854775807
+    FROM down d JOIN contain c ON c.parent = d.k
 )
-SELECT DISTINCT k FROM down JOIN dose USING (k)
+SELECT DISTINCT k FROM down WHERE apart OR EXISTS (SELECT FROM dose WHERE dose.k = down.k)
+
+-- name: told_before
+-- Whether any fact was told before a position.
+SELECT EXISTS (SELECT FROM scan WHERE position < %s)
+
+-- name: used_before
+-- Codes of products that were opened, given or wasted before a position; ranges of keys.
+SELECT DISTINCT f.k FROM unnest(%(lows)s::int8[], %(highs)s::int8[]) AS p (low, high)
+JOIN fact f ON f.k BETWEEN p.low AND p.high
+WHERE f.step IN (70, 80, 90) AND f.position < %(first)s
+
+-- name: used_before_of
+-- The same by what the texts of GS1 codes begin with.
+SELECT DISTINCT f.k FROM unnest(%(gtins)s::text[]) AS p (gtin)
+JOIN code_text c ON starts_with(c.code, p.gtin)
+JOIN fact f ON f.k = c.k
+WHERE f.step IN (70, 80, 90) AND f.position < %(first)s
+
+-- name: expired_before
+-- Codes of lots that were sent, received or given after a moment, as told before a position.
+SELECT DISTINCT f.k FROM unnest(%(lots)s::text[], %(ends)s::int8[]) AS l (lot_id, end_ms)
+JOIN fact f ON f.lot_id = l.lot_id AND f.t_ms > l.end_ms
+WHERE f.step IN (30, 40, 80) AND f.position < %(first)s
+
+-- name: printed_before
+-- Facts by which codes of lots came into being with a day of expiry, told before a position.
+SELECT s.fact_id FROM (
+    SELECT DISTINCT f.position FROM fact f
+    WHERE f.lot_id = ANY(%(lots)s) AND f.step = 10 AND f.position < %(first)s
+) f JOIN scan s USING (position) WHERE strpos(s.said, 'expires_on') > 0
+
+-- name: received_before
+-- What was received out of units, told before a position.
+SELECT s.fact_id FROM movement m JOIN scan s USING (position)
+WHERE m.vehicle_id = ANY(%(units)s) AND m.step = 40 AND m.position < %(first)s
+
+-- name: strangers_before
+-- Facts at sites that name a partner, and facts that are wrong as they stand by their partner, told
+-- before a position.
+SELECT s.fact_id FROM (
+    SELECT DISTINCT f.position FROM (
+        SELECT lot_id, step, site_id FROM hop WHERE site_id = ANY(%(sites)s)
+        UNION ALL SELECT '', t, s FROM unnest(%(steps)s::int2[]) t, unnest(%(sites)s::text[]) s
+    ) h JOIN fact f USING (lot_id, step, site_id)
+    WHERE f.step IN (30, 35, 40, 65) AND f.position < %(first)s
+) f JOIN scan s USING (position)
+WHERE s.to_site_id <> '' OR strpos(s.said, 'from_site_id') > 0
+UNION
+SELECT key FROM finding
+WHERE gone IS NULL AND kind = 'DATA_ERROR' AND subject = 'f:' || key
+
+-- name: all_places
+SELECT site_id, latitude, longitude FROM place
+
+-- name: hurried_before
+-- Codes seen at a site and at another sooner than anything gets there (ms), by themselves or with
+-- the packs they were in, as told before a position.
+WITH RECURSIVE way AS MATERIALIZED (
+    SELECT * FROM unnest(%(sites)s::text[], %(others)s::text[], %(ms)s::int8[])
+        AS w (site_id, other_id, ms)
+), here AS MATERIALIZED (
+    SELECT DISTINCT f.k, f.t_ms, f.site_id FROM (
+        SELECT lot_id, step, site_id FROM hop WHERE site_id IN (SELECT site_id FROM way)
+        UNION ALL
+        SELECT '', t, s FROM unnest(%(steps)s::int2[]) t, (SELECT DISTINCT site_id FROM way) w (s)
+    ) h JOIN fact f USING (lot_id, step, site_id)
+), down (k, t_ms, site_id) AS (
+    SELECT * FROM here
+    UNION
+    SELECT c.child, d.t_ms, d.site_id FROM down d
+    JOIN contain c ON c.parent = d.k AND d.t_ms BETWEEN c.t0 AND c.t1
+), up (k, pack, t_ms, site_id) AS (
+    SELECT k, k, t_ms, site_id FROM here
+    UNION
+    SELECT u.k, c.parent, u.t_ms, u.site_id FROM up u JOIN contain c ON c.child = u.pack
+)
+SELECT d.k FROM down d JOIN fact f ON f.k = d.k
+JOIN way w ON w.site_id = d.site_id AND w.other_id = f.site_id
+    AND f.t_ms BETWEEN d.t_ms AND d.t_ms + w.ms
+UNION
+SELECT u.k FROM up u JOIN fact f ON f.k = u.pack
+JOIN way w ON w.site_id = u.site_id AND w.other_id = f.site_id
+    AND f.t_ms BETWEEN u.t_ms - w.ms AND u.t_ms
 
 -- name: both_sides
 -- Bills with something sent and something received, unless all of it was one and the same code.
@@ -278,11 +390,19 @@ WHERE kind = 'DATA_WITHOUT_PRODUCT' AND k = ANY(%(codes)s) AND since <= %(at)s
 
 -- name: units_of_lot
 -- The smallest packs by where they stand, their keys as one column of big-endian 64-bit values.
-SELECT parent, site_id, status, string_agg(int8send(k), ''::bytea)
-FROM rm_traceability.node WHERE lot_id = %s AND level = 1 GROUP BY parent, site_id, status
+SELECT parent, site_id, status, held, string_agg(int8send(k), ''::bytea)
+FROM rm_traceability.node WHERE lot_id = %s AND level = 1 GROUP BY parent, site_id, status, held
 
 -- name: packs_of_lot
-SELECT k, parent, site_id, status FROM rm_traceability.node WHERE lot_id = %s AND level > 1
+SELECT k, parent, site_id, status, held FROM rm_traceability.node WHERE lot_id = %s AND level > 1
+
+-- name: recalled_apart
+-- Whether codes of a lot, or packs that hold some, are recalled by themselves, or the tables tell of
+-- later than a position.
+SELECT EXISTS (SELECT FROM rm_traceability.node WHERE lot_id = %(lot)s AND recalled)
+    OR EXISTS (SELECT FROM rm_traceability.node WHERE k = ANY(%(packs)s) AND recalled)
+    OR EXISTS (SELECT FROM follower_tracking
+               WHERE application_name = 'ledger.traceability' AND notification_id > %(at)s)
 
 -- name: nodes_above
 -- Packs of other lots, or of none, that hold packs of a lot, and what holds them.
@@ -291,7 +411,7 @@ WITH RECURSIVE up (k) AS (
     UNION
     SELECT n.parent FROM up JOIN rm_traceability.node n ON n.k = up.k WHERE n.parent IS NOT NULL
 )
-SELECT n.k, n.parent, n.site_id, n.status
+SELECT n.k, n.parent, n.site_id, n.status, n.held
 FROM up JOIN rm_traceability.node n ON n.k = up.k
 
 -- name: doses_of_lot

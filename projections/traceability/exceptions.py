@@ -8,7 +8,7 @@ the events were cut into batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.alerting.events import AlertAmended, AlertFired, AlertResolved, AlertWithdrawn
@@ -23,14 +23,13 @@ from domain.traceability.events import (
     ExceptionClosed,
     ExcursionConfirmed,
     FactWithdrawn,
-    LotReleased,
-    ProductRegistered,
 )
 from domain.traceability.exceptions import SENDING, Ground, of_fact
 from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.journeys import Place, impossible
-from domain.traceability.progress import ZONE, Entry
+from domain.traceability.progress import Entry, end_of
 from domain.traceability.states import flag_of_hold
+from projections.traceability import late
 from projections.traceability.findings import (
     World,
     look_again,
@@ -58,22 +57,14 @@ TOPICS = (
     ExceptionClosed.TOPIC,
     ExcursionConfirmed.TOPIC,
 )
-_ALERTS = (AlertAmended, AlertFired, AlertResolved, AlertWithdrawn)
-_READ = (ExcursionConfirmed, *_ALERTS)
-_MASTER = (
-    ProductRegistered,
-    LotReleased,
-    SiteRegistered,
-    SiteChanged,
-    ExcursionConfirmed,
-    *_ALERTS,
-)
+_READ = (ExcursionConfirmed, AlertAmended, AlertFired, AlertResolved, AlertWithdrawn)
 # Units that ride along: an alert of one says nothing of the stock of the site it belongs to.
 _MOBILE = frozenset({UnitKind.REFRIGERATED_VEHICLE, UnitKind.COLD_BOX})
 # The end of an excursion that goes on, and of one that never was (ms).
 _GOES_ON, _NEVER = 2**62, -1
 _ON_BILLS = SENDING | {Step.RECEIVING}
 _NO_PLACE = Place()
+_STEPS = [step.value for step in Step]
 # What a hold or a recall forbids.
 _HELD_BACK = [
     step.value
@@ -118,8 +109,7 @@ def judge(
     """
     subjects = _subjects(cur, batch, taken).union(also)
     if subjects:
-        extra = [r.position for r in batch if isinstance(r.envelope.event, _MASTER)]
-        look_again(cur, subjects, clock(), extra)
+        look_again(cur, subjects, clock())
 
 
 def _ms(time: datetime) -> int:
@@ -149,7 +139,8 @@ def _keep_change(cur: Cursor, recorded: Recorded) -> None:
 
 def _keep_probe(cur: Cursor, recorded: Recorded) -> None:
     event: Any = recorded.envelope.event
-    cur.execute(queries.put_probe, (event.unit_id, recorded.position))
+    since_ms = _ms(event.placed_at)
+    cur.execute(queries.put_probe, {"unit": event.unit_id, "at": recorded.position, "ms": since_ms})
 
 
 def _keep_declared(cur: Cursor, recorded: Recorded) -> None:
@@ -243,9 +234,12 @@ def _keep_movements(cur: Cursor, facts: Sequence[Kept]) -> None:
 def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     """Return what may show something now, or may have before and not any more."""
     named = _named(taken)
-    world = read_world(cur, named)
-    found = set(_facts_in_doubt(cur, taken, world))
-    codes = _codes_in_doubt(cur, batch, taken, world)
+    world = read_world(cur, [*(fact for fact, _ in taken.facts), *(m.fact for m in named)])
+    told_late = late.doubts(cur, batch, taken.first)
+    found = {f"f:{fact_id}" for fact_id in told_late.facts}.union(
+        _facts_in_doubt(cur, taken, world)
+    )
+    codes = _codes_in_doubt(cur, batch, taken, world) | told_late.codes
     found |= {f"c:{k}" for k in codes}
     found |= _bills_in_doubt(cur, taken, codes)
     if taken.book is not None:
@@ -257,25 +251,29 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
         found |= {row[0] for row in cur.execute(queries.subjects_of, (list(closure),))}
         inside = list({*taken.touched, *codes})
         found |= {row[0] for row in cur.execute(queries.subjects_inside, (inside,))}
+        # (What was left open of units may be told by other packs now.)
+        found |= {f"c:{row[0]}" for row in cur.execute(queries.units_left_open, (list(found),))}
     return found
 
 
 def _named(taken: Taken) -> list[Mention]:
-    """Return the facts of the codes that a batch touched."""
-    named = [m for _, mentions in taken.facts for m in mentions]
-    if taken.book is not None:
-        named += [m for k in taken.book.codes for m in taken.book.mentions(k)]
-    return named
+    """Return the facts of the codes that a batch touched and that must be read with care."""
+    book = taken.book
+    return [] if book is None else [m for k in book.codes for m in book.mentions(k)]
 
 
 def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
     ground = Ground(
         places={site: told[-1][1] for site, told in world.places.items()},
-        probed=frozenset(world.probes),
+        probed={unit: min(ms for _, ms in told) for unit, told in world.probes.items()},
     )
+    since = {site: told[0][0] for site, told in world.places.items()}
     for fact, mentions in taken.facts:
         made = fact.step is Step.COMMISSIONING and fact.details
-        if made or of_fact(fact, [m.code for m in mentions], ground):
+        # A partner that was not registered when the fact was told, but is now.
+        partners = (fact.to_site_id, fact.from_site_id)
+        strange = any(since.get(site, 0) > fact.position for site in partners)
+        if made or strange or of_fact(fact, [m.code for m in mentions], ground):
             yield f"f:{fact.fact_id}"
     if taken.withdrawn:
         for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
@@ -290,18 +288,30 @@ def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world:
     read = [r.position for r in batch if isinstance(r.envelope.event, _READ)]
     for row in cur.execute(queries.excursions_told, (read,)).fetchall():
         where = dict(zip(("site_id", "unit_id", "device_id", "end_ms"), row, strict=True))
+        where["steps"] = _STEPS
         under = [row[0] for row in cur.execute(queries.codes_under, where)]
-        given = [row[0] for row in cur.execute(queries.given_inside, (under,))]
-        found.update(under, given)
+        apart = [row[0] for row in cur.execute(queries.apart_inside, (under,))]
+        found.update(under, apart)
     book = taken.book
     if book is None:
         return found
     lots = list({book.progress(k).lot_id for k in taken.touched})
     bound = {row[0] for row in cur.execute(queries.bound_lots, (lots,))}
     expiry = {row[0]: end_of(row[1]) for row in cur.execute(queries.expiring, (lots,))}
-    reader = _Reader(book, taken.first, world, bound, expiry)
+    products = {row[0]: row[3] for row in cur.execute(queries.products)}
+    reader = _Reader(book, taken.first, world, _Beside(bound, expiry, products))
     withdrawn = _withdrawn_codes(cur, taken)
-    found.update(k for k in taken.touched if k in withdrawn or not reader.ordinary(k))
+    doubtful = {k for k in taken.touched if k in withdrawn or not reader.ordinary(k)}
+    return found | _with_packs(book, doubtful)
+
+
+def _with_packs(book: Book, codes: set[int]) -> set[int]:
+    """Return codes and all packs they ever were in: the outermost one tells of their balance."""
+    found, waiting = set(codes), list(codes)
+    while waiting:
+        packs = {stay.parent for stay in book.stays(waiting.pop())} - found
+        found |= packs
+        waiting += packs
     return found
 
 
@@ -314,8 +324,8 @@ def _codes_of_lots(cur: Cursor, taken: Taken) -> set[int]:
     found = set[int]()
     for lot_id, t_ms in told:
         if lot_id:
-            rows = cur.execute(queries.moved_after, (lot_id, _HELD_BACK, t_ms))
-            found.update(row[0] for row in rows)
+            asked = {"lot": lot_id, "steps": _HELD_BACK, "since_ms": t_ms}
+            found.update(row[0] for row in cur.execute(queries.moved_after, asked))
     return found
 
 
@@ -324,11 +334,6 @@ def _withdrawn_codes(cur: Cursor, taken: Taken) -> set[int]:
         return set()
     ids = [row[0] for row in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),))]
     return {row[1] for row in cur.execute(queries.codes_of_facts, (ids,))}
-
-
-def end_of(day: date) -> int:
-    """Return the last moment of a day in China, ms since 1970."""
-    return _ms(datetime(day.year, day.month, day.day, 23, 59, 59, 999_000, tzinfo=ZONE))
 
 
 def _bills_in_doubt(cur: Cursor, taken: Taken, codes: Collection[int]) -> set[str]:
@@ -340,32 +345,40 @@ def _bills_in_doubt(cur: Cursor, taken: Taken, codes: Collection[int]) -> set[st
     return {f"b:{row[0]}" for row in cur.execute(queries.both_sides, (list(bills),))}
 
 
+class _Beside(NamedTuple):
+    """Lots bound as a whole, the last moment of each (ms), products with their positions."""
+
+    bound: Collection[str]
+    until_ms: Mapping[str, int]
+    products: Mapping[str, int]
+
+
 class _Reader:
     """Tells codes that show nothing, whatever was known first of the batch, from the others."""
 
-    def __init__(
-        self,
-        book: Book,
-        first: int,
-        world: World,
-        bound: Collection[str],
-        expiry: Mapping[str, int],
-    ) -> None:
-        self._book, self._first, self._bound, self._expiry = book, first, bound, expiry
+    def __init__(self, book: Book, first: int, world: World, beside: _Beside) -> None:
+        self._book, self._first, self._beside = book, first, beside
         self._places = world.places
         told = [e for each in world.excursions.values() for e in each]
         self._sites = {e.site_id for e in told if e.site_id}
-        self._devices = {e.device_id for e in told} | {e.unit_id for e in told}
+        self._devices = {name for e in told for name in (e.device_id, e.unit_id) if name}
 
     def ordinary(self, code: int) -> bool:
         """Tell whether nothing can be wrong with a code."""
         own = self._book.progress(code)
-        if own.found or own.lot_id in self._bound:
+        if own.found or self._book.judged(code) or own.lot_id in self._beside.bound:
             return False
         chain = self._book.chain(code)
-        if not chain or chain[-1].fact.t_ms > self._expiry.get(own.lot_id, 2**63):
+        if not chain or chain[-1].fact.t_ms > self._beside.until_ms.get(own.lot_id, 2**63):
+            return False
+        if own.doses_given + own.doses_wasted and self._made_known_since(code):
             return False
         return self._in_turn(chain) and self._unpacked_once(code, own.lot_id)
+
+    def _made_known_since(self, code: int) -> bool:
+        """Tell whether a fact of a code came before it was known of what product it is."""
+        known = self._beside.products.get(_prefix(code), -1)
+        return any(mention.fact.position < known for mention in self._book.mentions(code))
 
     def _in_turn(self, chain: Sequence[Entry]) -> bool:
         """Tell whether facts became known as they happened, each where the last one left off."""
@@ -377,22 +390,26 @@ class _Reader:
             if last is not None:
                 if fact.position < last.position and last.position >= self._first:
                     return False
-                if not entry.inherited and not self._follows(last, fact):
+                if not self._follows(last, fact):
                     return False
             last = fact
         return True
 
     def _carried(self, fact: Fact) -> bool:
-        return bool(self._devices) and (
-            fact.device_id in self._devices or fact.vehicle_id in self._devices
-        )
+        return not self._devices.isdisjoint((fact.device_id, fact.vehicle_id, fact.unit_id))
 
     def _follows(self, last: Fact, fact: Fact) -> bool:
         if last.step in SENDING:
             if last.to_site_id != fact.site_id or fact.step is not Step.RECEIVING:
                 return False
+            if max(self._known_since(last), self._known_since(fact)) > fact.position:
+                return False
             return not impossible(self._at(last), self._at(fact), fact.t_ms - last.t_ms)
         return last.site_id == fact.site_id
+
+    def _known_since(self, fact: Fact) -> int:
+        told = self._places.get(fact.site_id)
+        return told[-1][0] if told else -1
 
     def _at(self, fact: Fact) -> Place:
         told = self._places.get(fact.site_id)

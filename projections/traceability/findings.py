@@ -24,7 +24,7 @@ from domain.traceability.exceptions import (
     of_declaration,
     of_fact,
 )
-from domain.traceability.facts import Mention, Step
+from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.flows import of_balance, told_in_turn
 from domain.traceability.journeys import Place
 from domain.traceability.kinds import Kind
@@ -42,7 +42,8 @@ class World:
 
     places: dict[str, list[tuple[int, Place]]] = field(default_factory=dict)
     excursions: dict[str, list[Excursion]] = field(default_factory=dict)
-    probes: dict[str, int] = field(default_factory=dict)
+    probes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # with since when, ms
+    told: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # by name
 
     def ground(
         self,
@@ -61,7 +62,11 @@ class World:
             places={s: p for s, told in self.places.items() if (p := _newest(told, at))},
             expires_on=expires_on,
             excursions=[told[-1] for told in known if told],
-            probed=frozenset(unit for unit, since in self.probes.items() if since <= at),
+            probed={
+                unit: min(since)
+                for unit, told in self.probes.items()
+                if (since := [since_ms for position, since_ms in told if position <= at])
+            },
             doses_per_vial=vial,
             text=lambda code: key_code(code) or text.get(code),
         )
@@ -77,23 +82,35 @@ def _product(code: int, known: Mapping[str, Product], text: Mapping[int, str]) -
     return known.get(product_of(name), Product()) if name else Product()
 
 
-def read_world(cur: Cursor, mentions: Iterable[Mention]) -> World:
+def read_world(cur: Cursor, facts: Iterable[Fact]) -> World:
     """Return what is known of the places and devices that these facts name."""
     sites, devices = set[str](), set[str]()
-    for mention in mentions:
-        fact = mention.fact
-        sites.update((fact.site_id, fact.to_site_id, fact.from_site_id))
-        devices.update((fact.device_id, fact.vehicle_id))
+    for fact in facts:
+        sites.update(_sites(fact))
+        devices.update(_devices(fact))
     found = World()
-    for site_id, position, lat, lon in cur.execute(queries.places, (list(sites),)):
-        found.places.setdefault(site_id, []).append((position, Place(lat, lon)))
     names = {"sites": list(sites - {""}), "devices": list(devices - {""})}
+    for site_id, position, lat, lon in cur.execute(queries.places, (names["sites"],)):
+        found.places.setdefault(site_id, []).append((position, Place(lat, lon)))
+        found.told[site_id].add(position)
     for row in cur.execute(queries.excursions, names):
         key, position, device_id, unit_id, site_id, start_ms, end_ms, limit_c, peak_c = row
         read = (device_id, start_ms, end_ms, limit_c, peak_c)
         found.excursions.setdefault(key, []).append(Excursion(*read, unit_id, site_id, position))
-    found.probes = dict(cur.execute(queries.probes, (list(devices),)).fetchall())
+        for name in (device_id, unit_id, site_id):
+            found.told[name].add(position)
+    for unit_id, position, since_ms in cur.execute(queries.probes, (names["devices"],)):
+        found.probes.setdefault(unit_id, []).append((position, since_ms))
+        found.told[unit_id].add(position)
     return found
+
+
+def _sites(fact: Fact) -> tuple[str, ...]:
+    return fact.site_id, fact.to_site_id, fact.from_site_id
+
+
+def _devices(fact: Fact) -> tuple[str, ...]:
+    return fact.device_id, fact.vehicle_id, fact.unit_id
 
 
 def units_in_doubt(
@@ -120,15 +137,12 @@ class _Row(NamedTuple):
     fact_ids: tuple[str, ...]
 
 
-def look_again(
-    cur: Cursor, subjects: set[str], clock: Mapping[int, int], extra: Sequence[int]
-) -> None:
+def look_again(cur: Cursor, subjects: set[str], clock: Mapping[int, int]) -> None:
     """Bring the rows of subjects up to date.
 
-    `clock`: positions of the batch with the ms they were recorded at; `extra`: those at which
-    anything may have changed.
+    `clock`: positions of the batch with the ms they were recorded at.
     """
-    looking = _Looking(cur, subjects, clock, extra)
+    looking = _Looking(cur, subjects, clock)
     alive: dict[str, dict[_Row, str]] = defaultdict(dict)
     for ctid, subject, kind, key, top, k, t_ms, site_id, fact_ids in cur.execute(
         queries.alive, (sorted(subjects),)
@@ -175,10 +189,8 @@ class _Changes:
 class _Looking:
     """Everything that the subjects depend on, in parts that have nothing to do with each other."""
 
-    def __init__(
-        self, cur: Cursor, subjects: set[str], clock: Mapping[int, int], extra: Sequence[int]
-    ) -> None:
-        self._clock, self._extra = clock, extra
+    def __init__(self, cur: Cursor, subjects: set[str], clock: Mapping[int, int]) -> None:
+        self._clock = clock
         ids = [s[2:] for s in subjects if s[0] in "fd"]
         bills = [s[2:] for s in subjects if s[0] == "b"]
         self._declared = {row[0]: row for row in cur.execute(queries.declarations, (ids,))}
@@ -207,7 +219,8 @@ class _Looking:
         self._products = cur.execute(queries.products).fetchall()
         hashed = [k for k in codes if key_code(k) is None]
         self._texts: dict[int, str] = _texts(cur, hashed)
-        self._world = read_world(cur, self._mentions)
+        facts = {m.fact.position: m.fact for m in self._mentions}
+        self._world = read_world(cur, [*facts.values(), *self._facts.values()])
 
     def rows(self) -> Iterator[tuple[str, list[tuple[int, set[_Row]]]]]:
         """Return for each subject its rows as of each position that may have changed them."""
@@ -217,7 +230,6 @@ class _Looking:
             for position in sorted(changed):
                 book, ground = self._known(mentions, position)
                 for subject in changed[position]:
-                    # (What gives way to what depends on who asks.)
                     found = self._findings(subject, book, ground, mentions, position)
                     tops = {(f, e) for f in found for e in expanded(book, [f])}
                     seen[subject].append((position, {_row(subject, f, e) for f, e in tops}))
@@ -254,14 +266,22 @@ class _Looking:
             yield names, mentions.get(each, [])
 
     def _positions(self, subject: str, mentions: Iterable[Mention]) -> set[int]:
+        """Return the positions of the batch that may have changed what a subject shows."""
         facts = {m.fact.position: m.fact for m in mentions}
-        facts |= {f.position: f for f in self._lot_facts}
         if subject[2:] in self._facts:
             fact = self._facts[subject[2:]]
             facts[fact.position] = fact
+        lots = {fact.lot_id for fact in facts.values()}
+        facts |= {f.position: f for f in self._lot_facts if f.lot_id in lots}
         told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
+        names = {name for f in facts.values() for name in (*_sites(f), *_devices(f))}
+        told.update(*(self._world.told[name] for name in names & self._world.told.keys()))
+        told.update(row[2] for row in self._expiries if row[0] in lots)
+        texts = (key_code(k) or self._texts.get(k) for k in self._roots[subject])
+        products = {product_of(text) for text in texts if text}
+        told.update(row[3] for row in self._products if row[0] in products)
         declared = self._declared.get(subject[2:])
-        more = [*self._extra, *([declared[4]] if declared else [])]
+        more = [declared[4]] if declared else []
         return {p for p in (*facts, *told, *more) if p in self._clock}
 
     def _known(self, mentions: Sequence[Mention], at: int) -> tuple[Book, Ground]:

@@ -17,8 +17,8 @@ from domain.traceability.exceptions import LATE_MS, SENDING
 from domain.traceability.facts import BEGINNING, Step
 from domain.traceability.journeys import Place
 from domain.traceability.ordinary import NO_END_MS, STEPS, Known, Life, Lives, Told
+from domain.traceability.progress import end_of
 from projections.traceability import telling
-from projections.traceability.exceptions import end_of
 from projections.traceability.findings import queries as beside
 from projections.traceability.rows import ALWAYS, Cursor, keys, queries
 from projections.traceability.telling import NULL, Given, name
@@ -107,7 +107,7 @@ class Named(NamedTuple):
         sites, devices, lots = set[str](), set[str](), set[str]()
         for each in told:
             sites.update((each.site_id, each.to_site_id))
-            devices.update((each.device_id, each.vehicle_id))
+            devices.update((each.device_id, each.vehicle_id, each.unit_id))
             lots.add(each.lot_id)
         return cls(sites - {""}, devices - {""}, lots)
 

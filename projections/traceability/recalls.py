@@ -23,19 +23,25 @@ from domain.traceability.recalls import (
     Recall,
     Unit,
     acknowledged,
+    is_lost,
     orders_in_force,
     recall_of,
+    recalled_codes,
 )
-from domain.traceability.states import ENDED, OWN, Status
+from domain.traceability.states import ON_THE_WAY, Status, shown, status_inside
 from projections.traceability.answers import lot_book
+from projections.traceability.answers import queries as custody
 from projections.traceability.cases import texts_of
 from projections.traceability.findings import queries
-from projections.traceability.rows import Connection, Cursor, read_fact, read_mentions
-from projections.traceability.rows import queries as custody
+from projections.traceability.rows import (
+    ALWAYS,
+    Connection,
+    Cursor,
+    read_fact,
+    read_mentions,
+)
 
 _STATUS: dict[str | None, Status] = {None: Status.UNKNOWN} | {s.value: s for s in Status}
-# What becomes of a pack becomes of an opened vial inside too.
-_OVERRIDES = ENDED | {Status.MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,11 @@ class LotBalance:
     texts: Mapping[int, str]
 
 
-def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
-    """Return the recall of a lot as the read model stands (at `at`); NotFound("unknown_lot")."""
+def recall_now(conn: Connection, lot_id: str, at: int = ALWAYS) -> LotRecall:
+    """Return the recall of a lot as the read model stands; NotFound("unknown_lot").
+
+    Folded as of `at` where the tables tell of later than that, or single codes are recalled.
+    """
     with conn.cursor(binary=True, row_factory=tuple_row) as cur:
         groups = cur.execute(queries.units_of_lot, (lot_id,)).fetchall()
         packs = {row[0]: row for row in cur.execute(queries.packs_of_lot, (lot_id,)).fetchall()}
@@ -64,56 +73,58 @@ def recall_now(conn: Connection, lot_id: str, at: int) -> LotRecall:
         strange = {row[0] for row in groups} | {row[1] for row in packs.values()}
         strange -= packs.keys() | {None}
         above = cur.execute(queries.nodes_above, (list(strange),)).fetchall() if strange else []
-        units = _Places(packs | {row[0]: row for row in above}).units(groups)
-        moving = [unit.code for unit in units if unit.status is Status.IN_TRANSIT]
-        lost = _lost(cur, moving, at)
+        named = {"lot": lot_id, "packs": [row[0] for row in above], "at": at}
+        ((apart,),) = cur.execute(queries.recalled_apart, named).fetchall()
+        if apart:
+            return recall_at(conn, lot_id, at)
+        facts = _lot_facts(cur, lot_id, at)
+        held = Book((), facts=facts).lot_hold(lot_id).held
+        units = _Places(packs | {row[0]: row for row in above}, held=held).units(groups)
+        lost = _lost(cur, [unit.code for unit in units if unit.status in ON_THE_WAY], at)
         if lost:
-            units = [unit._replace(lost=True) if unit.code in lost else unit for unit in units]
-        doses = list(starmap(Dose, cur.execute(queries.doses_of_lot, (lot_id,)).fetchall()))
-        orders, said = _orders(cur, lot_id, at)
-        found = Recall(orders, units, doses, said)
+            units = [unit._replace(lost=is_lost(unit.status, unit.code, lost)) for unit in units]
+        orders = orders_in_force(facts)
+        found = Recall(
+            orders=orders,
+            units=units,
+            doses=list(starmap(Dose, cur.execute(queries.doses_of_lot, (lot_id,)).fetchall())),
+            acknowledged=acknowledged(orders, _acknowledging(cur, lot_id, orders, at)),
+        )
         return LotRecall(found, texts_of(cur, [unit.code for unit in units]))
 
 
 class _Places:
-    """Resolves the place and status of packs inside packs."""
+    """Resolves place, status and hold of packs inside packs; `held`: all of them are."""
 
-    def __init__(self, nodes: Mapping[int, Sequence[Any]]) -> None:
-        self._nodes = nodes
-        self._known: dict[int, tuple[Status, str]] = {}
+    def __init__(self, nodes: Mapping[int, Sequence[Any]], *, held: bool) -> None:
+        self._nodes, self._held = nodes, held
+        self._known: dict[int, tuple[Status, str, bool]] = {}
 
     def units(self, groups: Iterable[Sequence[Any]]) -> list[Unit]:
-        """Return the smallest packs in rows of (pack, site, status, codes as big-endian int8)."""
+        """Return the smallest packs in rows of (pack, site, status, held, codes as int8s)."""
         found: list[Unit] = []
-        for parent, site_id, status, packed in groups:
-            own, place = _STATUS[status], site_id
+        for parent, site_id, status, held, packed in groups:
+            own, place, bound = _STATUS[status], site_id, held or self._held
             if parent is not None:
-                outer, place = self._known.get(parent) or self._of(parent, 1)
-                own = _inside(own, outer)
+                outer, place, above = self._known.get(parent) or self._of(parent, 1)
+                own, bound = status_inside(own, outer), bound or above
+            own = shown(own, held=bound)
             gone = own is Status.MISSING
             codes = unpack(f">{len(packed) // 8}q", packed)
             found += [Unit(k, place, own, gone) for k in codes]
         return found
 
-    def _of(self, k: int, depth: int) -> tuple[Status, str]:
+    def _of(self, k: int, depth: int) -> tuple[Status, str, bool]:
         node = self._nodes.get(k)
         if node is None or depth > LEVEL_MAX:
-            return Status.UNKNOWN, ""
-        _, parent, place, status = node
+            return Status.UNKNOWN, "", False
+        _, parent, place, status, held = node
         found = _STATUS[status]
         if parent is not None:
-            outer, place = self._known.get(parent) or self._of(parent, depth + 1)
-            found = _inside(found, outer)
-        self._known[k] = found, place
-        return found, place
-
-
-def _inside(own: Status, outer: Status) -> Status:
-    """Return the status of what is inside a pack of another."""
-    if outer is Status.USED:
-        outer = Status.IN_STOCK  # a pack scanned as an injection: nothing inside was given
-    kept = own in ENDED or (own in OWN and outer not in _OVERRIDES)
-    return own if kept else outer
+            outer, place, above = self._known.get(parent) or self._of(parent, depth + 1)
+            found, held = status_inside(found, outer), held or above
+        self._known[k] = found, place, held
+        return found, place, held
 
 
 def _lost(cur: Cursor, codes: Sequence[int], at: int) -> set[int]:
@@ -123,21 +134,26 @@ def _lost(cur: Cursor, codes: Sequence[int], at: int) -> set[int]:
     return {row[0] for row in found}
 
 
-def _orders(cur: Cursor, lot_id: str, at: int) -> tuple[list[Fact], list[Fact]]:
-    facts = [read_fact(row) for row in cur.execute(queries.orders_of_lot, (lot_id,))]
-    orders = orders_in_force(fact for fact in facts if fact.counts(at))
+def _lot_facts(cur: Cursor, lot_id: str, at: int) -> list[Fact]:
+    facts = map(read_fact, cur.execute(queries.orders_of_lot, (lot_id,)))
+    return [fact for fact in facts if fact.counts(at)]
+
+
+def _acknowledging(cur: Cursor, lot_id: str, orders: Iterable[Fact], at: int) -> list[Fact]:
     asked = {"lot": lot_id, "orders": [fact.fact_id for fact in orders]}
-    told = [read_fact(row) for row in cur.execute(queries.acknowledged, asked)]
-    return orders, acknowledged(orders, (f for f in told if f.counts(at)))
+    facts = map(read_fact, cur.execute(queries.acknowledged, asked))
+    return [fact for fact in facts if fact.counts(at)]
 
 
 def recall_at(conn: Connection, lot_id: str, at: int) -> LotRecall:
     """Return the recall of a lot as of a position; NotFound("unknown_lot")."""
     with conn.cursor(row_factory=tuple_row) as cur:
         book, codes = _book(cur, lot_id, at)
-        orders, said = _orders(cur, lot_id, at)
-        found = recall_of(book, codes, [*orders, *said], _lost(cur, codes, at))
-        return LotRecall(found, texts_of(cur, codes))
+        facts = _lot_facts(cur, lot_id, at)
+        of_codes = [fact for fact, _ in recalled_codes(book, codes).values()]
+        said = _acknowledging(cur, lot_id, [*orders_in_force(facts), *of_codes], at)
+        found = recall_of(book, codes, [*facts, *said], _lost(cur, codes, at))
+        return LotRecall(found, texts_of(cur, [unit.code for unit in found.units]))
 
 
 def balance(conn: Connection, lot_id: str, at: int) -> LotBalance:

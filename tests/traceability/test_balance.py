@@ -15,11 +15,22 @@ from domain.traceability.codes import code_key
 from domain.traceability.custody import Book
 from domain.traceability.exceptions import Ground, find
 from domain.traceability.facts import Fact, Mention, Step
-from domain.traceability.recalls import orders_in_force, recall_of
+from domain.traceability.recalls import Dose, orders_in_force, recall_of
 from domain.traceability.states import ENDED, Status
 from tests.traceability.chain import expected
 from tests.traceability.ground import book_of, cases, log_of, lot_facts, ms
-from tests.traceability.test_custody import CITY, CLINIC, LOT, MADE, MAKER, VIAL, book, scan
+from tests.traceability.test_custody import (
+    BOX,
+    CITY,
+    CLINIC,
+    LOT,
+    MADE,
+    MAKER,
+    VIAL,
+    VIAL_2,
+    book,
+    scan,
+)
 
 COUNT = 150
 RECALL = Fact(
@@ -84,7 +95,7 @@ def test_given_the_recall_when_asked_at_its_moment_then_the_answer_key(order: li
         for site, _, recipient in each["given"]
     ]
     assert [fact.fact_id for fact in found.orders] == [key["event"]]
-    assert found.holders == sorted(wanted)
+    assert [found.holders(order) for order in found.orders] == [sorted(wanted)]
 
 
 def test_given_a_recall_lifted_when_asked_then_none_in_force() -> None:
@@ -109,10 +120,43 @@ def test_given_a_lot_recalled_again_when_only_the_first_was_acknowledged_then_ou
     )  # fmt: skip
     unnamed = [replace(stated, fact_id=f"a{t}", t_ms=t, details="") for t in (4, 5)]
     found = recall_of(book(MADE), [VIAL], [first, second, stated, unnamed[0]])
-    assert (found.acknowledged, found.holders) == ([unnamed[0], stated], [MAKER])
+    assert (found.acknowledged, found.holders(first)) == ([unnamed[0], stated], [MAKER])
     assert (found.outstanding(first), found.outstanding(second)) == ([], [MAKER])
     assert recall_of(book(MADE), [VIAL], [second, stated, unnamed[0]]).acknowledged == []
     assert recall_of(book(MADE), [VIAL], [second, unnamed[1]]).outstanding(second) == []
+
+
+def test_given_a_recall_of_a_box_when_asked_then_an_order_for_those_who_have_its_contents() -> None:
+    boxed = scan(Step.PACKING, 2, MAKER, VIAL, parent=BOX)
+    recall = scan(Step.HOLDING, 3, MAKER, BOX, recall=True, fact_id="r3")
+    known = [MADE, boxed, recall]
+    found = recall_of(book(*known), [VIAL, VIAL_2], [])
+    [order] = found.orders
+    assert (order.fact_id, found.bound["r3"]) == ("r3", frozenset({VIAL}))
+    assert [unit.code for unit in found.on_hand(order)] == [VIAL]
+    assert found.outstanding(order) == [MAKER]
+    given = [Dose(code, MAKER, 4, "", "d") for code in (VIAL, VIAL_2)]
+    assert [found.is_after(dose) for dose in given] == [True, False]
+    stated = Fact(
+        fact_id="a", step=Step.ACKNOWLEDGING, t_ms=4, recorded_ms=4, position=4, site_id=MAKER,
+    )  # fmt: skip
+    assert recall_of(book(*known), [VIAL], [stated]).outstanding(order) == [MAKER]
+    stated = replace(stated, details='{"recall_id": "r3"}')
+    assert recall_of(book(*known), [VIAL], [stated]).outstanding(order) == []
+    signed: dict[str, Any] = {"executed_by": "a", "supervised_by": "b"}
+    hold_ended = scan(Step.RELEASING, 5, MAKER, BOX, **signed)
+    assert recall_of(book(*known, hold_ended), [VIAL], []).orders == [order]
+    lifted = scan(Step.RELEASING, 6, MAKER, BOX, recall=True, **signed)
+    assert recall_of(book(*known, lifted), [VIAL], []).orders == []
+
+
+def test_given_a_code_made_as_a_smallest_pack_when_it_holds_others_then_they_are_the_units() -> (
+    None
+):
+    made = scan(Step.COMMISSIONING, 1, MAKER, VIAL, BOX, level=1)
+    known = book(made, scan(Step.PACKING, 2, MAKER, VIAL, parent=BOX))
+    assert known.levels == {VIAL: 1, BOX: 2}
+    assert [unit.code for unit in recall_of(known, [VIAL, BOX], []).units] == [VIAL]
 
 
 SENT = scan(Step.SHIPPING, 2, MAKER, VIAL, to_site_id=CITY, bill_no="B1")

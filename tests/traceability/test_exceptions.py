@@ -151,7 +151,7 @@ def test_given_what_a_fact_says_of_itself_when_wrong_then_cases() -> None:
     refused = scan(Step.RECEIVING, 30 * HOUR, CITY, VIAL, VIAL_2, bill_no="B1", accepted=False)
     assert of(MADE, SENT, refused) == {Kind.DAMAGED: [VIAL, VIAL_2]}
     bare = scan(Step.RECEIVING, 30 * HOUR, CITY, VIAL, VIAL_2, bill_no="B1", vehicle_id="V1")
-    probed = Ground(places=SITES, text=unread, probed=frozenset({"V1"}))
+    probed = Ground(places=SITES, text=unread, probed={"V1": 0})
     assert of(MADE, SENT, bare, ground=probed) == {Kind.TEMPERATURE_MISSING: [VIAL, VIAL_2]}
     away = scan(Step.SHIPPING, 40 * HOUR, CITY, VIAL, to_site_id="nobody", bill_no="B2")
     assert of(MADE, SENT, ARRIVED, away) == {Kind.DATA_ERROR: [VIAL]}

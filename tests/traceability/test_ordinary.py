@@ -17,7 +17,7 @@ from domain.traceability.exceptions import Ground, of_code
 from domain.traceability.facts import BEGINNING
 from domain.traceability.journeys import Place
 from domain.traceability.ordinary import Known, Life, Lives, keys_of
-from projections.traceability.exceptions import end_of
+from domain.traceability.progress import end_of
 from projections.traceability.telling import facts_of
 from store.envelope import Recorded
 from tests.traceability import lives
