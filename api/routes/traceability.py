@@ -434,5 +434,5 @@ def _site_region(deps: Deps, who: Principal, site_id: str) -> str:
     return who.require_region(region)
 
 
-for part in (captures, custody, exceptions, lot_chain, lot_custody, recalls):
+for part in (captures, custody, lot_custody, exceptions, lot_chain, recalls):
     router.routes.extend(part.router.routes)
