@@ -274,6 +274,7 @@ KINDS: Mapping[str, str] = {
     Kind.LATE_CAPTURE: "迟报",
     Kind.HIERARCHY_BROKEN: "包装关系矛盾",
     Kind.MASS_IMBALANCE: "账物不平",
+    Kind.UNEXPLAINED_UNIT: "去向不明",
     Kind.CODE_MISSING_ON_RECORD: "记录无码",
     Kind.ILLEGAL_STATE: "状态不允许",
     Kind.ERROR_DECLARED: "已更正",

@@ -12,7 +12,8 @@ WITH site AS MATERIALIZED (
       AND kind = ANY(%(kinds)s)
       AND (%(case_ids)s::text[] IS NULL OR case_id = ANY(%(case_ids)s))
       AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
-), seen AS (
+      AND (%(prefix)s = '' OR site_id IN (SELECT site_id FROM site))
+), stood AS MATERIALIZED (
     SELECT f.case_id, f.subject, f.kind, f.key, f.k, f.t_ms, f.site_id, f.fact_ids, f.since, f.gone,
         f.gone_ms, f.since_ms + d.grace_ms AS opens_ms, d.due_ms, d.grace_ms, p.org_code,
         p.region_code, f.gone IS NULL OR f.gone > %(at)s AS stands
@@ -24,15 +25,16 @@ WITH site AS MATERIALIZED (
     WHERE f.since <= %(at)s AND (%(prefix)s = '' OR p.site_id IS NOT NULL)
       AND (d.grace_ms = 0 OR f.since_ms + d.grace_ms
           <= CASE WHEN f.gone <= %(at)s THEN f.gone_ms ELSE %(now_ms)s END)
-      AND NOT (f.kind = ANY(%(yielding)s) AND f.k IS NOT NULL AND EXISTS (
+), seen AS (
+    SELECT * FROM stood f
+    WHERE NOT (%(yields)s::jsonb ? f.kind AND f.k IS NOT NULL AND EXISTS (
           SELECT FROM rm_traceability.finding t
           WHERE t.k = f.k AND t.fact_ids && f.fact_ids
-            AND (f.kind, t.kind) IN (
-                SELECT * FROM unnest(%(yielding)s::text[], %(telling)s::text[]))
+            AND %(yields)s::jsonb -> f.kind ? t.kind
             AND t.since < least(f.gone, %(at)s::int8 + 1)
             AND (t.gone IS NULL OR t.gone >= least(f.gone, %(at)s::int8 + 1))
             AND (%(prefix)s = '' OR t.site_id IN (SELECT site_id FROM site))))
-      AND NOT (f.kind = ANY(%(yielding)s) AND f.k IS NULL AND EXISTS (
+      AND NOT (%(yields)s::jsonb ? f.kind AND f.k IS NULL AND EXISTS (
           SELECT FROM rm_traceability.scan s
           JOIN rm_traceability.movement m USING (position)
           JOIN rm_traceability.finding t

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
+from psycopg.types.json import Jsonb
 
 from domain.traceability.codes import key_code
 from domain.traceability.facts import Step
@@ -22,9 +23,7 @@ queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_cases.s
 HOUR_MS = 3_600_000
 # Before every case, by the time they are due.
 FIRST = (-(2**63), "")
-_YIELDING, _TELLING = zip(
-    *((kind.value, other.value) for kind, others in YIELDS.items() for other in others), strict=True
-)
+_YIELDS = Jsonb({kind.value: [other.value for other in others] for kind, others in YIELDS.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +124,7 @@ def _asked(wanted: Wanted, seen: Seen) -> dict[str, Any]:
         "kinds": [kind.value for kind in rules],
         "due_ms": [rule.due_h * HOUR_MS for rule in rules.values()],
         "grace_ms": [rule.grace_h * HOUR_MS for rule in rules.values()],
-        "yielding": list(_YIELDING),
-        "telling": list(_TELLING),
+        "yields": _YIELDS,
         "standing": wanted.state in {"open", "closed"},
         "site_id": wanted.site_id,
         "case_ids": wanted.case_ids,
