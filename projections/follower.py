@@ -126,11 +126,24 @@ def take(
     events, broken = batch.events_for(projection, after)
     for row, error in broken:
         bury(cur, place.letters, row.id, row.topic, error)
-    if events and _failed(cur, projection, events, place.schema) is not None:
-        for recorded in events:
-            failure = _failed(cur, projection, [recorded], place.schema)
-            if failure is not None:
-                bury(cur, place.letters, recorded.position, recorded.envelope.event.TOPIC, failure)
+    if events:
+        _take_in_parts(cur, projection, events, place)
+
+
+def _take_in_parts(
+    cur: psycopg.Cursor[Any], projection: Projection, events: Sequence[Recorded], place: Place
+) -> None:
+    """Apply events; where they fail, either half of them, down to those that are at fault."""
+    failure = _failed(cur, projection, events, place.schema)
+    if failure is None:
+        return
+    if len(events) == 1:
+        ((position, envelope),) = events
+        bury(cur, place.letters, position, envelope.event.TOPIC, failure)
+        return
+    half = len(events) // 2
+    _take_in_parts(cur, projection, events[:half], place)
+    _take_in_parts(cur, projection, events[half:], place)
 
 
 def _failed(
