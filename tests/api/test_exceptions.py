@@ -116,15 +116,13 @@ def test_given_a_lot_when_balanced_and_recalled_then_every_unit_and_dose(
         api, client, site="szs", step="holding", codes=[], lot=LOT, recall=True, reason="召回"
     )
     path = f"/api/v1/lots/{LOT}/recall"
-    recall = client.get(path).json()
+    now = client.get(path)
+    recall = now.json()
     assert [o["reason"] for o in recall["orders"]] == ["召回"]
     [holder] = recall["holders"]
-    assert (holder["units"], recall["outstanding"]) == ({"in_stock": 1, "used": 1}, ["dwk-cdc"])
+    assert (holder["units"], recall["outstanding"]) == ({"held": 1, "used": 1}, ["dwk-cdc"])
     assert [(d["code"], d["after_recall"]) for d in recall["given"]] == [(CODE, False)] * 2
-    earlier = client.get(path, params={"as_of": recall["as_of"]}).json()
-    assert {name: earlier[name] for name in ("orders", "outstanding", "given")} == {
-        name: recall[name] for name in ("orders", "outstanding", "given")
-    }
+    assert client.get(path, params={"as_of": recall["as_of"]}).content == now.content
     with api.deps.pool.connection() as conn:
         assert [Recalls().tick(conn, api.clock.now()) for _ in range(2)] == [1, 0]
         told = conn.execute("SELECT payload ->> 'site_id' FROM outbox WHERE kind = 'recalled'")
