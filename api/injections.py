@@ -135,14 +135,29 @@ class VialOut(Body):
     use_by: datetime | None
 
 
+class DoseScan(Body):
+    """The scan that records this dose once it is given, but for `at` and who gave it where."""
+
+    step: str
+    site: str
+    fact_id: str
+    codes: list[str]
+    recipient: str
+    series_dose: int | None
+
+
 class CheckReceipt(Receipt):
-    """The answer: may it be given; if not, every reason why, each with what to do."""
+    """The answer: may it be given; if not, every reason why, each with what to do.
+
+    `dose` is to be completed and sent to `/scans` once the dose is given.
+    """
 
     check_id: str
     may: bool
     reasons: list[Finding]
     cautions: list[Finding]
     vial: VialOut
+    dose: DoseScan
 
 
 class Check(Body):
@@ -327,6 +342,14 @@ def _told(checked: InjectionChecked, vial: Vial) -> dict[str, object]:
         "reasons": findings(checked.reasons),
         "cautions": findings(checked.cautions),
         "vial": {**shown, "use_by": opened_until(vial)},
+        "dose": {
+            "step": "dispensing",
+            "site": checked.site_id,
+            "fact_id": checked.check_id,
+            "codes": [checked.code],
+            "recipient": checked.recipient,
+            "series_dose": checked.series_dose,
+        },
     }
 
 

@@ -289,9 +289,11 @@ def doses(
 @contextmanager
 def alone(conn: Connection, code: str) -> Iterator[None]:
     """Look at a code and record what follows from it, one check at a time."""
-    with conn.transaction():
-        conn.execute(queries.alone, (code,))
+    conn.execute(queries.lock_code, (code,))
+    try:
         yield
+    finally:
+        conn.execute(queries.unlock_code, (code,))
 
 
 def before(conn: Connection, recipient: str, code: str, since: datetime) -> Before:

@@ -47,6 +47,7 @@ from domain.vaccination.rules import (
     INTERVAL_DAYS_MAX,
     QUESTIONS_MAX,
     SERIES_DOSE_MAX,
+    ZONE,
     rules_at,
 )
 
@@ -388,7 +389,8 @@ def end_observation(
     until = observed_until(told_at) if late else due_at
     told = checked_note(reason, "reason")
     if ended_at < until and sum(map(str.isalnum, told)) < _REASON_LETTERS_MIN:
-        raise Invalid("release_reason_required", field="reason", due_at=until.isoformat())
+        local = until.astimezone(ZONE).isoformat(timespec="seconds")
+        raise Invalid("release_reason_required", field="reason", due_at=local)
     return [
         ObservationEnded(
             fact_id=fact_id,

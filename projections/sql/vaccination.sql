@@ -105,9 +105,12 @@ WHERE d.region_code LIKE %(region)s || '%%' AND (d.given_at, d.fact_id) > (%(aft
                     WHERE w.fact_id = d.fact_id AND w.site_id = d.site_id)
 ORDER BY d.given_at, d.fact_id LIMIT %(limit)s
 
--- name: alone
--- One check of a code at a time, until the transaction ends (the first number is arbitrary, fixed).
-SELECT pg_advisory_xact_lock(7203407, hashtext(%s))
+-- name: lock_code
+-- One check of a code at a time (the first number is arbitrary, fixed).
+SELECT pg_advisory_lock(7203407, hashtext(%s))
+
+-- name: unlock_code
+SELECT pg_advisory_unlock(7203407, hashtext(%s))
 
 -- name: open_checks
 -- Checks since a moment that keep a dose of a code, or another for a person; but for those whose

@@ -96,15 +96,8 @@ def give(api: Api, clinic: httpx.Client, code: str, recipient: str) -> str:
     """Check a code, give its dose under the check's id, and return that."""
     told = check(clinic, code, recipient=recipient, visit_id=ready(clinic, recipient))
     assert told["may"], told["reasons"]
-    scan = {
-        "site": "dwk-cdc",
-        "fact_id": told["check_id"],
-        "at": api.clock.now().isoformat(),
-        "step": "dispensing",
-        "codes": [code],
-        "recipient": recipient,
-    }
-    ok(clinic.post("/api/v1/scans", json=scan))
+    given = {"at": api.clock.now().isoformat(), "vaccinator": "N-1"}
+    ok(clinic.post("/api/v1/scans", json=told["dose"] | given))
     return str(told["check_id"])
 
 
