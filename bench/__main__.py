@@ -12,6 +12,7 @@ from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
 from bench.capture import capture
+from bench.checks import check
 from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
@@ -30,6 +31,7 @@ WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "w5": w5,
     "w6": w6,
     "capture": capture,
+    "check": check,
     "kill": kill,
     "burst": burst,
     "backlog": backlog,

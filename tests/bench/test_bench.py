@@ -20,6 +20,7 @@ from bench.alerts import w3
 from bench.backlog import backlog
 from bench.burst import burst
 from bench.capture import capture
+from bench.checks import check
 from bench.custody import w4
 from bench.growth import w6
 from bench.ingest import w1, w2
@@ -216,6 +217,13 @@ def test_given_w5_when_measured_then_the_read_model_came_back_from_all_events(ma
     assert report.product["events"] == 1_000
     assert min(report.product["bulk_events_s"], report.product["follower_events_s"]) > 0
     assert report.product["tables_differing"] == 0
+
+
+@pytest.mark.journey
+def test_given_checks_when_measured_then_each_may_and_is_answered(made: Rig) -> None:
+    product = check(replace(SMALL, tries=16), made).product
+    for clients in ("", "many_"):
+        assert 0 < product[f"{clients}p50_ms"] <= product[f"{clients}p95_ms"]
 
 
 @pytest.mark.journey
