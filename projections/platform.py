@@ -6,11 +6,12 @@ the registry know by then. Uploads stand in a table of their own, kept by the co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -88,11 +89,21 @@ def not_given_id(told_id: str) -> UUID:
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
     """Take doses and withdrawals into the tables."""
-    for _, envelope in batch:
+    for given, events in groupby(batch, key=_is_dose):
+        if given:
+            cur.executemany(queries.put, [row for _, dose in events for row in _rows(dose)])
+        else:
+            _take(cur, events)
+
+
+def _is_dose(recorded: Recorded) -> bool:
+    """Tell whether an event is a dose: many come in a row, and are taken together."""
+    return isinstance(recorded.envelope.event, DoseAdministered)
+
+
+def _take(cur: psycopg.Cursor[Any], events: Iterable[Recorded]) -> None:
+    for _, envelope in events:
         match envelope.event:
-            case DoseAdministered() as event:
-                for code in event.codes:
-                    cur.execute(queries.put, _row(event, code, envelope))
             case FactWithdrawn() as event:
                 at = envelope.meta.recorded_at
                 cur.execute(queries.put_withdrawn, (event.fact_id, event.of_site, at))
@@ -113,6 +124,11 @@ PROJECTION = Projection(
     apply=apply,
     ddl=queries.ddl,
 )
+
+
+def _rows(envelope: Envelope) -> Iterable[dict[str, Any]]:
+    event = cast(DoseAdministered, envelope.event)
+    return (_row(event, code, envelope) for code in event.codes)
 
 
 def _row(event: DoseAdministered, code: str, envelope: Envelope) -> dict[str, Any]:

@@ -7,12 +7,13 @@ come from traceability's events; what was declared wrong is left out when rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import psycopg
@@ -169,13 +170,29 @@ class Overdue:
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
     """Take events of the clinic and of doses into the tables."""
-    for position, envelope in batch:
+    for given, events in groupby(batch, key=_is_dose):
+        if given:
+            _take_doses(cur, [envelope for _, envelope in events])
+        else:
+            _take(cur, events)
+
+
+def _is_dose(recorded: Recorded) -> bool:
+    return isinstance(recorded.envelope.event, DoseAdministered)
+
+
+def _take_doses(cur: psycopg.Cursor[Any], told: Sequence[Envelope]) -> None:
+    """Take doses in a row together: many come so."""
+    doses = [(cast(DoseAdministered, envelope.event), envelope) for envelope in told]
+    cur.executemany(queries.put_dose, [_dose(event, envelope) for event, envelope in doses])
+    whose = [(event.fact_id, event.recipient, list(event.codes)) for event, _ in doses]
+    cur.executemany(queries.close_given, whose)
+
+
+def _take(cur: psycopg.Cursor[Any], events: Iterable[Recorded]) -> None:
+    for position, envelope in events:
         event = envelope.event
         match event:
-            case DoseAdministered():
-                cur.execute(queries.put_dose, _dose(event, envelope))
-                whose = (event.fact_id, event.recipient, list(event.codes))
-                cur.execute(queries.close_given, whose)
             case FactWithdrawn():
                 cur.execute(queries.put_withdrawn, (event.fact_id, event.of_site))
             case ObservationEnded():
