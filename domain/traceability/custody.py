@@ -159,14 +159,6 @@ class Book:
         stays = self.stays(code)
         return stays[-1] if stays and stays[-1].end is None else None
 
-    def outermost(self, code: int) -> int:
-        """Return the pack around all that a code is in now; itself outside packs."""
-        passed = {code}
-        while (stay := self.inside(code)) and stay.parent not in passed:
-            code = stay.parent
-            passed.add(code)
-        return code
-
     def chain(self, code: int) -> list[Entry]:
         """Return the chain of a code: every fact that happened to it or to its lot, in order."""
         chain = self._climb(code, ())[0]

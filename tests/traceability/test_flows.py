@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_given_facts_when_told_out_of_turn_in_a_batch_then_to_be_looked_at_with_
     assert not told_in_turn(book(MADE, SEEN), VIAL, 0)
 
 
-def on_bill(step: Step, t: int, site: str, *codes: int, **more: str) -> list[Mention]:
+def on_bill(step: Step, t: int, site: str, *codes: int, **more: Any) -> list[Mention]:
     return scan(step, t, site, *codes, bill_no="7", **more)
 
 
