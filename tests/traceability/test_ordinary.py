@@ -177,3 +177,20 @@ def test_given_a_product_without_keys_of_its_own_when_asked_then_none() -> None:
     assert low > high
     low, high = keys_of(lives.P)
     assert low <= code_key(lives.code(5)) <= high
+
+
+@pytest.mark.parametrize(("pack", "ordinary"), [(lives.code(2), True), ("", False)])
+def test_given_what_is_unpacked_at_once_when_followed_then_ordinary_if_the_pack_is_named(
+    pack: str, *, ordinary: bool
+) -> None:
+    content, where = lives.code(1), {"site_id": "s", "parent": pack}
+    facts: Any = [
+        told_as.CodesCommissioned(
+            fact_id="a", site_id="s", lot_id=lives.LOT, codes=(content, lives.code(2))
+        ),
+        told_as.PacksAggregated(fact_id="b", codes=(content,), **where),
+        told_as.PacksDisaggregated(fact_id="c", codes=(content,), **where),
+    ]
+    events: Any = [(fact, START + timedelta(hours=n), START) for n, fact in enumerate(facts)]
+    life = followed(recorded(events)).life(code_key(content))
+    assert (life is not None) == ordinary
