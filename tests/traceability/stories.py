@@ -97,7 +97,8 @@ class Story:
         cls = self.rng.choice([told_as.StockCounted, told_as.CodesMissing, told_as.CodesFound])
         more = {} if cls is told_as.StockCounted else {"reason": "x"}
         self.tell(cls, site_id=self.site(), codes=self.some(), **more)
-        self.tell(told_as.PutAway, site_id=self.site(), unit_id="U", codes=self.some())
+        site = self.site()
+        self.tell(told_as.PutAway, site_id=site, unit_id=f"U{site}", codes=self.some())
 
     def _repacked(self) -> None:
         pack, inner = self.rng.choice([*BOXES, PALLET]), self.some([*VIALS, *BOXES])
@@ -156,9 +157,9 @@ class Story:
             named = {"site_id": site_id, "org_code": "911100000000000000", "site_no": 1}
             events.append(SiteRegistered(name=site_id, kind="other", **named, **where))
         events.append(ProbePlaced(device_id="D", channel="t1", unit_id="VAN", placed_at=START))
-        for unit, site_id in (("U", "A"), ("VAN", ""), ("U", "C")):
+        for unit, site_id in (("UA", "A"), ("VAN", ""), ("UC", "C")):
             start = START + timedelta(minutes=self.rng.randint(0, 60))
-            bad: Any = {"device_id": f"D{unit}{site_id}", "unit_id": unit, "site_id": site_id}
+            bad: Any = {"device_id": f"D{unit}", "unit_id": unit, "site_id": site_id}
             bad |= {"started_at": start, "ended_at": start + timedelta(minutes=20)}
             events.append(told_as.ExcursionConfirmed(limit_c=8.0, peak_c=9.0, **bad))
         return [(event, START, START) for event in events]
