@@ -58,7 +58,7 @@ class Deps:
     read_sample: ReadSample = _unread
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     elements: Path | None = None
-    destinations: Destinations = Destinations()
+    destinations: Destinations = field(default_factory=Destinations)
     known: Mapping[UUID, Sequence[Envelope]] = field(default_factory=dict)
 
     def knowing(self, streams: Collection[UUID]) -> Deps:
