@@ -191,9 +191,9 @@ def check_injection(
     deps = call.deps
     code, check_id = canonical(body.code), body.check_id or uuid4().hex
     telemetry = deps.telemetry.last_position()
-    known = _Known(deps, body, code, check_id)
-    region = known.region(who)
     with deps.pool.connection() as conn, read.alone(conn, code):
+        known = _Known(deps, body, code, check_id)
+        region = known.region(who)
         checked, vial = _judged(deps, conn, known)
         if known.earlier is not None:
             _require_same(known.earlier, checked)

@@ -163,6 +163,8 @@ def _planned(deps: Deps, body: NotGivenIn) -> dict[str, Any]:
     for name in ("recipient", "product_id"):
         if not found[name]:
             raise Invalid("missing_field", field=name, step="not-given")
+        if any(getattr(one, name, None) not in (None, "", found[name]) for one in (check, opened)):
+            raise Invalid("other_than_planned", field=name)
     code = check.code if check else ""
     return {**found, "visit_id": visit_id, "check_id": body.check_id or "", "code": code}
 

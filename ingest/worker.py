@@ -197,7 +197,12 @@ class Worker:
         return self._lanes.take(packets, self._sheet, to_ms(self._clock.now()), SHEET_ROWS)
 
     def may_overtake(self, packets: Sequence[Packet]) -> bool:
-        """Tell whether `overtake` may take these: of known devices that the sheet does not hold."""
+        """Tell whether `overtake` may take these: of known devices that the sheet does not hold.
+
+        Nothing is overtaken where the sheet is empty: then the registry is looked at first.
+        """
+        if not self._sheet.rows:
+            return False
         lanes = self._lanes.known(topic for topic, _, _ in packets)
         if lanes is None or len(packets) > CAREFUL_MAX:
             return False

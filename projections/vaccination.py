@@ -20,6 +20,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from domain.shared.events import Event
+from domain.traceability.codes import product_of
 from domain.traceability.events import DoseAdministered, FactWithdrawn
 from domain.vaccination.charges import Status
 from domain.vaccination.events import (
@@ -139,8 +140,9 @@ class OpenCheck:
     checked_at: datetime
 
     def met_by(self, dose: DoseAdministered) -> bool:
-        """Tell whether a dose is the one that is kept."""
-        theirs = dose.recipient == self.recipient and self.code in dose.codes
+        """Tell whether a dose is the one that is kept, or in its place."""
+        products = map(product_of, dose.codes)
+        theirs = dose.recipient == self.recipient and self.product_id in products
         return dose.fact_id == self.check_id or theirs
 
     def let_go_by(self, told: DoseNotGiven) -> bool:
@@ -185,7 +187,9 @@ def _take_doses(cur: psycopg.Cursor[Any], told: Sequence[Envelope]) -> None:
     """Take doses in a row together: many come so."""
     doses = [(cast(DoseAdministered, envelope.event), envelope) for envelope in told]
     cur.executemany(queries.put_dose, [_dose(event, envelope) for event, envelope in doses])
-    whose = [(event.fact_id, event.recipient, list(event.codes)) for event, _ in doses]
+    whose = [
+        (event.fact_id, event.recipient, list(map(product_of, event.codes))) for event, _ in doses
+    ]
     cur.executemany(queries.close_given, whose)
 
 

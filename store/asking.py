@@ -23,6 +23,8 @@ Row = TypeVar("Row")
 
 # A connection is a process of the server: more than these only take turns on few processors.
 CONNECTIONS_MAX = 4
+# A server that fell silent without closing anything must not hold them for ever.
+ANSWER_S = 10.0
 _NAME = b"question"
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _OIDS: dict[type, int] = {int: 20, str: 25}  # int8, text
@@ -60,9 +62,12 @@ class Asking(Generic[Row]):
             if line is None or line.broken:
                 line = _Line(await asyncio.to_thread(self._connected))
             try:
-                result = await line.answer([_encoded(value) for value in values])
-            except BaseException:
+                async with asyncio.timeout(ANSWER_S):
+                    result = await line.answer([_encoded(value) for value in values])
+            except BaseException as error:
                 line.close()
+                if isinstance(error, TimeoutError):
+                    raise psycopg.OperationalError("the database is silent") from error
                 raise
             self._idle.append(line)
         reading = line.reading
@@ -104,7 +109,9 @@ class _Line:
         return self._asked
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; again, nothing: its number may be another's by then."""
+        if self.broken:
+            return
         self.broken = True
         self._loop.remove_reader(self._socket)
         self._conn.finish()

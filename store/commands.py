@@ -148,7 +148,7 @@ def _attempt(ledger: Ledger, command: Command) -> Outcome:
     else:
         with ledger.datastore.transaction(commit=True) as cur:
             after(cur, 0)
-    return kept[0]
+    return kept[-1]  # a transaction that is tried again calls `after` again
 
 
 def _loaded(

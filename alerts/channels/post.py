@@ -18,8 +18,11 @@ import httpx
 # Seconds after which a connection that was kept is not trusted any more: whatever lies between may
 # have forgotten it without a word.
 KEPT_S = 5.0
+# A silent address must leave time for the next one.
+CONNECT_S = 3.0
 PORTS = {"http": 80, "https": 443}
 STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})[ \r]")
+_REFUSED = 400
 _FINAL = 200  # what comes before is no answer yet
 _NO_CONTENT = 204
 
@@ -63,9 +66,11 @@ class Poster:
         line = self._take(place, addresses)
         if line is not None:
             try:
-                return await self._exchange(place, line, request)
-            except (ConnectionError, EOFError):
-                pass  # closed meanwhile
+                status = await self._exchange(place, line, request)
+            except (ConnectionError, EOFError, ValueError):
+                status = 0  # closed meanwhile
+            if 0 < status < _REFUSED:  # else it may be what the host said when it closed
+                return status
         return await self._exchange(place, await self._connect(place, addresses), request)
 
     def close(self) -> None:
@@ -102,23 +107,27 @@ class Poster:
         *others, last = addresses
         for address in others:
             try:
-                return _Line(address, *await asyncio.open_connection(address, port, **tls))  # type: ignore[arg-type]
+                async with asyncio.timeout(CONNECT_S):
+                    return _Line(address, *await asyncio.open_connection(address, port, **tls))  # type: ignore[arg-type]
             except OSError:
                 continue
         return _Line(last, *await asyncio.open_connection(last, port, **tls))  # type: ignore[arg-type]
 
     async def _exchange(self, place: Place, line: _Line, request: bytes) -> int:
         """Send a request and return the status; an answer may come before all is sent."""
-        keeps = False
+        keeps = answered = False
         try:
             line.writer.write(request)
             status, keeps = await _answer(line.reader)
+            answered = True
             keeps = keeps and not line.writer.transport.get_write_buffer_size()
         finally:
             if keeps:
                 self._keep(place, line)
-            else:
+            elif answered:
                 line.writer.close()
+            else:  # what is not sent yet would wait for a peer that may never read it
+                line.writer.transport.abort()
         return status
 
 

@@ -34,6 +34,10 @@ _REFUSALS = {
     ),
     "transfer_closed": ("迁移 {transfer_id} 已答复", "Transfer {transfer_id} is settled"),
     "unknown_transfer": ("没有迁移 {transfer_id}", "There is no transfer {transfer_id}"),
+    "other_than_planned": (
+        "{field} 与所指的检查或接种单不符",
+        "{field} differs from the check or the visit that is named",
+    ),
     "unknown_check": ("没有检查 {check_id}", "There is no check {check_id}"),
     "unknown_not_given": (
         "没有这条未接种记录",

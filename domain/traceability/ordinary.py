@@ -197,10 +197,11 @@ class Lives:
             taken(self, told)
 
     def _in_doubt(self, told: Told) -> bool:
-        return told.order[0] <= max(
-            self._doubtful.get(name, -NO_END_MS)
-            for name in (told.site_id, told.device_id, told.vehicle_id, told.unit_id)
-        )
+        named = (told.site_id, told.device_id, told.vehicle_id, told.unit_id)
+        return told.order[0] <= self._doubtful_until(*named)
+
+    def _doubtful_until(self, *names: str) -> int:
+        return max(self._doubtful.get(name, -NO_END_MS) for name in names)
 
     def _commissioned(self, told: Told) -> None:
         lot_id, t_ms, place = told.lot_id, told.order[0], (told.site_id, told.unit_id)
@@ -261,7 +262,10 @@ class Lives:
             life = self._next(code, told)
             if life is None:
                 continue
-            if life.sent_from != told.site_id and self._too_fast(life, told):
+            # What the goods are said to have come with was with them since they were sent.
+            came_in_doubt = life.since_ms <= self._doubtful_until(told.device_id, told.vehicle_id)
+            too_fast = life.sent_from != told.site_id and self._too_fast(life, told)
+            if came_in_doubt or too_fast:
                 self._lives[code] = None
                 continue
             life.status, life.unit_id = Status.IN_STOCK, told.unit_id

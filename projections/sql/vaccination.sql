@@ -73,8 +73,8 @@ INSERT INTO withdrawn VALUES (%s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 INSERT INTO open_check VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (check_id) DO NOTHING
 
 -- name: close_given
--- The dose of a check, or one of this person out of this vial without it.
-DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND code = ANY(%s))
+-- The dose of a check, or one of the product that this person got without it, out of any vial.
+DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND product_id = ANY(%s))
 
 -- name: close_not_given
 DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND product_id = %s)

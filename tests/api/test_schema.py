@@ -16,7 +16,7 @@ from tests.served import Api
 
 SEED = "20261122"
 # Examples an operation in the fuzzing phase; beside those of the other phases.
-EXAMPLES = "2"
+EXAMPLES = "1"
 
 
 @pytest.fixture(scope="module", autouse=True)

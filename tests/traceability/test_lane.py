@@ -40,7 +40,7 @@ def tables(conn: psycopg.Connection[Any]) -> dict[str, list[str]]:
     return {name: sorted(map(str, conn.execute(query.format(name).encode()))) for name in TABLES}
 
 
-@pytest.mark.parametrize(("seed", "wrong"), [(1, 0.0), (2, 0.03), (3, 0.1), (4, 0.1), (5, 0.3)])
+@pytest.mark.parametrize(("seed", "wrong"), [(1, 0.0), (2, 0.03), (5, 0.3)])
 def test_given_any_lives_when_followed_with_and_without_the_lane_then_the_same_tables(
     conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, seed: int, wrong: float
 ) -> None:
