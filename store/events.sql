@@ -5,7 +5,7 @@ BEGIN
 COMMIT
 
 -- name: lock_telemetry_events
--- The application role may not LOCK the table: a function of the owner does (and NOTIFYs).
+-- Writers take turns, so that ids become visible in their order (and NOTIFY).
 SELECT lock_telemetry_events()
 
 -- name: lock_ledger_events

@@ -113,6 +113,24 @@ def test_given_application_role_when_it_reaches_for_more_then_refused(
         database.query(statement)
 
 
+@pytest.mark.parametrize("log", ["telemetry_events", "ledger_events"])
+def test_given_a_writer_in_the_middle_when_others_come_then_only_writers_wait(
+    database: Database, log: str
+) -> None:
+    lock = f"SELECT lock_{log}()"
+    with (
+        psycopg.connect(database.app_dsn) as writer,
+        psycopg.connect(database.app_dsn) as other,
+        psycopg.connect(database.owner_dsn, autocommit=True) as upkeep,
+    ):
+        writer.execute(lock)
+        for session in (other, upkeep):
+            session.execute("SET lock_timeout = '200ms'")
+        upkeep.execute(f"VACUUM (ANALYZE) {log}")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(lock)
+
+
 def test_given_moments_when_asked_then_last_position_recorded_before(ledger: Ledger) -> None:
     base = START + timedelta(days=400)
     marks = []
