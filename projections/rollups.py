@@ -33,7 +33,8 @@ HOURS_EAST = 8  # days begin at midnight of China's one time zone
 PAGE_EVENTS = 10_000
 # One pass, one commit: a backlog is worth long passes, each hour then being aggregated less often.
 PASS_EVENTS, PASS_HOURS = 2_000_000, 50_000
-IDLE_SECONDS = 10.0
+# Often, and so little at a time: readings wait while a pass has a core.
+IDLE_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 
 
