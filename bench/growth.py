@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from bench import alerts, history
-from bench.contest import ProductContender
+from bench.contest import NOTHING_BEFORE, ProductContender
 from bench.field import register
 from bench.options import Options
 from bench.report import Figures, Report, medians, ratio
 from bench.rig import Rig, rig
 from bench.shape import DEVICES
-from bench.throughput import HOURS_BACK, W1, Meter
+from bench.throughput import W1, Meter
 
 READINGS = 100_000_000
-# Probes are placed when the history ends, so that only what is measured is judged.
-PLACED_BEFORE = timedelta(hours=HOURS_BACK + 1)
 
 
 def w6(options: Options, made: Rig) -> Report:
@@ -71,7 +69,8 @@ def _measured(options: Options, made: Rig) -> tuple[Figures, list[Figures]]:
 
 
 def _placed_at(made: Rig) -> datetime:
-    return datetime.fromtimestamp(made.began_s, UTC) - PLACED_BEFORE
+    """Return when the history ends and probes are placed: only what is measured is judged."""
+    return datetime.fromtimestamp(made.began_s, UTC) - NOTHING_BEFORE
 
 
 def _server(made: Rig) -> dict[str, str]:
