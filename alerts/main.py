@@ -139,8 +139,8 @@ class Alerting:
             while not self._end.is_set():
                 if not self._bell.ring(1):  # all are busy: who is to be told is put down at least
                     self._sender.expand()
-                for _ in conn.notifies(timeout=POLL_S, stop_after=1):
-                    pass
+                told = [int(each.payload) for each in conn.notifies(timeout=POLL_S, stop_after=1)]
+                self._sender.send_ahead(told)
 
     def _look_for_due(self) -> None:
         """Ring when time alone has made something due: one looks, and the others sleep."""

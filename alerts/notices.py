@@ -93,10 +93,8 @@ def untold(conn: psycopg.Connection[Any], wanted: Iterable[Notice]) -> list[Noti
 
 def write(cur: psycopg.Cursor[Any], notices: Sequence[Notice]) -> None:
     """Insert rows and wake the sender when the transaction commits; a known key changes nothing."""
-    if not notices:
-        return
-    cur.executemany(queries.insert_outbox, [_values(row) for row in notices])
-    cur.execute(queries.notify_outbox)
+    if notices:
+        cur.executemany(queries.insert_outbox, [_values(row) for row in notices])
 
 
 def _values(row: Notice) -> tuple[object, ...]:

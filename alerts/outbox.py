@@ -8,11 +8,15 @@ which the receiver can tell.
 
 Who is being sent to is known by locks of the sending sessions, not by rows and not by a lease: a
 sender that dies lets go of them, and its row is anybody's. No transaction is open during a send.
+
+Of an alert that fires systems are told before any of this: their request is on its way while the
+delivery is put down and claimed, and whoever claims it waits for the answer instead of sending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +31,7 @@ from psycopg_pool import ConnectionPool
 
 from alerts import messages
 from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
+from alerts.channels.webhook import Webhook
 from alerts.notices import AEFI_CLUSTER, OBSERVATION_OVERDUE
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from store.one_trip import one_trip
@@ -44,6 +49,9 @@ ATTEMPTS_MAX = 20
 # Sends at a time to one place (a web host, or the mail server), so that one that does not answer
 # leaves senders to the others. One recipient gets one at a time.
 PLACE_MAX = 2
+# Requests on their way before their delivery is claimed: a storm of alerts goes its ordinary way.
+# Nothing else is begun for so many seconds at most; and so many answers are kept to be claimed.
+AHEAD_MAX, AHEAD_S, KEPT_MAX = 8, 0.02, 64
 # What is no alert of its own is found in a list.
 _LISTS = {
     AEFI_CLUSTER: "vaccination/aefi-clusters",
@@ -70,6 +78,15 @@ class Held:
     severity: str
     created_at: datetime
     payloads: Sequence[Mapping[str, Any]]
+    names: Sequence[Sequence[str]] = ()  # as `names` gives them, where they are known
+
+    @property
+    def alert(self) -> dict[str, Any]:
+        """All that was told of the alert up to this notice; later fields replace earlier ones."""
+        told: dict[str, Any] = {}
+        for payload in self.payloads:
+            told |= payload
+        return told
 
 
 class Sender:
@@ -88,6 +105,7 @@ class Sender:
     ) -> None:
         self._pool = pool
         self._channels = channels
+        self._ahead: dict[str, tuple[str | None, Future[dict[str, str]]]] = {}
         self._now = now
         self._public_url = public_url.rstrip("/")
 
@@ -135,6 +153,31 @@ class Sender:
                 self._attempt(conn, held)
         return held is not None or waits
 
+    def send_ahead(self, notices: Sequence[int]) -> None:
+        """Begin to tell systems of these rows of the outbox, where they are alerts that fire.
+
+        For one thread. Each system gets one such request at a time, beside what is claimed for it.
+        """
+        webhook = self._channels.get("webhook")
+        if not isinstance(webhook, Webhook) or not 0 < len(notices) <= AHEAD_MAX:
+            return
+        asked = {"notices": list(notices), "severities": list(SEVERITIES)}
+        try:
+            with self._pool.connection() as conn, conn.cursor(row_factory=class_row(Held)) as cur:
+                found = cur.execute(queries.ahead, asked).fetchall()
+        except psycopg.errors.UndefinedTable:  # the read models are not built yet
+            return
+        begun = []
+        for held in found:
+            waiting = [address for address, sent in list(self._ahead.values()) if not sent.done()]
+            if held.address in waiting or len(waiting) >= AHEAD_MAX:
+                continue
+            begun.append(webhook.begin(self._message(held, held.names)))
+            self._ahead[held.key] = held.address, begun[-1]
+        for key in list(self._ahead)[:-KEPT_MAX]:  # whoever claimed these knows nothing of them
+            self._ahead.pop(key, None)
+        wait(begun, AHEAD_S)
+
     def close(self) -> None:
         """Close the channels' connections."""
         for channel in self._channels.values():
@@ -178,12 +221,16 @@ class Sender:
             raise Permanent(f"no {held.channel} channel is configured")
         if held.address is None:
             raise Permanent("the recipient was removed")
-        return channel.send(self._message(conn, held))
+        ahead = self._ahead.get(held.key)
+        if ahead is None:
+            return channel.send(self._message(held, _names(conn, held.alert)))
+        try:
+            return ahead[1].result()
+        finally:
+            self._ahead.pop(held.key, None)
 
-    def _message(self, conn: psycopg.Connection[Any], held: Held) -> Message:
-        alert: dict[str, Any] = {}
-        for payload in held.payloads:
-            alert |= payload
+    def _message(self, held: Held, names: Sequence[Sequence[str]]) -> Message:
+        alert = held.alert
         thing = _LISTS.get(held.kind, f"alerts/{held.alert_id}")
         link = f"{self._public_url}/api/v1/{thing}" if self._public_url else ""
         facts = messages.Facts(
@@ -193,7 +240,7 @@ class Sender:
             severity=held.severity,
             at=held.created_at,
             alert=alert,
-            names=_names(conn, alert),
+            names={f"{kind}_id": (zh, en or zh) for kind, zh, en in names},
             link=link,
         )
         subject = messages.short(facts)
@@ -233,11 +280,10 @@ class Sender:
         log.warning("alert_undelivered", key=held.key, result=result, attempts=held.attempts)
 
 
-def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the names of the alert's site and unit by field; none while nobody knows them."""
+def _names(conn: psycopg.Connection[Any], alert: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return (kind, name, English name) of the alert's site and unit; none while nobody knows."""
     asked = [str(alert.get(field, "")) for field in ("site_id", "unit_id")]
     try:
-        found = conn.execute(queries.names, asked).fetchall()
+        return conn.execute(queries.names, asked).fetchall()
     except psycopg.errors.UndefinedTable:  # the read models are not built yet
-        return {}
-    return {f"{kind}_id": (zh, en or zh) for kind, zh, en in found}
+        return []

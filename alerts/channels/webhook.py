@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import threading
+from concurrent.futures import Future
 from datetime import datetime
 
 import httpx
@@ -42,36 +43,44 @@ class Webhook:
 
     def send(self, message: Message) -> dict[str, str]:
         """Post the event; the evidence is the status answered."""
+        return self.begin(message).result()
+
+    def begin(self, message: Message) -> Future[dict[str, str]]:
+        """Begin to do so, and return what will tell the evidence, or raise what `send` does."""
         body = orjson.dumps(message.event)
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": message.key,
             "X-Signature": signature(message.secret, message.sent_at, body),
         }
-        status = self.post(message.address, body, headers)
+        telling = self._tell(message.address, body, headers)
+        return asyncio.run_coroutine_threadsafe(telling, self._loop)
+
+    def post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
+        """Post a body and return the status answered; Undelivered without an answer."""
+        posting = self._post(address, body, headers)
+        return asyncio.run_coroutine_threadsafe(posting, self._loop).result()
+
+    async def _tell(self, address: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+        status = await self._post(address, body, headers)
         if 200 <= status < 300:
             return {"status": str(status)}
         if 400 <= status < 500 and status not in RETRIED_4XX:
             raise Permanent(f"HTTP {status}")
         raise Transient(f"HTTP {status}")
 
-    def post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
-        """Post a body and return the status answered; Undelivered without an answer."""
+    async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
         if not allowed(address):
             raise Permanent("only http and https addresses without a password are called")
-        posting = self._post(address, body, headers)
         try:
-            return asyncio.run_coroutine_threadsafe(posting, self._loop).result()
+            async with asyncio.timeout(self._timeout_s):
+                return await self._poster.post(address, body, headers)
         except httpx.InvalidURL as error:
             raise Permanent(str(error)) from error
         except TimeoutError as error:
             raise Transient(f"no answer within {self._timeout_s:g} s") from error
         except (OSError, EOFError, ValueError) as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
-
-    async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
-        async with asyncio.timeout(self._timeout_s):
-            return await self._poster.post(address, body, headers)
 
     def close(self) -> None:
         """Close kept connections."""

@@ -22,15 +22,8 @@ WITH taken AS (
         (outbox_id, alert_id, recipient_id, channel, level, key, next_at, created_at)
     SELECT t.id, t.alert_id, r.recipient_id, r.channel, t.level,
         concat_ws(':', t.key, t.level, r.recipient_id, r.channel), %(now)s, %(now)s
-    FROM taken t JOIN recipient r ON r.active
-        AND starts_with(t.region_code, CASE
-            WHEN r.region_code = '000000' THEN ''
-            WHEN r.region_code LIKE '%%0000' THEN left(r.region_code, 2)
-            WHEN r.region_code LIKE '%%00' THEN left(r.region_code, 4)
-            ELSE r.region_code END)
-        AND r.site_id IN ('', t.site_id)
-        AND array_position(%(severities)s::text[], r.severity_min)
-            <= array_position(%(severities)s::text[], t.severity)
+    FROM taken t
+    JOIN recipient r ON covers(r, t.region_code, t.site_id, t.severity, %(severities)s::text[])
         AND (r.channel = 'webhook' OR CASE
             WHEN t.kind = 'fired'
                 AND t.created_at - (t.payload ->> 'fired_at')::timestamptz > %(history_after)s
@@ -46,6 +39,23 @@ WITH taken AS (
 UPDATE outbox SET expanded = true FROM taken WHERE outbox.id = taken.id
 RETURNING (SELECT count(*) FROM made) AS made,
     EXISTS (SELECT FROM outbox o WHERE NOT o.expanded AND o.id > outbox.id) AS waits
+
+-- name: ahead
+-- What alerts that fire will be to systems, as `claim` gives it once somebody is put down for them.
+-- `names`: as `names` gives them.
+SELECT concat_ws(':', o.key, o.level, r.recipient_id, r.channel) AS key,
+    r.channel, r.address, r.secret, 0 AS delivery_id, 0 AS attempts,
+    o.key AS notice, o.alert_id::text AS alert_id, o.kind, o.level, o.severity,
+    o.created_at, jsonb_build_array(o.payload) AS payloads,
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(n.kind, n.name, n.name_en)), '[]')
+     FROM rm_shared_org_tree.node n
+     WHERE (n.kind, n.id) IN (('site', o.payload ->> 'site_id'), ('unit', o.payload ->> 'unit_id'))
+    ) AS names
+FROM outbox o
+JOIN recipient r ON r.channel = 'webhook'
+    AND covers(r, o.region_code, o.payload ->> 'site_id', o.severity, %(severities)s::text[])
+WHERE o.id = ANY(%(notices)s::bigint[]) AND o.kind = 'fired' AND NOT o.expanded
+ORDER BY o.id, r.recipient_id
 
 -- name: any_due
 -- Whether `claim` may find something; what is being sent counts as well, its sender may have died.
@@ -117,6 +127,10 @@ UPDATE delivery SET state = 'sent', sent_at = %s, last_error = '', evidence = %s
 
 -- name: record_retry
 UPDATE delivery SET state = 'queued', next_at = %s, last_error = %s WHERE id = %s
+
+-- name: record_later
+UPDATE delivery SET state = 'queued', attempts = attempts - 1, next_at = %s, last_error = %s
+WHERE id = %s
 
 -- name: record_failed
 UPDATE delivery SET state = 'failed', last_error = %s WHERE id = %s
