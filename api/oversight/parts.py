@@ -84,6 +84,27 @@ PARTS = (
         "transport_c_min transport_c_max accepted events",
     ),
     _part(
+        "orders",
+        "封存与召回",
+        "Holds and recalls in force",
+        """
+        binds | 类型 | kind
+        scope | 范围 | scope
+        lot_id | 批次 | lot
+        units | 支数 | units
+        site_id | 单位 | place
+        occurred_at | 时间 | since
+        recall_class | 召回级别 | recall class
+        issued_by | 召回单位 | issued by
+        notice_no | 通知编号 | notice
+        decision_no | 决定编号 | decision
+        reason | 原因 | reason
+        fact_id | 记录编号 | fact
+        recorded_at | 记录时间 | recorded
+        """,
+        "binds scope lot_id units site_id occurred_at recall_class notice_no reason events",
+    ),
+    _part(
         "corrections",
         "更正记录",
         "Corrections",
@@ -227,8 +248,11 @@ HEAD = {
     "expires_on": ("有效期至", "expires"),
     "lot_release_no": ("批签发编号", "lot release"),
     "released": ("签发数量", "released"),
-    "held": ("是否封存", "held"),
-    "recalled": ("是否召回", "recalled"),
+    "held": ("整批封存", "whole lot held"),
+    "held_units": ("封存支数", "units held"),
+    "recalled": ("整批召回", "whole lot recalled"),
+    "recalled_units": ("召回支数", "units recalled"),
+    "recall_class": ("召回级别", "recall class"),
 }
 STEPS = {
     "commissioning": "赋码",
@@ -255,6 +279,7 @@ STEPS = {
 KINDS: Mapping[str, str] = {
     Kind.PRODUCT_WITHOUT_DATA: "有货无单",
     Kind.DATA_WITHOUT_PRODUCT: "有单无货",
+    Kind.SHIPMENT_OVERDUE: "逾期未到货",
     Kind.DATA_ERROR: "批号等与码不符",
     Kind.DAMAGED: "收货不合格",
     Kind.QUANTITY_MISMATCH: "数量不符",
@@ -284,6 +309,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "step": STEPS,
     "state": {"open": "未了结", "closed": "已了结", "resolved": "已消除"},
     "severity": {"critical": "严重", "major": "重要", "minor": "一般"},
+    "binds": {"recall": "召回", "hold": "封存", "condemned": "判定不合格", "refused": "收货不合格"},
+    "scope": {"lot": "整批", "codes": "部分追溯码"},
 }
 _SITES = frozenset({"site_id", "from_site_id", "to_site_id"})
 _UNITS = frozenset({"unit_id", "vehicle_id"})

@@ -1,4 +1,4 @@
-"""The parts of a report: chain hop by hop, corrections, stock, temperatures, doses, cases, quality.
+"""The parts of a report: chain, orders, corrections, stock, temperatures, doses, cases, quality.
 
 Each part is a list of rows, JSON values and times; `events` of a row are the ledger positions of
 what it rests on. Who may see the people in it is for the API to say.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from api.oversight.orders import Bound, bound_units, orders
 from api.oversight.rows import Connection, queries
 from api.oversight.subject import Subject
 from api.oversight.warmth import Warmth
@@ -82,6 +83,7 @@ def report_of(conn: Connection, subject: Subject, warmth: Warmth, prefix: str) -
         head(subject),
         {
             "chain": chain(subject, hops, warmth),
+            "orders": orders(subject),
             "corrections": corrections(conn, subject),
             "stock": stock(conn, subject),
             "thermal": thermal(subject, hops, warmth, found),
@@ -99,8 +101,9 @@ def _asked(subject: Subject, hop: Hop) -> bool:
 def head(subject: Subject) -> Row:
     """Return what the report is about: lots with their product and what binds them."""
     lots = {k: subject.lots.get(k) for k in _lot_ids(subject)}
+    bound = bound_units(subject)
     return {"subject": subject.name, "key": subject.key} | {
-        "lots": [_lot(subject, lot_id, lot) for lot_id, lot in lots.items()]
+        "lots": [_lot(subject, k, lot, bound.get(k, Bound())) for k, lot in lots.items()]
     }
 
 
@@ -109,10 +112,10 @@ def _lot_ids(subject: Subject) -> list[str]:
     return sorted(found | ({subject.key} if subject.name == "lot" else set()))
 
 
-def _lot(subject: Subject, lot_id: str, lot: Row | None) -> Row:
+def _lot(subject: Subject, lot_id: str, lot: Row | None, units: Bound) -> Row:
     product_id = lot_id.partition(".")[0]
     product = subject.products.get(product_id, {})
-    orders = orders_in_force(f for f in subject.lot_facts if f.lot_id == lot_id)
+    recalls = orders_in_force(f for f in subject.lot_facts if f.lot_id == lot_id)
     bound = subject.book.lot_hold(lot_id)
     return {
         "lot_id": lot_id,
@@ -128,8 +131,10 @@ def _lot(subject: Subject, lot_id: str, lot: Row | None) -> Row:
         "lot_release_no": lot["lot_release_no"] if lot else "",
         "released": lot["quantity"] if lot else None,
         "held": bound.held,
-        "recalled": bound.recalled or bool(orders),
-        "recall_class": orders[-1].more.get("recall_class", "") if orders else "",
+        "held_units": units.held,
+        "recalled": bound.recalled or bool(recalls),
+        "recalled_units": units.recalled,
+        "recall_class": recalls[-1].more.get("recall_class", "") if recalls else "",
         "events": [f.position for f in subject.lot_facts if f.lot_id == lot_id],
     }
 

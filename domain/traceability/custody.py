@@ -135,6 +135,7 @@ class Book:
             self._lot_facts[fact.lot_id].append(fact)
         self._stays: dict[int, tuple[Stay, ...]] = {}
         self._entries: dict[int, list[Entry]] = {}
+        self._chains: dict[int, list[Entry]] = {}
         self._passed: dict[int, list[Entry]] = {}
         self._progress: dict[int, Progress] = {}
         self._whole: dict[int, Progress] = {}
@@ -161,12 +162,14 @@ class Book:
 
     def chain(self, code: int) -> list[Entry]:
         """Return the chain of a code: every fact that happened to it or to its lot, in order."""
-        chain = self._climb(code, ())[0]
-        lot_facts = self._lot_facts.get(self.progress(code).lot_id) if self._lot_facts else None
-        if not lot_facts:
-            return chain
-        lot = [Entry(fact, code, False, True, True) for fact in lot_facts]
-        return sorted([*chain, *lot], key=lambda entry: entry.order)
+        if code not in self._chains:
+            chain = self._climb(code, ())[0]
+            lot_facts = self._lot_facts.get(self.progress(code).lot_id) if self._lot_facts else None
+            if lot_facts:
+                lot = [Entry(fact, code, False, True, True) for fact in lot_facts]
+                chain = sorted([*chain, *lot], key=lambda entry: entry.order)
+            self._chains[code] = chain
+        return self._chains[code]
 
     def progress(self, code: int) -> Progress:
         """Return what became of a code outside the pack it is in now (if it is in one).
@@ -259,6 +262,10 @@ class Book:
 
     def recalls(self, code: int) -> dict[str, Fact]:
         """Return the recalls in force that bind a code or a pack it is in, not its whole lot."""
+        return {fact_id: fact for fact_id, fact in self.orders(code).items() if fact.recall}
+
+    def orders(self, code: int) -> dict[str, Fact]:
+        """Return all that binds a code or a pack it is in, not its whole lot, by fact id."""
         found: dict[str, Fact] = {}
         above: list[int] = []
         within: int | None = code

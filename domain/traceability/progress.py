@@ -64,8 +64,8 @@ class Progress:
     `doses_per_vial` None = the product is not known: the first dose then empties the vial;
     `opened_limit_min`, `expires_on` None = no limit is known. Goods on their way are counted at
     the place they go to. `found`: flags by the fact that shows them, "" = by the whole chain;
-    `held_back`: those of them that a hold or a recall is the reason of. `orders`: recalls of codes
-    by the code scanned, as long as they bind this one.
+    `held_back`: those of them that a hold or a recall is the reason of. `orders`: what was said by
+    the code scanned that binds this one, as long as it does.
     """
 
     doses_per_vial: int | None = None
@@ -171,7 +171,7 @@ class Progress:
         self._stand(Status.IN_STOCK)
         self.site_id, self.unit_id = fact.site_id, fact.unit_id
         if not fact.accepted:
-            hold(self.holds, entry.via, recall=False)
+            self._bind(entry)
 
     def _opened(self, entry: Entry) -> None:
         if self.status not in ENDED:
@@ -242,14 +242,16 @@ class Progress:
             self.site_id = self.site_id or entry.fact.site_id
 
     def _held(self, entry: Entry) -> None:
-        hold(self.holds, entry.via, recall=entry.fact.recall)
-        if entry.fact.recall:
-            self.orders.setdefault(entry.via, []).append(entry.fact)
+        self._bind(entry)
 
     def _condemned(self, entry: Entry) -> None:
         self._check_signed(entry.fact)
         self.condemned = True
-        self.holds.setdefault(entry.via, False)
+        self._bind(entry)
+
+    def _bind(self, entry: Entry) -> None:
+        hold(self.holds, entry.via, recall=entry.fact.recall)
+        self.orders.setdefault(entry.via, []).append(entry.fact)
 
     def _released(self, entry: Entry) -> None:
         self._check_signed(entry.fact)

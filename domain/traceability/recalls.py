@@ -70,17 +70,22 @@ class Recall:
         return [site_id for site_id in self.holders(order) if site_id not in told]
 
 
-def orders_in_force(facts: Iterable[Fact]) -> list[Fact]:
-    """Return the recalls of a lot that no release ended, oldest first."""
-    orders: list[Fact] = []
+def binding(facts: Iterable[Fact]) -> list[Fact]:
+    """Return the holds, recalls and condemnations of a lot that no release ended, oldest first."""
+    found: list[Fact] = []
     hold = FREE
     for fact in sorted((f for f in facts if f.step >= Step.HOLDING), key=lambda f: f.order):
         hold = hold.after(fact)
-        if fact.step is Step.HOLDING and fact.recall:
-            orders.append(fact)
-        elif not hold.recalled:
-            orders = []
-    return orders
+        if fact.step is not Step.RELEASING:
+            found.append(fact)
+        elif hold == FREE:
+            found = []
+    return found
+
+
+def orders_in_force(facts: Iterable[Fact]) -> list[Fact]:
+    """Return the recalls of a lot that no release ended, oldest first."""
+    return [fact for fact in binding(facts) if fact.recall]
 
 
 def acknowledged(orders: Iterable[Fact], facts: Iterable[Fact]) -> list[Fact]:

@@ -370,6 +370,30 @@ def test_given_a_legal_hold_when_days_are_dropped_then_those_of_the_lot_stay(
     assert world.post(f"{V1}/legal-holds/{LOT}/lifting", json=asked).status_code == 404
 
 
+def test_given_codes_held_and_recalled_when_reported_then_the_orders_in_force_and_their_units(
+    api: Api, world: httpx.Client
+) -> None:
+    path = f"{V1}/lots/{OTHER_LOT}/report"
+    hold = {"site": "dwk-cdc", "step": "holding", "reason": "外观异常", "fact_id": "hold-1"}
+    scan(api, world, OTHER[:1], hold)
+    recall = {"recall": True, "recall_class": "2", "notice": "N-2", "fact_id": "recall-2"}
+    scan(api, world, OTHER[:2], hold | recall | {"site": "szs"})
+
+    def told() -> list[tuple[Any, ...]]:
+        found = world.get(path).json()["parts"]["orders"]
+        return [(o["binds"], o["scope"], o["fact_id"], o["units"]) for o in found]
+
+    assert told() == [("hold", "codes", "hold-1", 1), ("recall", "codes", "recall-2", 2)]
+    (lot,) = world.get(path).json()["head"]["lots"]
+    assert (lot["recalled"], lot["held_units"], lot["recalled_units"]) == (False, 2, 2)
+    signed = {"executer": "P-1", "supervisor": "P-2", "reason": "复检合格"}
+    lifted = {"site": "szs", "step": "releasing", "recall": True} | signed
+    scan(api, world, OTHER[1:2], lifted)
+    assert told() == [("hold", "codes", "hold-1", 1), ("recall", "codes", "recall-2", 1)]
+    whole = world.get(REPORT).json()["parts"]["orders"]
+    assert ("recall", "lot", "recall-1") in [(o["binds"], o["scope"], o["fact_id"]) for o in whole]
+
+
 def test_given_the_read_model_when_rebuilt_then_the_same_rows(
     api: Api, world: httpx.Client, database: Database
 ) -> None:
