@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -40,6 +41,6 @@ def _may_repeat(body: bytes) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen = set[str]()
-        raise _RepeatedError(next(n for n, _ in pairs if n in seen or seen.add(n)))  # type: ignore[func-returns-value]  # it is the test that matters
+        times = Counter(name for name, _ in pairs)
+        raise _RepeatedError(next(name for name in times if times[name] > 1))
     return found

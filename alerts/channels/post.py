@@ -98,20 +98,25 @@ class Poster:
         line.writer.close()
 
     async def _connect(self, place: Place, addresses: list[str]) -> _Line:
-        """Connect to the first address that answers; the certificate must be that of the host."""
-        scheme, host, port = place
-        tls: dict[str, object] = {}
-        if scheme == "https":
-            self._tls = self._tls or httpx.create_ssl_context(trust_env=False)
-            tls = {"ssl": self._tls, "server_hostname": host.removesuffix(".")}
+        """Connect to the first address that answers."""
         *others, last = addresses
         for address in others:
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    return _Line(address, *await asyncio.open_connection(address, port, **tls))  # type: ignore[arg-type]
+                    return await self._open(place, address)
             except OSError:
                 continue
-        return _Line(last, *await asyncio.open_connection(last, port, **tls))  # type: ignore[arg-type]
+        return await self._open(place, last)
+
+    async def _open(self, place: Place, address: str) -> _Line:
+        """Connect to an address of a place; the certificate must be that of the host."""
+        scheme, host, port = place
+        if scheme != "https":
+            return _Line(address, *await asyncio.open_connection(address, port))
+        self._tls = self._tls or httpx.create_ssl_context(trust_env=False)
+        name = host.removesuffix(".")
+        opened = await asyncio.open_connection(address, port, ssl=self._tls, server_hostname=name)
+        return _Line(address, *opened)
 
     async def _exchange(self, place: Place, line: _Line, request: bytes) -> int:
         """Send a request and return the status; an answer may come before all is sent."""

@@ -111,9 +111,10 @@ class _Facts:
     def __init__(self, cur: Cursor, log: Log) -> None:
         named = Named(*([row[0] for row in cur.execute(query).fetchall()] for query in _ALL))
         bound = {
-            event.lot_id  # type: ignore[attr-defined]  # of holds
+            event.lot_id
             for page in log.events([cls.TOPIC for cls in _BINDING])
             for _, event, _ in page
+            if isinstance(event, _BINDING)
         }
         self._lives = Lives(replace(lane.read_known(cur, named, 0), bound=bound - {""}))
         self._quiet = Quiet(cur, named)

@@ -141,7 +141,6 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
     if pack in codes:  # a pack inside itself is not believed
         codes = tuple(code for code in codes if code != pack)
     t_ms, recorded_ms = ms(meta.occurred_at), ms(meta.recorded_at)
-    in_pack = pack is None or shape.step == Step.DISPENSING
     to_site_id, lot_id, unit_id, vehicle_id, device_id = shape.where(event)
     return Told(
         (t_ms, shape.step, event.fact_id),
@@ -156,7 +155,7 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
         event.level if shape.level else None,
         codes,
         pack,
-        codes if in_pack else (*codes, pack),  # type: ignore[arg-type]  # a pack by now
+        codes if pack is None or shape.step == Step.DISPENSING else (*codes, pack),
         shape.step == Step.UNPACKING and not event.codes,
         type(event) is not GoodsReceived or event.accepted,
         recorded_ms - t_ms <= LATE_MS and shape.silent(event),
@@ -201,7 +200,6 @@ def told_before(rows: Iterable[Sequence[Any]]) -> list[Told]:
 def _told_before(row: Sequence[Any], codes: tuple[int, ...], pack: int | None) -> Told:
     position, fact_id, step, t_ms, recorded_ms, _, site_id, to_site_id, lot_id, text = row[3:]
     said = decode_said(text) if text != "{}" else {}
-    in_pack = pack is None or step == Step.DISPENSING
     return Told(
         (t_ms, step, fact_id),
         position,
@@ -215,7 +213,7 @@ def _told_before(row: Sequence[Any], codes: tuple[int, ...], pack: int | None) -
         said.get("level"),
         codes,
         pack,
-        codes if in_pack else (*codes, pack),  # type: ignore[arg-type]  # a pack by now
+        codes if pack is None or step == Step.DISPENSING else (*codes, pack),
         said.get("all_contents", False),
         said.get("accepted", True),
         True,

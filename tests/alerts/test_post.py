@@ -15,6 +15,7 @@ from alerts.channels import post
 from alerts.channels.post import Poster
 from tests.conftest import free_port
 
+UNWELL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 OK, EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -106,6 +107,22 @@ def test_given_kept_connection_ends_when_posted_again_then_over_a_new_one() -> N
 
     run(server, act)
     assert server.used == [1, 2, 1]
+
+
+@pytest.mark.parametrize("closing", [UNWELL, b"SSH-2.0-x\r\n\r\n"])
+@pytest.mark.parametrize(("answer", "status"), [(EMPTY, 204), (UNWELL, 503)])
+def test_given_a_kept_connection_that_refuses_when_posted_again_then_once_more_over_a_new_one(
+    closing: bytes, answer: bytes, status: int
+) -> None:
+    server = Server([EMPTY, closing], [answer])
+
+    async def act(poster: Poster, url: str) -> None:
+        assert await poster.post(url, b"a", {}) == 204
+        assert await poster.post(url, b"b", {}) == status
+
+    run(server, act)
+    assert server.used == [2, 1]
+    assert server.requests[2] == server.requests[1]
 
 
 @pytest.mark.parametrize(
