@@ -1,8 +1,8 @@
 """Inspections and legal holds: who may read for which case until when, which lots must stay.
 
 Streams: `oversight.inspection` (key id: a key serves one case at a time), `oversight.legal_hold`
-(lot id), `oversight.read` (one answer). Codes of refusals: bad_name, bad_text, bad_region,
-bad_case_no, bad_until (Invalid); inspection_in_force (Conflict); unknown_inspection,
+(lot id), `oversight.read` (one answer). Codes of refusals: bad_name, bad_text, names_a_person,
+bad_region, bad_case_no, bad_until (Invalid); inspection_in_force (Conflict); unknown_inspection,
 unknown_legal_hold (NotFound).
 """
 
@@ -24,7 +24,7 @@ from domain.oversight.events import (
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import WHOLE_COUNTRY, checked_name, checked_region, stream_id
-from domain.shared.text import checked_text
+from domain.shared.pseudonyms import checked_note
 
 # A case's number: letters of any script, digits and what stands between them (〔2026〕宁药监 3 号).
 CASE_NO_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f/?#%][^\x00-\x1f\x7f-\x9f/?#%]{0,63}$"
@@ -103,7 +103,7 @@ def open_inspection(
             region_code=region_code,
             lot_ids=tuple(sorted(set(lot_ids))),
             valid_until=valid_until,
-            grounds=checked_text(grounds, "grounds"),
+            grounds=checked_note(grounds, "grounds", required=True),
         )
     ]
 
@@ -114,7 +114,7 @@ def end_inspection(
     """End an inspection before its time; nothing happens when it is over already."""
     if state is None or state.opened.inspection_id != inspection_id:
         raise NotFound("unknown_inspection")
-    checked_text(reason, "reason")
+    checked_note(reason, "reason", required=True)
     if not state.in_force(now):
         return []
     key_id = state.opened.key_id
@@ -131,7 +131,7 @@ def evolve_legal_holds(state: LegalHolds, event: LegalHoldEvent) -> LegalHolds:
 
 def place_legal_hold(state: LegalHolds, *, lot_id: str, case_no: str, grounds: str) -> list[Event]:
     """Hold what is known of a lot for a case; the same case again changes nothing."""
-    text = checked_text(grounds, "grounds")
+    text = checked_note(grounds, "grounds", required=True)
     if checked_case_no(case_no) in state:
         return []
     return [LegalHoldPlaced(lot_id=lot_id, case_no=case_no, grounds=text)]
@@ -139,7 +139,7 @@ def place_legal_hold(state: LegalHolds, *, lot_id: str, case_no: str, grounds: s
 
 def lift_legal_hold(state: LegalHolds, *, lot_id: str, case_no: str, grounds: str) -> list[Event]:
     """Lift the hold of a case; NotFound("unknown_legal_hold") where it holds nothing."""
-    text = checked_text(grounds, "grounds")
+    text = checked_note(grounds, "grounds", required=True)
     if case_no not in state:
         raise NotFound("unknown_legal_hold", lot_id=lot_id, case_no=case_no)
     return [LegalHoldLifted(lot_id=lot_id, case_no=case_no, grounds=text)]

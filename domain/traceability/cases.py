@@ -13,9 +13,9 @@ from uuid import UUID
 from domain.shared.errors import Conflict, Invalid
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
-from domain.shared.text import checked_text
 from domain.traceability.events import ExceptionAssigned, ExceptionClosed, ExcursionConfirmed
 from domain.traceability.kinds import Kind
+from domain.traceability.pseudonyms import checked_note
 from domain.traceability.thermal import Excursion
 
 
@@ -82,7 +82,7 @@ def close(
             codes=tuple(codes),
             fact_ids=tuple(fact_ids),
             resolution=resolution,
-            reason=checked_text(reason, "reason"),
+            reason=checked_note(reason, "reason", required=True),
         )
     ]
 
@@ -94,7 +94,7 @@ def assign(
     given = [act for act in acts if isinstance(act, ExceptionAssigned)]
     if given and given[-1].org_code == org_code:
         return []
-    text = checked_text(reason, "reason")
+    text = checked_note(reason, "reason", required=True)
     return [ExceptionAssigned(case_id=case_id, kind=kind, org_code=org_code, reason=text)]
 
 

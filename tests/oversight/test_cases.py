@@ -68,6 +68,7 @@ def test_given_a_grant_in_force_when_ended_then_nothing_is_open_any_more() -> No
         ({"region_code": "990000"}, Invalid, "bad_region"),
         ({"lot_ids": (LOT,) * 101}, Invalid, "bad_field"),
         ({"grounds": ""}, Invalid, "bad_text"),
+        ({"grounds": "举报人 13812345678"}, Invalid, "names_a_person"),
     ],
 )
 def test_given_a_bad_grant_when_opened_then_refused(

@@ -48,9 +48,18 @@ def test_given_a_case_closed_since_it_was_read_when_closed_then_refused() -> Non
     assert len(cases.close(acts, **CLOSING | {"closings": 1})) == 1  # opened again meanwhile
 
 
-@pytest.mark.parametrize("wrong", [{"resolution": "gone"}, {"reason": ""}])
-def test_given_no_grounds_when_closed_then_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(Invalid):
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"resolution": "gone"}, "bad_field"),
+        ({"reason": ""}, "bad_text"),
+        ({"reason": "电话 138-1234-5678"}, "names_a_person"),
+    ],
+)
+def test_given_no_grounds_or_a_person_when_closed_then_refused(
+    wrong: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Invalid, match=code):
         cases.close((), **CLOSING | wrong)
 
 
@@ -60,6 +69,8 @@ def test_given_a_case_when_assigned_again_to_the_same_then_no_event() -> None:
     assert isinstance(first, ExceptionAssigned)
     assert cases.assign((first,), org_code="A", **given) == []
     assert cases.assign((first,), org_code="B", **given) != []
+    with pytest.raises(Invalid, match="names_a_person"):
+        cases.assign((), org_code="A", **given | {"reason": "找 13812345678"})
 
 
 def test_given_an_excursion_when_confirmed_again_then_only_what_is_new_is_told() -> None:
