@@ -6,12 +6,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from threading import Event as StopEvent
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from domain.cold_chain.model import device_stream
 from ingest.answers import Answer
 from ingest.batch import Batch
 from ingest.client import Packet
@@ -197,6 +199,27 @@ def test_given_few_messages_when_taken_then_states_are_written_with_them(
         " FROM telemetry_events t, ingest_worker w"
     )
     assert behind == 0
+
+
+def test_given_nothing_gathered_when_a_reading_needs_care_then_by_the_rules_of_now(
+    rig: Rig, database: Database, ledger: Ledger
+) -> None:
+    device, unit, profile = "pipe-alone", "pipe-unit", "pipe_rules"
+    at_once = replace(field.HIGH, raise_after_min=0.0)
+    field.register_unit(ledger, unit, profile)
+    field.publish(ledger, profile, 1, at_once)
+    field.register_device(ledger, device)
+    field.append(ledger, [(device_stream(device), 2, field.placed(device, unit, field.PLACED))])
+    for seq in range(2):  # the first of a device in memory needs care, whatever it says
+        rig.pipeline.take(rig.block(range(seq, seq + 1), devices=[device]))
+    rig.pipeline.finish()
+    field.publish(ledger, profile, 2, replace(at_once, limit_c=10.0))
+    over = rig.block(range(2, 3), value=9.5, devices=[device])
+    assert rig.worker.hurries(over.packets)
+    rig.pipeline.take(over)
+    rig.pipeline.finish()
+    episodes = "SELECT count(*) FROM episode JOIN device_no USING (device_no) WHERE device_id = %s"
+    assert database.query(episodes, device) == [(0,)]
 
 
 @pytest.mark.parametrize("failing", [False, True])

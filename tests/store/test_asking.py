@@ -61,6 +61,21 @@ def test_given_a_question_that_fails_when_asked_then_its_error_and_the_next_is_a
     assert len(asyncio.run(ask())) == 2
 
 
+def test_given_a_server_that_is_silent_when_asked_then_an_error_in_time_and_the_next_is_answered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.asking.ANSWER_S", 0.1)
+    query = "SELECT %(n)s::int8 FROM pg_sleep(%(n)s::int8)"
+
+    async def ask() -> list[Sequence[Any]]:
+        door = Asking[Sequence[Any]](database.app_dsn, query, {"n": int}, tuple)
+        with pytest.raises(psycopg.OperationalError, match="silent"):
+            await door.rows(30)
+        return await door.rows(0)
+
+    assert asyncio.run(ask()) == [(0,)]
+
+
 def test_given_no_server_when_asked_then_an_error() -> None:
     door = Asking("host=127.0.0.1 port=1 dbname=none", QUERY, {"n": int, "text": str}, tuple)
     with pytest.raises(psycopg.OperationalError):

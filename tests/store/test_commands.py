@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from domain.accounts.events import ApiKeyIssued, ApiKeyRevoked
@@ -15,7 +18,7 @@ from domain.shared.events import Event
 from store.commands import Answer, Command, Idempotency, Outcome, execute
 from store.envelope import Meta
 from store.logs import Ledger
-from tests.conftest import START
+from tests.conftest import START, Database
 
 META = Meta(occurred_at=START, recorded_at=START)
 ISSUED = ApiKeyIssued(key_id="k1", digest="0" * 64, role="cdc", region_code="640200")
@@ -120,6 +123,24 @@ def test_given_racing_writers_when_commanded_then_every_event_stored(ledger: Led
     for thread in threads:
         thread.join()
     assert [e.originator_version for e in ledger.stream(stream)] == [1, 2, 3, 4]
+
+
+def test_given_commands_stored_together_when_one_is_in_the_way_then_each_told_where_its_event_is(
+    ledger: Ledger, database: Database
+) -> None:
+    first, raced, other = uuid4(), uuid4(), uuid4()
+    with psycopg.connect(database.app_dsn) as conn, ThreadPoolExecutor(4) as threads:
+        conn.execute("SELECT lock_ledger_events()")  # the first one waits, and the others behind it
+        streams, asked = (first, raced, raced, other), []
+        for stream in streams:
+            asked.append(threads.submit(execute, ledger, Command(stream, again, META)))
+            time.sleep(0.1)
+        conn.commit()
+        outcomes = [each.result() for each in asked]
+    for stream, outcome in zip(streams, outcomes, strict=True):
+        (read,) = ledger.read(outcome.position - 1, 1)
+        assert (read.position, read.envelope.originator_id) == (outcome.position, stream)
+        assert read.envelope.originator_version == outcome.version
 
 
 def test_given_a_guard_when_commanded_then_both_streams_or_neither(ledger: Ledger) -> None:

@@ -110,6 +110,24 @@ def test_given_an_excursion_that_was_over_when_followed_then_still_ordinary() ->
     assert followed(log, over).life(code_key(made.whole)) is not None
 
 
+@pytest.mark.parametrize("named", ["vehicle_id", "device_id"])
+@pytest.mark.parametrize(("until_h", "ordinary"), [(0.5, True), (1.5, False)])
+def test_given_a_vehicle_that_only_the_receipt_names_when_too_warm_on_the_way_then_not_ordinary(
+    named: str, until_h: float, *, ordinary: bool
+) -> None:
+    code = lives.code(1)
+    on_bill: dict[str, Any] = {"bill_no": "1", "codes": (code,)}
+    facts = [
+        told_as.CodesCommissioned(fact_id="a", site_id="s", lot_id=lives.LOT, codes=(code,)),
+        told_as.GoodsDispatched(fact_id="b", site_id="s", to_site_id="t", **on_bill),
+        told_as.GoodsReceived(fact_id="c", site_id="t", **on_bill | {named: "v"}),
+    ]
+    events: Any = [(fact, START + timedelta(hours=n), START) for n, fact in enumerate(facts)]
+    until_ms = round((START + timedelta(hours=until_h)).timestamp() * 1000)
+    found = followed(recorded(events), Known(until_ms=UNTIL, doubtful={"v": until_ms}))
+    assert (found.life(code_key(code)) is not None) == ordinary
+
+
 @pytest.mark.parametrize(
     ("since", "county", "ordinary"),
     [

@@ -20,7 +20,6 @@ from domain.alerting.events import AlertFired, AlertWithdrawn
 from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from domain.traceability.events import ExcursionConfirmed
-from domain.vaccination.model import SHIPPED_LIST
 from domain.vaccination.snapshot import judge_offline
 from projections import runner
 from projections.alerting import PROJECTION as ALERTING
@@ -30,52 +29,20 @@ from projections.vaccination import PROJECTION as VACCINATION
 from simulators.http import Api as PaymentApi
 from simulators.payment import Payments
 from store.envelope import Envelope, Meta
-from tests.api.world import LOT, WORLD, build
+from tests.api.world import LOT, WORLD
 from tests.conftest import Database
 from tests.runtime.instance import run
 from tests.served import SIGNING_KEY, Api
+from tests.vaccination.clinic import PRODUCT, V1, ok, ready, receiving, refused
 
-V1 = "/api/v1/vaccination"
 CODES = [f"8474354018136001{n:04}" for n in range(12)]
-PRODUCT = "8474354"
-NO = {question.question_id: False for question in SHIPPED_LIST.questions}
 
 
 @pytest.fixture(scope="module")
 def clinic(api: Api) -> Iterator[httpx.Client]:
-    """Give a vaccinator's client of a clinic that has received twelve vials."""
-    with api.client() as admin, api.client(Role.VACCINATOR, "640202") as client:
-        build(admin)
-        for body in (
-            {"site": "szs", "step": "commissioning", "lot": LOT, "level": 1},
-            {"site": "szs", "step": "shipping", "to": "dwk-cdc", "bill": "B1"},
-            {"site": "dwk-cdc", "step": "receiving", "bill": "B1", "unit": "dwk-room-1"},
-        ):
-            at = api.clock.advance(minutes=10).isoformat()
-            answer = admin.post("/api/v1/scans", json={"at": at, "codes": CODES, **body})
-            assert answer.status_code == 201, answer.text
+    """Give a vaccinator's client of a clinic that has received the vials."""
+    with receiving(api, CODES) as client:
         yield client
-
-
-def ok(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
-    assert answer.status_code in (statuses or (200, 201)), answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def refused(answer: httpx.Response, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-
-
-def ready(clinic: httpx.Client, recipient: str) -> str:
-    """Open a visit with consent and answers, and return its id."""
-    body = {"site": "dwk-cdc", "recipient": recipient, "product_id": PRODUCT, "series_dose": 1}
-    visit_id = ok(clinic.post(f"{V1}/visits", json=body))["visit_id"]
-    consent = {"given": True, "by": "guardian", "form_version": "2026-1"}
-    ok(clinic.post(f"{V1}/visits/{visit_id}/consent", json=consent))
-    answers = {"list_id": "general", "version": 1, "answers": NO}
-    ok(clinic.post(f"{V1}/visits/{visit_id}/answers", json=answers))
-    return str(visit_id)
 
 
 def due(site: str = "dwk-cdc") -> dict[str, Any]:
