@@ -16,6 +16,7 @@ import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError
 
 from store.envelope import Envelope
+from store.transient import was_undone
 
 
 @dataclass(slots=True, eq=False)
@@ -53,14 +54,20 @@ class Together:
         """Store entries; each by itself where one of them is in the way of the others."""
         try:
             self._store(entries)
-        except (InterfaceError, OperationalError) as error:  # the database is away, for all
-            for entry in entries:
-                entry.error = error
         except Exception as error:
-            if len(entries) > 1:
+            if len(entries) > 1 and not _away(error):
                 for entry in entries:
                     self._take([entry])
             else:
-                entries[0].error = error
+                for entry in entries:
+                    entry.error = error
         for entry in entries:
             entry.done = True
+
+
+def _away(error: Exception) -> bool:
+    """Tell whether the database is away, for all: nobody knows then what it has stored.
+
+    What it says itself that it undid (a deadlock, a statement cancelled) is one entry's doing.
+    """
+    return isinstance(error, InterfaceError | OperationalError) and not was_undone(error.__cause__)
