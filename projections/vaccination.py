@@ -131,9 +131,10 @@ Given = tuple[list[str], int | None, datetime]
 
 @dataclass(frozen=True, slots=True)
 class OpenCheck:
-    """A check that said "may" and keeps a dose for its person."""
+    """A check that said "may" and keeps a dose of a place for its person."""
 
     check_id: str
+    site_id: str
     code: str
     recipient: str
     product_id: str
@@ -146,9 +147,9 @@ class OpenCheck:
         return dose.fact_id == self.check_id or theirs
 
     def let_go_by(self, told: DoseNotGiven) -> bool:
-        """Tell whether the dose is told not to be given."""
+        """Tell whether the dose is told not to be given, at the place that keeps it."""
         theirs = (told.recipient, told.product_id) == (self.recipient, self.product_id)
-        return told.check_id == self.check_id or theirs
+        return told.site_id == self.site_id and (told.check_id == self.check_id or theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ _BEFORE = tuple(
 
 PROJECTION = Projection(
     name="vaccination",
-    version=2,
+    version=3,
     topics=(
         DoseAdministered.TOPIC,
         FactWithdrawn.TOPIC,
@@ -230,11 +231,15 @@ def _keep(cur: psycopg.Cursor[Any], event: Event, position: int) -> None:
     """Keep a dose for the person of a check, or let go what was kept."""
     match event:
         case InjectionChecked(may=True):
-            kept = (event.check_id, event.code, event.recipient, event.product_id)
-            cur.execute(queries.put_open, (*kept, event.checked_at, position))
+            cur.execute(queries.put_open, (*_kept(event), position))
         case DoseNotGiven():
-            let_go = (event.check_id, event.recipient, event.product_id)
+            let_go = (event.site_id, event.check_id, event.recipient, event.product_id)
             cur.execute(queries.close_not_given, let_go)
+
+
+def _kept(event: InjectionChecked) -> tuple[str, str, str, str, str, datetime]:
+    dose = (event.check_id, event.site_id, event.code, event.recipient, event.product_id)
+    return *dose, event.checked_at
 
 
 def _dose(event: DoseAdministered, envelope: Envelope) -> dict[str, Any]:
@@ -337,7 +342,7 @@ def before(conn: Connection, recipient: str, code: str, since: datetime) -> Befo
             case InjectionChecked() as event:
                 checked[event.check_id] = event.series_dose
                 if event.may and event.checked_at > since:
-                    open_[event.check_id] = _open(event)
+                    open_[event.check_id] = OpenCheck(*_kept(event))
             case DoseAdministered() as event:
                 open_ = {n: o for n, o in open_.items() if not o.met_by(event)}
                 if event.recipient == recipient:
@@ -349,11 +354,6 @@ def before(conn: Connection, recipient: str, code: str, since: datetime) -> Befo
             case FactWithdrawn() as event:
                 found.pop((event.fact_id, event.of_site), None)
     return Before(list(found.values()), list(open_.values()))
-
-
-def _open(event: InjectionChecked) -> OpenCheck:
-    kept = (event.check_id, event.code, event.recipient, event.product_id)
-    return OpenCheck(*kept, event.checked_at)
 
 
 def overdue(conn: Connection, *, since: datetime, until: datetime) -> list[Overdue]:

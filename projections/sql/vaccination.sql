@@ -34,6 +34,7 @@ CREATE INDEX ON dose (due_at) WHERE ended_at IS NULL;
 -- Checks that said "may", until their dose is told or is told not to be given.
 CREATE TABLE open_check (
     check_id text COLLATE "C" PRIMARY KEY,
+    site_id text COLLATE "C" NOT NULL,
     code text COLLATE "C" NOT NULL,
     recipient text COLLATE "C" NOT NULL,
     product_id text COLLATE "C" NOT NULL,
@@ -70,14 +71,16 @@ ON CONFLICT (fact_id) DO NOTHING
 INSERT INTO withdrawn VALUES (%s, %s) ON CONFLICT (fact_id, site_id) DO NOTHING
 
 -- name: put_open
-INSERT INTO open_check VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (check_id) DO NOTHING
+INSERT INTO open_check VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (check_id) DO NOTHING
 
 -- name: close_given
 -- The dose of a check, or one of the product that this person got without it, out of any vial.
 DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND product_id = ANY(%s))
 
 -- name: close_not_given
-DELETE FROM open_check WHERE check_id = %s OR (recipient = %s AND product_id = %s)
+-- What is not given at a place says nothing of what another keeps for the person.
+DELETE FROM open_check
+WHERE site_id = %s AND (check_id = %s OR (recipient = %s AND product_id = %s))
 
 -- name: end_observation
 UPDATE dose SET ended_at = %s, reaction = %s, reason = %s WHERE fact_id = %s
@@ -115,7 +118,8 @@ SELECT pg_advisory_unlock(7203407, hashtext(%s))
 -- name: open_checks
 -- Checks since a moment that keep a dose of a code, or another for a person; but for those whose
 -- person was checked for another vial of the product after them.
-SELECT o.check_id, o.code, o.recipient, o.product_id, o.checked_at FROM rm_vaccination.open_check o
+SELECT o.check_id, o.site_id, o.code, o.recipient, o.product_id, o.checked_at
+FROM rm_vaccination.open_check o
 WHERE o.checked_at > %(since)s AND (o.code = %(code)s OR o.recipient = %(recipient)s)
     AND NOT EXISTS (SELECT FROM rm_vaccination.open_check n
                     WHERE n.recipient = o.recipient AND n.product_id = o.product_id
