@@ -72,6 +72,8 @@ _MORE = frozenset(
     }
 )
 _LOST = frozenset({"unknown", "stolen"})
+# What JSON holds that holds nothing itself.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class Captured(NamedTuple):
@@ -127,19 +129,21 @@ def check_people(event: Json) -> None:
 
 
 def _extended(event: Json) -> Iterator[tuple[str, str]]:
-    """Yield the texts and whole numbers of all extensions, each with the name it stands under."""
+    """Yield the plain values of all extensions as texts, each with the name it stands under."""
     waiting: list[tuple[str, object]] = [("", event)]
     while waiting:
         name, value = waiting.pop()
-        if isinstance(value, Mapping):
+        if type(value) in _PLAIN:
+            yield name, f"{value:.0f}" if isinstance(value, float) else str(value)
+        elif isinstance(value, list):
+            # What stands under no extension, most of an event, says nothing by itself.
+            waiting += [(name, item) for item in value if name or type(item) not in _PLAIN]
+        elif isinstance(value, Mapping):
             for key, below in value.items():
                 local = key.rpartition(":")[2] if ":" in key else name
-                if local not in _NUMBERS and key != "@context":
+                said = local or type(below) not in _PLAIN
+                if said and local not in _NUMBERS and key != "@context":
                     waiting.append((local, below))
-        elif isinstance(value, list):
-            waiting += [(name, item) for item in value]
-        elif name and isinstance(value, str | int | float):
-            yield name, f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _with_more(fact: FactEvent, event: Json) -> FactEvent:

@@ -269,6 +269,11 @@ def test_given_the_read_models_followed_when_position_asked_then_both_are_told(
     assert body["position"] == body["followed"]
 
 
+def test_given_all_routes_when_a_scan_is_told_then_its_own_is_matched_first(api: Api) -> None:
+    app = create_app(api.deps)
+    assert getattr(app.router.routes[0], "path", "") == "/api/v1/scans"
+
+
 def test_given_no_database_when_asked_then_503_and_when_to_try_again(
     api: Api, ledger: Ledger, telemetry: Telemetry
 ) -> None:

@@ -206,6 +206,7 @@ def test_given_a_scan_when_numbers_of_papers_are_as_long_then_taken() -> None:
         {"x:note": "家长 138-1234-5678"},
         {"x:phone": 13812345678},
         {"x:phone": 13812345678.0},
+        {"x:phones": [None, "13812345678"]},
         {"x:inner": [{"x:deep": {"@value": "１３８１２３４５６７８"}}]},
         {"ilmd": {"x:owner": {"y:id": "64020219900101123X"}}},
         {"readPoint": {"id": "urn:x:p", "x:contact": "+86 13812345678"}},
