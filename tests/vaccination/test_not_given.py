@@ -23,15 +23,13 @@ from domain.vaccination.events import DoseNotGiven, NotGivenWithdrawn
 from projections import runner
 from projections.follower import queries as following
 from projections.vaccination import PROJECTION as VACCINATION
-from tests.api.world import LOT, build
 from tests.conftest import Database
 from tests.served import Api
 from tests.spec import spec
+from tests.vaccination.clinic import PRODUCT, V1, ok, ready, receiving, refused
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
-V1 = "/api/v1/vaccination"
 CODES = [f"8474354018136002{n:04}" for n in range(12)]
-PRODUCT = "8474354"
 TOLD = DoseNotGiven(
     not_given_id="N-1",
     site_id="dwk",
@@ -72,44 +70,13 @@ def test_given_a_bad_telling_when_told_then_refused(changes: dict[str, Any], cod
 
 @pytest.fixture(scope="module")
 def clinic(api: Api) -> Iterator[httpx.Client]:
-    """Give a vaccinator's client of a clinic that has received eight vials."""
-    with api.client() as admin, api.client(Role.VACCINATOR, "640202") as client:
-        build(admin)
-        for body in (
-            {"site": "szs", "step": "commissioning", "lot": LOT, "level": 1},
-            {"site": "szs", "step": "shipping", "to": "dwk-cdc", "bill": "B1"},
-            {"site": "dwk-cdc", "step": "receiving", "bill": "B1", "unit": "dwk-room-1"},
-        ):
-            at = api.clock.advance(minutes=10).isoformat()
-            ok(admin.post("/api/v1/scans", json={"at": at, "codes": CODES, **body}))
+    """Give a vaccinator's client of a clinic that has received the vials."""
+    with receiving(api, CODES) as client:
         yield client
 
 
-def ok(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code in {200, 201}, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def refused(answer: httpx.Response, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-
-
-def ready(clinic: httpx.Client, recipient: str) -> str:
-    """Open a visit with consent and answers, and return its id."""
-    body = {"site": "dwk-cdc", "recipient": recipient, "product_id": PRODUCT, "series_dose": 1}
-    visit_id = str(ok(clinic.post(f"{V1}/visits", json=body))["visit_id"])
-    consent = {"given": True, "by": "guardian", "form_version": "2026-1"}
-    ok(clinic.post(f"{V1}/visits/{visit_id}/consent", json=consent))
-    questions = ok(clinic.get(f"{V1}/question-lists/general"))["questions"]
-    answers = {each["question_id"]: False for each in questions}
-    body = {"list_id": "general", "version": 1, "answers": answers}
-    ok(clinic.post(f"{V1}/visits/{visit_id}/answers", json=body))
-    return visit_id
-
-
 def check(clinic: httpx.Client, code: str, recipient: str, **more: Any) -> dict[str, Any]:
-    asked = {"code": code, "site": "dwk-cdc", "recipient": recipient}
+    asked: dict[str, Any] = {"code": code, "site": "dwk-cdc", "recipient": recipient}
     asked["visit_id"] = more.pop("visit_id", None) or ready(clinic, recipient)
     return ok(clinic.post(f"{V1}/checks", json=asked | more))
 
@@ -215,6 +182,39 @@ def test_given_a_dose_not_given_when_told_then_listed_freed_and_shown_as_not_don
             404,
             "unknown_not_given",
         )
+
+
+@pytest.mark.parametrize("out_of", [CODES[9], None])
+def test_given_a_kept_dose_when_its_person_gets_or_declines_the_product_otherwise_then_it_is_free(
+    api: Api, clinic: httpx.Client, out_of: str | None
+) -> None:
+    code, person, other = (CODES[8], "R-60", "R-61") if out_of else (CODES[10], "R-62", "R-63")
+    assert check(clinic, code, person)["may"]
+    visit_id = ready(clinic, other)
+    assert reasons(check(clinic, code, other, visit_id=visit_id)) == ["reserved"]
+    if out_of:
+        give(api, clinic, out_of, f"unchecked-{out_of}", person)
+    else:
+        told = {"site": "dwk-cdc", "visit_id": ready(clinic, person), "cause": "refused"}
+        ok(clinic.post(f"{V1}/not-given", json=told))
+    assert check(clinic, code, other, visit_id=visit_id)["may"]
+
+
+def test_given_a_check_or_a_visit_when_a_dose_of_another_is_told_not_given_then_refused(
+    clinic: httpx.Client,
+) -> None:
+    visit_id, others = ready(clinic, "R-70"), ready(clinic, "R-71")
+    check_id = check(clinic, CODES[3], "R-70", visit_id=visit_id)["check_id"]
+    told = {"site": "dwk-cdc", "cause": "ill"}
+    for planned in ({"check_id": check_id}, {"visit_id": visit_id}):
+        for other in ({"recipient": "R-71"}, {"product_id": "8907796"}):
+            answer = clinic.post(f"{V1}/not-given", json=told | planned | other)
+            refused(answer, 422, "other_than_planned")
+            assert next(iter(other)) in answer.text
+    both = told | {"check_id": check_id, "visit_id": others}
+    refused(clinic.post(f"{V1}/not-given", json=both), 422, "other_than_planned")
+    same = told | {"check_id": check_id, "recipient": "R-70", "product_id": PRODUCT}
+    ok(clinic.post(f"{V1}/not-given", json=same))
 
 
 def test_given_a_dose_kept_when_another_place_tells_one_not_given_then_still_kept_where_it_was(
