@@ -22,6 +22,8 @@ from domain.traceability.thermal import Whereabouts, whereabouts
 from domain.vaccination.checks import Vial
 from projections import alerting
 from projections import traceability as read
+from projections.shared.placements import Span
+from projections.traceability.outside import left_limits
 from store.envelope import Envelope
 
 GRAVE = frozenset({"major", "critical"})
@@ -138,6 +140,8 @@ def _excursion(
         return "grave"
     if any(excursion.end_ms > settled for excursion in read.exposures(conn, stays)):
         return "grave"
+    if product is not None and _outside_its_limits(conn, stays, product, settled, at):
+        return "grave"
     found, now = "none", _ms(at)
     units = sorted({stay.unit_id for stay in stays if stay.unit_id})
     for unit_id, severity, began, ended in alerting.excursions(conn, units):
@@ -145,6 +149,24 @@ def _excursion(
         if (ended is None or t1 > settled) and any(_meets(s, unit_id, t0, t1) for s in stays):
             found = "grave" if severity in GRAVE or found == "grave" else "minor"
     return found
+
+
+def _outside_its_limits(
+    conn: psycopg.Connection[Any],
+    stays: Iterable[Whereabouts],
+    product: goods.Product,
+    settled: int,
+    at: datetime,
+) -> bool:
+    """Tell whether probes of the units it was in read what the product must not have."""
+    spans = [
+        Span(
+            s.unit_id, _time(max(s.start_ms, settled)), at if s.end_ms is None else _time(s.end_ms)
+        )
+        for s in stays
+        if s.unit_id
+    ]
+    return left_limits(conn, spans, (product.temperature_c_min, product.temperature_c_max))
 
 
 def _meets(stay: Whereabouts, unit_id: str, t0: int, t1: int) -> bool:
