@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -22,6 +23,7 @@ from api.auth import Principal
 from api.captures import EpcisDocument, capture_document
 from api.commands import Call, state_of, versioned
 from api.deps import Deps
+from api.intake_field import Field, Row
 from api.messages import message
 from domain.epcis.document import events_of
 from domain.registry import model as registry
@@ -61,11 +63,15 @@ class _Line(NamedTuple):
 
 @dataclass(slots=True)
 class Told:
-    """What became of the files: documents stored and known, errors in both languages."""
+    """What became of the files: documents stored and known, errors in both languages.
+
+    `readings`: the messages, (topic, payload), that ingest is to take.
+    """
 
     stored: int = 0
     known: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
+    readings: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 class _Clock:
@@ -90,6 +96,7 @@ class Intake:
         self._lots: dict[str, str] = {}  # lot number -> product id
         self._limits: tuple[float, float] | None = None
         self._excursions: list[Excursion] = []
+        self._series: dict[str, list[Row]] = defaultdict(list)
 
     def run(self, files: Sequence[Path], *, master: Path | None, readings: Path | None) -> Told:
         """Take the files in and tell what became of them."""
@@ -101,6 +108,9 @@ class Intake:
             for line in self._lines(file):
                 self._take(file, line.number, lambda line=line: self._capture(line))  # type: ignore[misc]  # bound now
         self._confirm(None)
+        if readings is not None:
+            for device_id in self._series:
+                self._take(readings, 1, partial(self._equip, device_id))
         return self._told
 
     def _take(self, file: Path, number: int, act: Callable[[], None]) -> None:
@@ -260,19 +270,30 @@ class Intake:
         """Find the times outside the limits of the products of the master file."""
         if self._limits is None:
             raise Invalid("missing_field", step="--readings", field="--master")
-        series: dict[str, list[Reading]] = defaultdict(list)
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
             if not set(rows.fieldnames or ()) >= _COLUMNS:
                 raise Invalid("missing_field", step="--readings", field=", ".join(_COLUMNS))
             for row in rows:
-                self._take(file, rows.line_num, lambda row=row: _add(series, row))  # type: ignore[misc]  # bound now
-        for device_id, readings in series.items():
+                self._take(file, rows.line_num, partial(self._add, row))
+        for device_id, told in self._series.items():
             low, high = self._limits
+            readings = [Reading(row.t_ms, row.celsius) for row in told]
             for found in excursions_of(readings, device_id=device_id, low_c=low, high_c=high):
                 place = self._place_of(device_id)
                 self._excursions.append(replace(found, unit_id=device_id, site_id=place))
         self._excursions.sort(key=lambda e: (e.end_ms, e.device_id))
+
+    def _add(self, row: dict[str, str]) -> None:
+        at, humidity = _moment(row["time"]), row.get("humidity_pct")
+        read = (float(row["temperature_c"]), float(humidity) if humidity else None)
+        self._series[row["device"]].append(Row(round(at.timestamp() * 1000), *read))
+
+    def _equip(self, device_id: str) -> None:
+        """Register what a device needs for its readings to be stored, where nobody has."""
+        if self._limits is not None:
+            equipment = Field(self._deps, self._run, self._limits)
+            self._told.readings += equipment.messages(device_id, self._series[device_id])
 
     def _place_of(self, device_id: str) -> str:
         """Return the site whose stock a device watches, by its name; empty for a vehicle's."""
@@ -303,11 +324,6 @@ def _documents(content: bytes) -> Iterator[tuple[int, bytes]]:
         yield from ((number, text) for number, text in lines if text.strip())
     else:
         yield 1, content
-
-
-def _add(series: dict[str, list[Reading]], row: dict[str, str]) -> None:
-    at = _moment(row["time"])
-    series[row["device"]].append(Reading(round(at.timestamp() * 1000), float(row["temperature_c"])))
 
 
 def _moment(text: str) -> datetime:

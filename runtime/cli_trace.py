@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ import orjson
 import typer
 
 from runtime.cli_keys import ACTOR
+from runtime.refusal import Refusal
 from runtime.services import database_url
 from runtime.terminal import clock_of, end, say, settings_of, show
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from api.auth import Principal
     from api.deps import Deps
     from api.paging import Page
+    from ingest.filed import Stored
 
 trace = typer.Typer(no_args_is_help=True, help="追溯查询 | questions about custody")
 AsOf = Annotated[
@@ -93,6 +95,7 @@ def capture(
 
     with deps_of(ctx) as deps:
         told = Intake(deps, operator(asking=False)).run(files, master=master, readings=readings)
+        stored = _stored(ctx, told.readings) if told.readings else None
         position = f"L{deps.ledger.last_position()}.T{deps.telemetry.last_position()}"
     for zh, en in told.errors:
         typer.echo(zh, err=True)
@@ -101,7 +104,27 @@ def capture(
         f"新写入 {told.stored} 份，已有 {told.known} 份，错误 {len(told.errors)}，位置 {position}",
         f"{told.stored} stored, {told.known} known, {len(told.errors)} wrong, at {position}",
     )
-    end(1 if told.errors else 0)
+    if stored is not None:
+        count, known, refused = stored.new, stored.known, len(stored.refused)
+        say(
+            f"读数：新写入 {count} 条，已有 {known} 条，拒收消息 {refused} 条",
+            f"readings: {count} stored, {known} known; {refused} messages refused",
+        )
+    end(1 if told.errors or (stored and stored.refused) else 0)
+
+
+def _stored(ctx: typer.Context, messages: Sequence[tuple[str, bytes]]) -> Stored:
+    from ingest.filed import store
+    from ingest.link import AlreadyRunning
+
+    settings = settings_of(ctx)
+    try:
+        return store(database_url(settings), clock_of(settings), messages)
+    except AlreadyRunning:
+        raise Refusal(
+            "另一个 capture 正在写入读数，请稍后再试",
+            "Another capture is storing readings: try again when it is done",
+        ) from None
 
 
 def _answer(ctx: typer.Context, ask: Callable[[Deps], Any], *, as_json: bool) -> dict[str, Any]:

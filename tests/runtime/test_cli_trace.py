@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,10 +62,19 @@ def answer(run: Run, *command: str) -> Any:
     return json.loads(out)
 
 
-def test_given_the_chain_when_captured_twice_then_its_faults_ledger_and_recall(run: Run) -> None:
-    assert run(*CAPTURE)[0] == 0
+def test_given_the_chain_when_captured_twice_then_its_faults_ledger_and_recall(
+    run: Run, database: Database
+) -> None:
+    count = expected()["counts"]["readings"]
+    status, out, err = run(*CAPTURE)
+    assert (status, out.splitlines()[3]) == (
+        0,
+        f"readings: {count} stored, 0 known; 0 messages refused",
+    ), err
     status, out, _ = run(*CAPTURE)
     assert (status, out.splitlines()[1].partition(",")[0]) == (0, "0 stored")
+    assert out.splitlines()[3] == f"readings: 0 stored, {count} known; 0 messages refused"
+    check_readings(database)
     found = answer(run, "exceptions")
     told = sorted((c["kind"], c["codes"], sorted(c["fact_ids"])) for c in found["items"])
     assert told == sorted(
@@ -74,6 +84,20 @@ def test_given_the_chain_when_captured_twice_then_its_faults_ledger_and_recall(r
     assert "异常" in run("trace", "exceptions")[1]
     check_ledger(run)
     check_recall(run)
+
+
+def check_readings(database: Database) -> None:
+    """Hold the rows of a store and of a lorry against the file, and where their probes stand."""
+    for device_id in ("STORE-MCDC", "TRUCK-MAH1-PCDC"):
+        with (FOLDER / "readings.csv").open(encoding="utf-8") as file:
+            told = [row for row in csv.DictReader(file) if row["device"] == device_id]
+        asked = "SELECT t1, rh FROM reading JOIN device_no USING (device_no) WHERE device_id = %s"
+        stored = database.query(f"{asked} ORDER BY ts", device_id)
+        assert stored == [(float(r["temperature_c"]), float(r["humidity_pct"])) for r in told]
+        placed = "SELECT s.unit_id, u.kind FROM rm_shared_placements.stand s "
+        placed += "JOIN rm_shared_placements.unit u USING (unit_id) WHERE device_id = %s"
+        kind = "cold_room" if device_id.startswith("STORE") else "refrigerated_vehicle"
+        assert database.query(placed, device_id) == [(device_id, kind)]
 
 
 def check_ledger(run: Run) -> None:
@@ -143,7 +167,7 @@ def test_given_a_capture_of_time_to_come_when_captured_then_told_by_line_and_the
     file.write_text(f"{json.dumps(ahead)}\n{second}\n", encoding="utf-8")
     # An excursion that nobody has put on record yet, over before what is captured.
     warm = ["time,device,temperature_c"]
-    warm += [f"2026-01-01T0{n}:00:00+08:00,FRIDGE-ahead,{c}" for n, c in enumerate((5, 20, 5))]
+    warm += [f"2026-01-01T0{n}:00:00+08:00,FRIDGE-POV2,{c}" for n, c in enumerate((5, 20, 5))]
     readings = tmp_path / "warm.csv"
     readings.write_text("\n".join(warm), encoding="utf-8")
     status, out, err = run("capture", str(file), *CAPTURE[2:4], "--readings", str(readings))
