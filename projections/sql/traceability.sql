@@ -113,6 +113,7 @@ CREATE INDEX ON mixed (k)
 ALTER TABLE scan ADD PRIMARY KEY (position);
 ALTER TABLE scan ADD UNIQUE (fact_id);
 CREATE INDEX ON scan (lot_id) WHERE step >= 110 AND lot_id <> '';
+CREATE INDEX ON scan ((said::json ->> 'unit_id')) WHERE strpos(said, '"unit_id"') > 0;
 CREATE INDEX ON fact (k, t_ms, position) INCLUDE (parent, as_parent, step, site_id, lot_id);
 CREATE INDEX ON fact (lot_id, step, site_id, t_ms) INCLUDE (k, position, parent, as_parent);
 CREATE INDEX ON fact (parent) WHERE parent IS NOT NULL;

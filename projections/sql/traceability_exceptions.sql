@@ -215,7 +215,8 @@ SELECT u.k FROM up u JOIN fact f ON f.k = u.pack
 WHERE f.step = ANY(%(steps)s) AND f.t_ms >= %(since_ms)s
 
 -- name: codes_under
--- Codes that were where a device stood, or on the way with it, not later than it read wrongly.
+-- Codes that were where a device stood, in its unit elsewhere, or on the way with it, not later than
+-- it read wrongly.
 SELECT f.k FROM hop h
 JOIN fact f ON f.lot_id = h.lot_id AND f.step = h.step AND f.site_id = h.site_id
 WHERE %(site_id)s <> '' AND h.site_id = %(site_id)s AND h.first_ms <= %(end_ms)s
@@ -225,6 +226,10 @@ UNION
 SELECT f.k FROM fact f
 WHERE %(site_id)s <> '' AND f.lot_id = '' AND f.step = ANY(%(steps)s)
   AND f.site_id = %(site_id)s AND f.t_ms <= %(end_ms)s
+UNION
+SELECT f.k FROM scan s JOIN fact f ON f.position = s.position
+WHERE %(unit_id)s <> '' AND strpos(s.said, '"unit_id"') > 0
+  AND s.said::json ->> 'unit_id' = %(unit_id)s AND s.site_id <> %(site_id)s AND s.t_ms <= %(end_ms)s
 UNION
 SELECT f.k FROM movement m JOIN fact f ON f.position = m.position
 WHERE (m.device_id = %(device_id)s AND m.device_id <> '')

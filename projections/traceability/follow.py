@@ -53,7 +53,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    8,
+    9,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

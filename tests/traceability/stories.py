@@ -98,7 +98,8 @@ class Story:
         more = {} if cls is told_as.StockCounted else {"reason": "x"}
         self.tell(cls, site_id=self.site(), codes=self.some(), **more)
         site = self.site()
-        self.tell(told_as.PutAway, site_id=site, unit_id=f"U{site}", codes=self.some())
+        unit = self.rng.choice([f"U{site}", "BOX"])
+        self.tell(told_as.PutAway, site_id=site, unit_id=unit, codes=self.some())
 
     def _repacked(self) -> None:
         pack, inner = self.rng.choice([*BOXES, PALLET]), self.some([*VIALS, *BOXES])
@@ -157,7 +158,7 @@ class Story:
             named = {"site_id": site_id, "org_code": "911100000000000000", "site_no": 1}
             events.append(SiteRegistered(name=site_id, kind="other", **named, **where))
         events.append(ProbePlaced(device_id="D", channel="t1", unit_id="VAN", placed_at=START))
-        for unit, site_id in (("UA", "A"), ("VAN", ""), ("UC", "C")):
+        for unit, site_id in (("UA", "A"), ("VAN", ""), ("BOX", ""), ("UC", "C")):
             start = START + timedelta(minutes=self.rng.randint(0, 60))
             bad: Any = {"device_id": f"D{unit}", "unit_id": unit, "site_id": site_id}
             bad |= {"started_at": start, "ended_at": start + timedelta(minutes=20)}

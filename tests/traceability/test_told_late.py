@@ -66,10 +66,10 @@ def counted(code: str, minute: int) -> Any:
     return at(minute, told_as.StockCounted(fact_id="c", site_id="A", codes=(code,)))
 
 
-def warm(unit_id: str) -> Any:
-    read: Any = {"limit_c": 8.0, "peak_c": 9.0}
+def warm(unit_id: str, site_id: str = "A") -> Any:
+    read: Any = {"limit_c": 8.0, "peak_c": 9.0, "unit_id": unit_id, "site_id": site_id}
     read |= {"started_at": START + timedelta(minutes=4), "ended_at": START + timedelta(minutes=7)}
-    return at(9, told_as.ExcursionConfirmed(device_id="D", unit_id=unit_id, site_id="A", **read))
+    return at(9, told_as.ExcursionConfirmed(device_id="D", **read))
 
 
 MOVED = at(0, SiteChanged(site_id="B", name="B", kind="other", latitude=20.0, longitude=100.0))
@@ -84,6 +84,8 @@ GONE = at(5, told_as.GoodsDestroyed(fact_id="x", site_id="A", codes=(BOX,), **TW
 UNNAMED = f"{P}{300:013d}"
 ON_UNNAMED = at(2, told_as.PacksAggregated(fact_id="p", site_id="A", parent=UNNAMED, codes=(V[0],)))
 STORED = at(3, told_as.PutAway(fact_id="st", site_id="A", unit_id="U", codes=(UNNAMED,)))
+BOX_STORED = at(3, told_as.PutAway(fact_id="st", site_id="A", unit_id="U", codes=(BOX,)))
+OUT = at(5, told_as.PacksDisaggregated(fact_id="u", site_id="A", parent=BOX, codes=(V[1],)))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,14 @@ STORED = at(3, told_as.PutAway(fact_id="st", site_id="A", unit_id="U", codes=(UN
         pytest.param(
             [*BASE, ON_UNNAMED, STORED, warm("U")],
             "THERMAL_EXCURSION", V, id="warm in a pack nobody commissioned",
+        ),
+        pytest.param(
+            [*BASE, BOX_MADE, BOXED, BOX_STORED, OUT, warm("U", "")],
+            "THERMAL_EXCURSION", [V[0], V[1]], id="warm in a unit that rides along",
+        ),
+        pytest.param(
+            [*BASE, BOX_MADE, BOXED, BOX_STORED, warm("U", "B")],
+            "THERMAL_EXCURSION", [V[0], V[1]], id="warm in a unit of another place",
         ),
         pytest.param(
             [*BASE, BOX_MADE, BOXED, ON_PALLET, RECALL, sent(PALLET)],
