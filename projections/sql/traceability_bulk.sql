@@ -47,8 +47,21 @@ WHERE lot_id <> '' AND position NOT IN (
 -- Facts told in place of others that were declared wrong.
 SELECT fact_id FROM scan WHERE fact_id IN (SELECT unnest(corrective_fact_ids) FROM withdrawal)
 
--- name: recorded
-SELECT position, recorded_ms FROM scan
+-- name: doubts
+-- What has to be judged in the end, as it is found: some of it again and again.
+CREATE UNLOGGED TABLE doubt (subject text COLLATE "C" NOT NULL)
+
+-- name: copy_doubt
+COPY doubt (subject) FROM STDIN
+
+-- name: index_doubts
+CREATE INDEX ON doubt (subject)
+
+-- name: doubts_after
+SELECT DISTINCT subject FROM doubt WHERE subject > %s ORDER BY subject LIMIT %s
+
+-- name: forget_doubts
+DROP TABLE doubt
 
 -- name: analyze
 ANALYZE scan, fact, contain, node, hop, dose, movement

@@ -2,12 +2,13 @@
 
 Facts are read in one pass. All that they tell is copied into tables without indexes, the lives of
 codes are followed in memory, and those that are over leave it. Then the indexes are made, and what
-is out of the ordinary is derived from the stored facts as the follower does it.
+is out of the ordinary is derived from the stored facts as the follower does it: part by part, so
+that it fits the memory however much it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,12 @@ from domain.traceability.events import (
     LotReleased,
     ProductRegistered,
 )
-from domain.traceability.facts import STEP_OF, Fact, Mention, Step, texts_of
+from domain.traceability.facts import STEP_OF, Step, texts_of
 from domain.traceability.ordinary import Life, Lives
 from domain.traceability.states import Status
 from projections.projection import Log
 from projections.traceability import derived, exceptions, lane, master, sums, telling
+from projections.traceability.findings import look_again
 from projections.traceability.findings import queries as beside
 from projections.traceability.lane import ON_BILLS, Bills, Named, Quiet, Stored
 from projections.traceability.rows import Cursor, queries
@@ -38,8 +40,8 @@ from store.sql import load_queries
 
 all_at_once = load_queries(Path(__file__).parents[1] / "sql" / "traceability_bulk.sql")
 
-# Codes that the book reads at once.
-CAREFUL_AT_ONCE = 5_000
+# Codes that the book reads at once, and subjects that are judged at once.
+CAREFUL_AT_ONCE, JUDGED_AT_ONCE = 5_000, 1_000
 _BESIDE = (
     ProductRegistered.TOPIC,
     LotReleased.TOPIC,
@@ -55,6 +57,7 @@ _COPY = {
     "dose": queries.copy_dose,
     "contain": queries.copy_contain,
     "node": queries.copy_node,
+    "doubt": all_at_once.copy_doubt,
 }
 _NO_STREAM = UUID(int=0)
 _Lines = dict[str, list[str]]
@@ -67,6 +70,7 @@ def load(cur: Cursor, log: Log) -> None:
     use then.
     """
     cur.execute(all_at_once.settings)
+    cur.execute(all_at_once.doubts)
     batch = _keep_beside(cur, log)
     facts = _Facts(cur, log)
     written: Future[None] | None = None
@@ -106,7 +110,11 @@ def _write(cur: Cursor, lines: _Lines) -> None:
 
 
 class _Facts:
-    """Takes facts in order of position, and makes rows of them."""
+    """Takes facts in order of position, and makes rows of them.
+
+    `whole`: lots that something was said of as a whole, with the first time of it (ms); `texts`:
+    GS1 codes that the book must tell of.
+    """
 
     def __init__(self, cur: Cursor, log: Log) -> None:
         named = Named(*([row[0] for row in cur.execute(query).fetchall()] for query in _ALL))
@@ -119,7 +127,7 @@ class _Facts:
         self._lives = Lives(replace(lane.read_known(cur, named, 0), bound=bound - {""}))
         self._quiet = Quiet(cur, named)
         self._bills = Bills()
-        self.shown: dict[str, tuple[Fact, list[Mention]]] = {}
+        self.whole: dict[str, int] = {}
         self.texts = set[str]()
 
     def take(self, given: Sequence[Given]) -> _Lines:
@@ -152,7 +160,10 @@ class _Facts:
                     sent = told.order[1] != Step.RECEIVING
                     self._bills.take(told.bill_no, sent, frozenset(told.codes))
             if not self._quiet.shows_nothing(each):
-                self.shown.setdefault(told.order[2], telling.kept(each))
+                lines["doubt"].append(f"f:{telling.escaped(told.order[2])}\n")
+                if told.lot_id and not told.codes:
+                    first_ms = self.whole.get(told.lot_id, told.order[0])
+                    self.whole[told.lot_id] = min(first_ms, told.order[0])
             if unknown and not unknown.isdisjoint(told.scanned):
                 self.texts.update(text for text in texts_of(event) if text.startswith("("))
 
@@ -168,7 +179,7 @@ class _Facts:
         return self._lives.fallen()
 
     def unsettled(self) -> set[str]:
-        """Return the bills that are looked at, as subjects."""
+        """Return the bills that are to be judged, as subjects."""
         return {f"b:{bill}" for bill in self._bills.unsettled}
 
 
@@ -194,18 +205,36 @@ def _finish(cur: Cursor, batch: Sequence[Recorded], facts: _Facts) -> None:
     gone = [row[0] for row in cur.execute(queries.withdraw, (declared,))] if declared else []
     named = [row[0] for row in cur.execute(queries.codes_at, (gone,))] if gone else []
     asked = ([*again, *named, *facts.fallen()],)
-    careful = {row[0] for row in cur.execute(all_at_once.contents_below, asked)}
-    for codes in _parts(sorted(careful)):
-        unread = dict.fromkeys(codes)
-        derived.refresh(cur, codes, unread, Stored(set(), set()))
+    careful = sorted({row[0] for row in cur.execute(all_at_once.contents_below, asked)})
+    for codes in _parts(careful):
+        derived.refresh(cur, codes, dict.fromkeys(codes), Stored(set(), set()))
         sums.keep_doses(cur, (), {}, codes)
-    sums.keep_mixed(cur, careful)
+    for codes in _parts(careful):
+        sums.keep_mixed(cur, codes)
+        _doubt(cur, exceptions.subjects_read(cur, codes, derived.read_book(cur, codes), gone))
     cur.execute(all_at_once.count_all_hops)
-    book = derived.read_book(cur, careful) if careful else None
+    _doubt(cur, facts.unsettled())
     told = [row[0] for row in cur.execute(all_at_once.corrective)]
-    shown = list(facts.shown.values())
-    taken = exceptions.Taken(shown, careful, book, gone, first=0, told=told)
-    exceptions.judge(cur, batch, taken, lambda: _clock(cur, batch), facts.unsettled())
+    for subjects in exceptions.subjects_told(cur, batch, facts.whole.items(), gone, told):
+        _doubt(cur, subjects)
+    _judge(cur, {r.position: telling.ms(r.envelope.meta.recorded_at) for r in batch})
+
+
+def _doubt(cur: Cursor, subjects: Iterable[str]) -> None:
+    """Keep what has to be judged, once all is known."""
+    telling.copy_lines(cur, all_at_once.copy_doubt, [f"{telling.escaped(s)}\n" for s in subjects])
+
+
+def _judge(cur: Cursor, clock: dict[int, int]) -> None:
+    """Find what is wrong; `clock` as of `look_again`."""
+    cur.execute(all_at_once.index_doubts)
+    last = ""
+    while subjects := [
+        row[0] for row in cur.execute(all_at_once.doubts_after, (last, JUDGED_AT_ONCE))
+    ]:
+        look_again(cur, subjects, clock, 0)
+        last = subjects[-1]
+    cur.execute(all_at_once.forget_doubts)
 
 
 def _indexed(cur: Cursor) -> list[int]:
@@ -223,9 +252,3 @@ def _indexed(cur: Cursor) -> list[int]:
 def _parts(codes: Sequence[int]) -> Iterator[Sequence[int]]:
     for n in range(0, len(codes), CAREFUL_AT_ONCE):
         yield codes[n : n + CAREFUL_AT_ONCE]
-
-
-def _clock(cur: Cursor, batch: Sequence[Recorded]) -> dict[int, int]:
-    clock = {r.position: telling.ms(r.envelope.meta.recorded_at) for r in batch}
-    clock.update(cur.execute(all_at_once.recorded).fetchall())
-    return clock

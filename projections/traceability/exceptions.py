@@ -7,7 +7,7 @@ the events were cut into batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from domain.traceability.events import (
     FactWithdrawn,
 )
 from domain.traceability.exceptions import SENDING, Ground, of_fact
-from domain.traceability.facts import Fact, Mention, Step
+from domain.traceability.facts import Fact, Step
 from domain.traceability.journeys import Place, impossible
 from domain.traceability.progress import Entry, end_of
 from domain.traceability.states import flag_of_hold
@@ -93,23 +93,10 @@ class Taken(NamedTuple):
 def keep(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> None:
     """Keep what a batch shows to be wrong, and end what it takes back."""
     _keep_movements(cur, taken.facts)
-    judge(cur, batch, taken, lambda: {r.position: _ms(r.envelope.meta.recorded_at) for r in batch})
-
-
-def judge(
-    cur: Cursor,
-    batch: Sequence[Recorded],
-    taken: Taken,
-    clock: Callable[[], Mapping[int, int]],
-    also: Collection[str] = (),
-) -> None:
-    """Do so where the movements are stored; `also`: subjects to be looked at besides.
-
-    `clock` gives the positions of all that was taken with the ms they were recorded at.
-    """
-    subjects = _subjects(cur, batch, taken).union(also)
+    subjects = _subjects(cur, batch, taken)
     if subjects:
-        look_again(cur, subjects, clock())
+        clock = {r.position: _ms(r.envelope.meta.recorded_at) for r in batch}
+        look_again(cur, subjects, clock, taken.first)
 
 
 def _ms(time: datetime) -> int:
@@ -233,18 +220,19 @@ def _keep_movements(cur: Cursor, facts: Sequence[Kept]) -> None:
 
 def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     """Return what may show something now, or may have before and not any more."""
-    named = _named(taken)
-    world = read_world(cur, [*(fact for fact, _ in taken.facts), *(m.fact for m in named)])
+    facts = [fact for fact, _ in taken.facts]
+    world = read_world(cur, [*facts, *_named(taken)])
     told_late = late.doubts(cur, batch, taken.first)
-    found = {f"f:{fact_id}" for fact_id in told_late.facts}.union(
-        _facts_in_doubt(cur, taken, world)
-    )
-    codes = _codes_in_doubt(cur, batch, taken, world) | told_late.codes
-    found |= {f"c:{k}" for k in codes}
-    found |= _bills_in_doubt(cur, taken, codes)
+    whole = [(fact.lot_id, fact.t_ms) for fact, mentions in taken.facts if not mentions]
+    codes = told_late.codes.union(*_codes_told_of(cur, batch, whole, taken.withdrawn))
+    found = {f"f:{fact_id}" for fact_id in told_late.facts}
+    found.update(_facts_in_doubt(taken.facts, world), _declared(cur, taken.withdrawn, taken.told))
     if taken.book is not None:
         withdrawn = _withdrawn_codes(cur, taken)
+        codes |= _codes_in_doubt(cur, taken, taken.book, world, withdrawn)
         found |= units_in_doubt(cur, taken.book, taken.touched, taken.first, withdrawn)
+    bills = {f.bill_no for f in facts if f.bill_no and f.step in _ON_BILLS}
+    found |= _with_bills(cur, codes, bills)
     ((known,),) = cur.execute(queries.any_finding).fetchall()
     closure = {*taken.closure, *(taken.book.codes if taken.book is not None else ())}
     if known and closure:
@@ -256,53 +244,107 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     return found
 
 
-def _named(taken: Taken) -> list[Mention]:
+def subjects_told(
+    cur: Cursor,
+    batch: Sequence[Recorded],
+    whole: Iterable[tuple[str, int]],
+    withdrawn: Collection[int],
+    told: Collection[str],
+) -> Iterator[set[str]]:
+    """Yield what a whole log tells of beside the facts and codes that show it themselves.
+
+    `batch`: what is known beside facts; `whole`: lots with the time (ms) of what was said of all
+    of them; `withdrawn` and `told` as of `Taken`.
+    """
+    yield set(_declared(cur, withdrawn, told))
+    for codes in _codes_told_of(cur, batch, whole, withdrawn):
+        yield _with_bills(cur, codes, ())
+
+
+def subjects_read(
+    cur: Cursor, codes: Collection[int], book: Book, withdrawn: Collection[int]
+) -> set[str]:
+    """Return what some careful codes of a whole log may show; their book as of `Taken`."""
+    taken = Taken((), codes, book, withdrawn, first=0, told=())
+    gone = _withdrawn_codes(cur, taken)
+    world = read_world(cur, _named(taken))
+    doubtful = _codes_in_doubt(cur, taken, book, world, gone)
+    return _with_bills(cur, doubtful, ()) | units_in_doubt(cur, book, codes, 0, gone)
+
+
+def _named(taken: Taken) -> list[Fact]:
     """Return the facts of the codes that a batch touched and that must be read with care."""
     book = taken.book
-    return [] if book is None else [m for k in book.codes for m in book.mentions(k)]
+    return [] if book is None else [m.fact for k in book.codes for m in book.mentions(k)]
 
 
-def _facts_in_doubt(cur: Cursor, taken: Taken, world: World) -> Iterator[str]:
+def _with_bills(cur: Cursor, codes: Collection[int], bills: Collection[str]) -> set[str]:
+    """Return codes and bills, and the bills that codes were sent and received on, as subjects."""
+    found = set(bills)
+    if codes:
+        found |= {row[0] for row in cur.execute(queries.bills_of, (list(codes),))}
+    both = cur.execute(queries.both_sides, (list(found),)).fetchall() if found else ()
+    return {*(f"c:{k}" for k in codes), *(f"b:{row[0]}" for row in both)}
+
+
+def _facts_in_doubt(facts: Sequence[Kept], world: World) -> Iterator[str]:
     ground = Ground(
         places={site: told[-1][1] for site, told in world.places.items()},
         probed={unit: min(ms for _, ms in told) for unit, told in world.probes.items()},
     )
     since = {site: told[0][0] for site, told in world.places.items()}
-    for fact, mentions in taken.facts:
+    for fact, mentions in facts:
         made = fact.step is Step.COMMISSIONING and fact.details
         # A partner that was not registered when the fact was told, but is now.
         partners = (fact.to_site_id, fact.from_site_id)
         strange = any(since.get(site, 0) > fact.position for site in partners)
         if made or strange or of_fact(fact, [m.code for m in mentions], ground):
             yield f"f:{fact.fact_id}"
-    if taken.withdrawn:
-        for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),)).fetchall():
+
+
+def _declared(cur: Cursor, withdrawn: Collection[int], told: Collection[str]) -> Iterator[str]:
+    """Yield facts that were declared wrong, and what is said to stand in the place of others."""
+    if withdrawn:
+        for fact_id, *_ in cur.execute(queries.withdrawn_at, (list(withdrawn),)).fetchall():
             yield from (f"f:{fact_id}", f"d:{fact_id}")
-    told = list(taken.told) if cur.execute(shared.any_withdrawal).fetchall()[0][0] else []
-    for (fact_id,) in cur.execute(queries.corrected_by, (told,)).fetchall():
-        yield f"d:{fact_id}"
+    ((any_declared,),) = cur.execute(shared.any_withdrawal).fetchall()
+    if any_declared:
+        for (fact_id,) in cur.execute(queries.corrected_by, (list(told),)).fetchall():
+            yield f"d:{fact_id}"
 
 
-def _codes_in_doubt(cur: Cursor, batch: Sequence[Recorded], taken: Taken, world: World) -> set[int]:
-    found = _codes_of_lots(cur, taken)
+def _codes_told_of(
+    cur: Cursor,
+    batch: Sequence[Recorded],
+    whole: Iterable[tuple[str, int]],
+    withdrawn: Collection[int],
+) -> Iterator[Collection[int]]:
+    """Yield codes whose lot was held or released after all, or not; then those of excursions."""
+    told = list(whole)
+    if withdrawn:
+        told += [row[1:] for row in cur.execute(queries.withdrawn_at, (list(withdrawn),))]
+    for lot_id, t_ms in told:
+        if lot_id:
+            asked = {"lot": lot_id, "steps": _HELD_BACK, "since_ms": t_ms}
+            yield [row[0] for row in cur.execute(queries.moved_after, asked)]
     read = [r.position for r in batch if isinstance(r.envelope.event, _READ)]
     for row in cur.execute(queries.excursions_told, (read,)).fetchall():
         where = dict(zip(("site_id", "unit_id", "device_id", "end_ms"), row, strict=True))
         where["steps"] = _STEPS
         under = [row[0] for row in cur.execute(queries.codes_under, where)]
-        apart = [row[0] for row in cur.execute(queries.apart_inside, (under,))]
-        found.update(under, apart)
-    book = taken.book
-    if book is None:
-        return found
+        yield {*under, *(row[0] for row in cur.execute(queries.apart_inside, (under,)))}
+
+
+def _codes_in_doubt(
+    cur: Cursor, taken: Taken, book: Book, world: World, withdrawn: Collection[int]
+) -> set[int]:
+    """Return the codes of a book that may show something, with the packs they ever were in."""
     lots = list({book.progress(k).lot_id for k in taken.touched})
     bound = {row[0] for row in cur.execute(queries.bound_lots, (lots,))}
     expiry = {row[0]: end_of(row[1]) for row in cur.execute(queries.expiring, (lots,))}
     products = {row[0]: row[3] for row in cur.execute(queries.products)}
     reader = _Reader(book, taken.first, world, _Beside(bound, expiry, products))
-    withdrawn = _withdrawn_codes(cur, taken)
-    doubtful = {k for k in taken.touched if k in withdrawn or not reader.ordinary(k)}
-    return found | _with_packs(book, doubtful)
+    return _with_packs(book, {k for k in taken.touched if k in withdrawn or not reader.ordinary(k)})
 
 
 def _with_packs(book: Book, codes: set[int]) -> set[int]:
@@ -315,34 +357,11 @@ def _with_packs(book: Book, codes: set[int]) -> set[int]:
     return found
 
 
-def _codes_of_lots(cur: Cursor, taken: Taken) -> set[int]:
-    """Return codes whose lot was held, recalled or released after all, or not after all."""
-    told = [(fact.lot_id, fact.t_ms) for fact, mentions in taken.facts if not mentions]
-    if taken.withdrawn:
-        rows = cur.execute(queries.withdrawn_at, (list(taken.withdrawn),))
-        told += [(lot_id, t_ms) for _, lot_id, t_ms in rows]
-    found = set[int]()
-    for lot_id, t_ms in told:
-        if lot_id:
-            asked = {"lot": lot_id, "steps": _HELD_BACK, "since_ms": t_ms}
-            found.update(row[0] for row in cur.execute(queries.moved_after, asked))
-    return found
-
-
 def _withdrawn_codes(cur: Cursor, taken: Taken) -> set[int]:
     if not taken.withdrawn:
         return set()
     ids = [row[0] for row in cur.execute(queries.withdrawn_at, (list(taken.withdrawn),))]
     return {row[1] for row in cur.execute(queries.codes_of_facts, (ids,))}
-
-
-def _bills_in_doubt(cur: Cursor, taken: Taken, codes: Collection[int]) -> set[str]:
-    bills = {f.bill_no for f, _ in taken.facts if f.bill_no and f.step in _ON_BILLS}
-    if codes:
-        bills |= {row[0] for row in cur.execute(queries.bills_of, (list(codes),))}
-    if not bills:
-        return set()
-    return {f"b:{row[0]}" for row in cur.execute(queries.both_sides, (list(bills),))}
 
 
 class _Beside(NamedTuple):

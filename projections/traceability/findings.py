@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -137,19 +137,18 @@ class _Row(NamedTuple):
     fact_ids: tuple[str, ...]
 
 
-def look_again(cur: Cursor, subjects: set[str], clock: Mapping[int, int]) -> None:
+def look_again(cur: Cursor, subjects: Collection[str], clock: dict[int, int], first: int) -> None:
     """Bring the rows of subjects up to date.
 
-    `clock`: positions of the batch with the ms they were recorded at.
+    `clock`: positions of the batch with the ms they were recorded at, of facts from position
+    `first` on as they say themselves.
     """
-    looking = _Looking(cur, subjects, clock)
+    looking = _Looking(cur, subjects, clock, first)
     alive: dict[str, dict[_Row, str]] = defaultdict(dict)
-    for ctid, subject, kind, key, top, k, t_ms, site_id, fact_ids in cur.execute(
-        queries.alive, (sorted(subjects),)
-    ):
-        row = _Row(subject, kind, key, top, k, t_ms, site_id, tuple(fact_ids))
-        alive[subject][row] = ctid
-    changes = _Changes(clock)
+    for ctid, *told, fact_ids in cur.execute(queries.alive, (sorted(subjects),)):
+        row = _Row._make((*told, tuple(fact_ids)))
+        alive[row.subject][row] = ctid
+    changes = _Changes(looking.clock)
     for subject, seen in looking.rows():
         changes.follow(alive.get(subject, {}), seen)
     if changes.ended:
@@ -189,8 +188,9 @@ class _Changes:
 class _Looking:
     """Everything that the subjects depend on, in parts that have nothing to do with each other."""
 
-    def __init__(self, cur: Cursor, subjects: set[str], clock: Mapping[int, int]) -> None:
-        self._clock = clock
+    def __init__(
+        self, cur: Cursor, subjects: Collection[str], clock: dict[int, int], first: int
+    ) -> None:
         ids = [s[2:] for s in subjects if s[0] in "fd"]
         bills = [s[2:] for s in subjects if s[0] == "b"]
         self._declared = {row[0]: row for row in cur.execute(queries.declarations, (ids,))}
@@ -220,7 +220,11 @@ class _Looking:
         hashed = [k for k in codes if key_code(k) is None]
         self._texts: dict[int, str] = _texts(cur, hashed)
         facts = {m.fact.position: m.fact for m in self._mentions}
-        self._world = read_world(cur, [*facts.values(), *self._facts.values()])
+        facts.update((fact.position, fact) for fact in self._facts.values())
+        self._world = read_world(cur, facts.values())
+        facts.update((fact.position, fact) for fact in self._lot_facts)
+        told = {at: fact.recorded_ms for at, fact in facts.items() if at >= first}
+        self.clock: Mapping[int, int] = ChainMap(told, clock)
 
     def rows(self) -> Iterator[tuple[str, list[tuple[int, set[_Row]]]]]:
         """Return for each subject its rows as of each position that may have changed them."""
@@ -282,7 +286,7 @@ class _Looking:
         told.update(row[3] for row in self._products if row[0] in products)
         declared = self._declared.get(subject[2:])
         more = [declared[4]] if declared else []
-        return {p for p in (*facts, *told, *more) if p in self._clock}
+        return {p for p in (*facts, *told, *more) if p in self.clock}
 
     def _known(self, mentions: Sequence[Mention], at: int) -> tuple[Book, Ground]:
         products = {row[0]: Product(row[1], row[2]) for row in self._products if row[3] <= at}

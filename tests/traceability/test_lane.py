@@ -14,17 +14,19 @@ import pytest
 from domain.traceability.events import CodesCommissioned
 from domain.traceability.ordinary import Lives
 from projections import rebuild
-from projections.traceability import lane, master
+from projections.traceability import bulk, derived, lane, master
 from runtime.postgres import PostgresServer
 from store.envelope import Recorded
 from store.logs import Ledger
 from tests.conftest import Database, create_database, drop_database
 from tests.traceability import lives
 from tests.traceability.chain import START, projected, recorded
+from tests.traceability.stories import Story
 from tests.traceability.test_findings import log as with_faults
 from tests.traceability.test_read_model import random_life
 
 pytestmark = pytest.mark.database
+PART = 5  # of what is judged at once
 TABLES = ("scan", "fact", "contain", "node", "hop", "dose", "mixed", "movement", "finding")
 
 
@@ -69,6 +71,19 @@ def test_given_any_lives_when_followed_with_and_without_the_lane_then_the_same_t
     assert ordinary or wrong > 0.05
 
 
+def _watched(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[int]:
+    """Return how much a function is given at once from now on."""
+    sizes: list[int] = []
+    of = getattr(module, name)
+
+    def seen(cur: Any, given: Any, *more: Any) -> Any:
+        sizes.append(len(given))
+        return of(cur, given, *more)
+
+    monkeypatch.setattr(module, name, seen)
+    return sizes
+
+
 def shuffled(seed: int) -> list[Recorded]:
     order = list(range(150))
     random.Random(seed).shuffle(order)
@@ -82,13 +97,19 @@ def shuffled(seed: int) -> list[Recorded]:
         pytest.param(lambda: recorded(lives.log(random.Random(7), 4, 0.1)), id="some wrong"),
         pytest.param(lambda: shuffled(3), id="planted faults"),
         pytest.param(lambda: recorded(random_life(random.Random(2))), id="without sense"),
+        pytest.param(lambda: recorded(Story(7, steps=9).told), id="all that can go wrong"),
     ],
 )
-def test_given_a_log_when_rebuilt_in_bulk_then_the_tables_of_the_follower(
+def test_given_a_log_when_rebuilt_in_bulk_then_the_tables_of_the_follower_part_by_part(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, log: Callable[[], list[Recorded]]
 ) -> None:
     monkeypatch.setattr(rebuild, "PAGE", 40)
     monkeypatch.setattr(rebuild.log, "warning", pytest.fail)
+    monkeypatch.setattr(bulk, "CAREFUL_AT_ONCE", PART)
+    monkeypatch.setattr(bulk, "JUDGED_AT_ONCE", PART)
+    at_once = []
+    for module, name in ((derived, "read_book"), (bulk, "look_again")):
+        at_once.append(_watched(monkeypatch, module, name))
     database = create_database(postgres)
     with (
         Ledger(database.app_dsn) as ledger,
@@ -97,6 +118,7 @@ def test_given_a_log_when_rebuilt_in_bulk_then_the_tables_of_the_follower(
         ledger.append([replace(each.envelope, originator_id=uuid4()) for each in log()])
         projection = rebuild.named("traceability")
         rebuild.rebuild(ledger, conn, projection)
+        assert all(size <= PART for sizes in at_once for size in sizes)
         compared = rebuild.check(ledger, conn, projection)
     drop_database(postgres, database)
     assert compared.rebuilt == compared.live
