@@ -14,8 +14,8 @@ WITH site AS MATERIALIZED (
       AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
       AND (%(prefix)s = '' OR site_id IN (SELECT site_id FROM site))
 ), stood AS MATERIALIZED (
-    SELECT f.case_id, f.subject, f.kind, f.key, f.k, f.t_ms, f.site_id, f.fact_ids, f.since, f.gone,
-        f.gone_ms, f.since_ms + d.grace_ms AS opens_ms, d.due_ms, d.grace_ms, p.org_code,
+    SELECT f.case_id, f.subject, f.kind, f.key, f.k, f.units, f.t_ms, f.site_id, f.fact_ids, f.since,
+        f.gone, f.gone_ms, f.since_ms + d.grace_ms AS opens_ms, d.due_ms, d.grace_ms, p.org_code,
         p.region_code, f.gone IS NULL OR f.gone > %(at)s AS stands
     FROM wanted
     JOIN rm_traceability.finding f USING (case_id)
@@ -51,15 +51,16 @@ WITH site AS MATERIALIZED (
 , known AS (
     SELECT *, since > max(coalesce(gone, 9223372036854775807)) OVER (
         PARTITION BY case_id ORDER BY since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) IS NOT FALSE AS begins
+    ) IS NOT FALSE AS begins,
+    row_number() OVER (PARTITION BY case_id, k, stands ORDER BY since DESC, units) = 1 AS newest
     FROM seen
 ), grouped AS (
     SELECT case_id, kind, key, due_ms, min(site_id) AS site_id, min(subject) AS subject,
         min(region_code) AS region_code, min(org_code) AS org_code, bool_or(stands) AS stands,
         coalesce(min(t_ms) FILTER (WHERE stands), min(t_ms)) AS t_ms,
         (array_agg(opens_ms ORDER BY since DESC) FILTER (WHERE begins))[1] AS opened_ms,
-        CASE WHEN bool_or(stands) THEN count(DISTINCT k) FILTER (WHERE stands)
-             ELSE count(DISTINCT k) END AS units,
+        coalesce(sum(units) FILTER (WHERE newest AND stands), sum(units) FILTER (WHERE newest))
+            AS units,
         max(since) FILTER (WHERE stands) AS since,
         max(opens_ms) FILTER (WHERE stands AND grace_ms > 0) AS newest_ms,
         max(gone_ms) FILTER (WHERE NOT stands) AS gone_ms
@@ -105,11 +106,28 @@ WHERE (%(state)s::text IS NULL OR state = %(state)s)
 ORDER BY due_ms, case_id LIMIT %(limit)s
 
 -- name: evidence
--- What cases rest on: those that stand, or, where none does, all that ever did.
-SELECT case_id, k, fact_ids FROM (
+-- What cases rest on: those that stand, or, where none does, all that ever did; with the position
+-- where each was last known to.
+SELECT case_id, k, units, fact_ids, CASE WHEN stands THEN %(at)s ELSE gone - 1 END FROM (
     SELECT *, bool_or(stands) OVER (PARTITION BY case_id) AS any_stands FROM seen
 ) f
 WHERE stands OR NOT any_stands
+
+-- name: inside_and_above
+-- The facts of packs, of all that was ever in them, and of all that ever held any of these.
+WITH RECURSIVE down (k) AS (
+    SELECT unnest(%s::int8[])
+    UNION
+    SELECT f.k FROM down JOIN rm_traceability.fact f ON f.parent = down.k
+), up (k) AS (
+    SELECT k FROM down
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
 
 -- name: receipts
 -- What arrived on bills as known at a position: evidence of what did not.

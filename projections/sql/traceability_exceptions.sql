@@ -2,9 +2,9 @@
 -- `finding`: one code that shows one kind, from the position where that was known (`since`) until
 -- the one where facts took it back (`gone`); findings of one `case_id` are one case. `subject`: what
 -- was looked at (a code, a fact, a bill, a declaration), `top`: the code scanned, `k`: the smallest
--- pack in it. The rest is what must be known beside facts: `movement`: what was said on bills;
--- `place`, `excursion`: with every change; `declared`: when the ledger learned of a withdrawal;
--- `act`: what people did with a case.
+-- pack in it, or the pack itself that stands for all `units` in it. The rest is what must be known
+-- beside facts: `movement`: what was said on bills; `place`, `excursion`: with every change;
+-- `declared`: when the ledger learned of a withdrawal; `act`: what people did with a case.
 CREATE TABLE finding (
     case_id text COLLATE "C" NOT NULL,
     subject text COLLATE "C" NOT NULL,
@@ -12,6 +12,7 @@ CREATE TABLE finding (
     key text COLLATE "C" NOT NULL,
     top int8,
     k int8,
+    units int4 NOT NULL,
     t_ms int8 NOT NULL,
     site_id text COLLATE "C" NOT NULL,
     fact_ids text[] NOT NULL,
@@ -134,15 +135,15 @@ INSERT INTO act VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 COPY movement (position, step, bill_no, device_id, vehicle_id, codes) FROM STDIN
 
 -- name: copy_finding
-COPY finding (case_id, subject, kind, key, top, k, t_ms, site_id, fact_ids, since, since_ms, gone,
-    gone_ms) FROM STDIN
+COPY finding (case_id, subject, kind, key, top, k, units, t_ms, site_id, fact_ids, since, since_ms,
+    gone, gone_ms) FROM STDIN
 
 -- name: end_findings
 UPDATE finding f SET gone = v.gone, gone_ms = v.gone_ms
 FROM unnest(%s::tid[], %s::int8[], %s::int8[]) AS v (row, gone, gone_ms) WHERE f.ctid = v.row
 
 -- name: alive
-SELECT ctid::text, subject, kind, key, top, k, t_ms, site_id, fact_ids FROM finding
+SELECT ctid::text, subject, kind, key, top, k, units, t_ms, site_id, fact_ids FROM finding
 WHERE subject = ANY(%s) AND gone IS NULL
 
 -- name: subjects_of

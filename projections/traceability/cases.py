@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from domain.traceability.codes import key_code
+from domain.traceability.custody import Book
+from domain.traceability.exceptions import smallest
 from domain.traceability.facts import Step
 from domain.traceability.kinds import RULES, YIELDS, Kind, Severity
-from projections.traceability.rows import Connection, Cursor
+from projections.traceability.rows import Connection, Cursor, read_mentions
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_cases.sql")
@@ -85,16 +88,21 @@ def evidence(conn: Connection, case_ids: Sequence[str], seen: Seen) -> dict[str,
     asked = _asked(Wanted(case_ids=list(case_ids)), seen)
     named: dict[str, set[int]] = defaultdict(set)
     told: dict[str, set[str]] = defaultdict(set)
+    packs: list[_Pack] = []
     with conn.cursor(row_factory=tuple_row) as cur:
-        for case_id, k, fact_ids in cur.execute(_of_seen(queries.evidence), asked, prepare=False):
-            named[case_id] |= set() if k is None else {k}
+        rows = cur.execute(_of_seen(queries.evidence), asked, prepare=False)
+        for case_id, k, units, fact_ids, at in rows:
+            named[case_id] |= {k} if units == 1 else set()
             told[case_id].update(fact_ids)
+            packs += [_Pack(case_id, k, fact_ids[0], at)] if units > 1 else []
+        for case_id, inside in _opened(cur, packs):
+            named[case_id].update(inside)
         for case_id, fact_id in cur.execute(queries.receipts, asked):
             told[case_id].add(fact_id)
         texts = texts_of(cur, {k for found in named.values() for k in found})
         ids = sorted({fact_id for found in told.values() for fact_id in found})
-        rows = cur.execute(queries.facts_told, {"ids": ids, "prefix": seen.prefix}).fetchall()
-    facts = {row[0]: _fact(row) for row in rows}
+        found = cur.execute(queries.facts_told, {"ids": ids, "prefix": seen.prefix}).fetchall()
+    facts = {row[0]: _fact(row) for row in found}
     order = {fact_id: n for n, fact_id in enumerate(facts)}
     return {
         case_id: Evidence(
@@ -103,6 +111,28 @@ def evidence(conn: Connection, case_ids: Sequence[str], seen: Seen) -> dict[str,
         )
         for case_id in case_ids
     }
+
+
+class _Pack(NamedTuple):
+    """A pack that stands in a case for what was in it at a fact, as known at a position."""
+
+    case_id: str
+    k: int
+    fact_id: str
+    at: int
+
+
+def _opened(cur: Cursor, packs: Sequence[_Pack]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the smallest packs in each, with its case."""
+    if not packs:
+        return
+    asked = (list({pack.k for pack in packs}),)
+    mentions = read_mentions(cur.execute(queries.inside_and_above, asked))
+    orders = {m.fact.fact_id: m.fact.order for m in mentions}
+    for at, known in groupby(sorted(packs, key=lambda pack: pack.at), lambda pack: pack.at):
+        book = Book(mentions, as_of=at)
+        for pack in known:
+            yield pack.case_id, smallest(book, pack.k, orders[pack.fact_id])
 
 
 def acts(conn: Connection, case_id: str, at: int) -> list[dict[str, Any]]:

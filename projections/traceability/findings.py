@@ -35,6 +35,10 @@ from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_exceptions.sql")
 
+# What is wrong with the telling alone is told of packs as they were scanned: of what was in one
+# then, only how much that was. Whoever asks for the evidence is told each.
+_OF_PACKS = frozenset({Kind.LATE_CAPTURE})
+
 
 @dataclass(slots=True)
 class World:
@@ -125,13 +129,14 @@ def units_in_doubt(
 
 
 class _Row(NamedTuple):
-    """A finding as it is stored."""
+    """A finding as it is stored; `k` is the pack where it stands for several `units`."""
 
     subject: str
     kind: str
     key: str
     top: int | None
     k: int | None
+    units: int
     t_ms: int
     site_id: str
     fact_ids: tuple[str, ...]
@@ -235,8 +240,7 @@ class _Looking:
                 book, ground = self._known(mentions, position)
                 for subject in changed[position]:
                     found = self._findings(subject, book, ground, mentions, position)
-                    tops = {(f, e) for f in found for e in expanded(book, [f])}
-                    seen[subject].append((position, {_row(subject, f, e) for f, e in tops}))
+                    seen[subject].append((position, _rows(subject, book, found)))
             yield from seen.items()
 
     def _changed(
@@ -340,12 +344,27 @@ def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:
     return bill
 
 
-def _row(subject: str, scanned: Finding, found: Finding) -> _Row:
-    kind, key = found.kind.value, found.key
-    place = (scanned.code, found.code, found.at[0], found.site_id)
+def _rows(subject: str, book: Book, findings: Iterable[Finding]) -> set[_Row]:
+    """Return the rows of what a subject shows: one a smallest pack, or one a pack scanned."""
+    rows, counted = set[_Row](), set[int | None]()
+    for found in findings:
+        inside = [each.code for each in expanded(book, [found])]
+        if found.kind in _OF_PACKS and inside:
+            inside = [k for k in inside if k not in counted]
+            counted.update(inside)
+            if len(inside) != 1:  # also for none: by the pack it is found again
+                rows.add(_row(subject, found, found.code, len(inside)))
+                continue
+        rows.update(_row(subject, found, k, k is not None) for k in inside)
+    return rows
+
+
+def _row(subject: str, found: Finding, k: int | None, units: int) -> _Row:
     # What arrived on a bill is read with the case: else each receipt would write all rows anew.
     short = found.kind is Kind.DATA_WITHOUT_PRODUCT
-    return _Row(subject, kind, key, *place, found.fact_ids[:1] if short else found.fact_ids)
+    facts = found.fact_ids[:1] if short else found.fact_ids
+    named = (subject, found.kind.value, found.key, found.code, k, int(units))
+    return _Row(*named, found.at[0], found.site_id, facts)
 
 
 def _texts(cur: Cursor, hashed: Sequence[int]) -> dict[int, str]:

@@ -25,8 +25,8 @@ Conn = psycopg.Connection[Any]
 SEEDS = range(1, 5)
 NOW_MS = 2**61
 ALIVE = (
-    "SELECT subject, kind, key, top, k, t_ms, site_id, fact_ids FROM rm_traceability.finding "
-    "WHERE gone IS NULL"
+    "SELECT subject, kind, key, top, k, units, t_ms, site_id, fact_ids "
+    "FROM rm_traceability.finding WHERE gone IS NULL"
 )
 
 
@@ -70,6 +70,9 @@ def answers(conn: Conn, at: int) -> dict[str, str]:
     cases = read.cases(conn, read.Wanted(), seen, limit=1000)
     found["cases"] = repr(cases)
     told = read.evidence(conn, [case["case_id"] for case in cases], seen)
+    for case in cases:
+        if case["state"] != "resolved":
+            assert case["units"] == len(told[case["case_id"]].codes)
     found["evidence"] = repr(sorted(told.items()))
     return found
 

@@ -27,8 +27,8 @@ from tests.traceability.ground import cases, excursions, expiries
 pytestmark = pytest.mark.database
 COUNT = 150
 ROWS = (
-    "SELECT case_id, subject, kind, key, top, k, t_ms, site_id, fact_ids, since, since_ms, gone, "
-    "gone_ms FROM rm_traceability.finding"
+    "SELECT case_id, subject, kind, key, top, k, units, t_ms, site_id, fact_ids, since, since_ms, "
+    "gone, gone_ms FROM rm_traceability.finding"
 )
 NOW = 2**62
 Log = list[tuple[Event, Any, Any]]

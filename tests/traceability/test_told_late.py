@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import permutations
 from typing import Any
 
 import psycopg
@@ -14,11 +15,14 @@ from domain.cold_chain.events import ProbePlaced
 from domain.registry.events import SiteChanged
 from domain.traceability import events as told_as
 from domain.traceability.codes import code_key
+from domain.traceability.kinds import Kind
+from projections.traceability.cases import Seen, Wanted, cases, evidence
 from tests.conftest import Database
 from tests.traceability.chain import START, projected, recorded
 from tests.traceability.test_findings import (
     BASE,
     LOT,
+    NOW,
     PRODUCT,
     RECALL,
     Log,
@@ -177,3 +181,36 @@ def test_given_an_empty_box_nobody_sent_when_filled_later_then_it_is_still_told(
     for size in (2000, 1):
         with projected(conn, recorded([*BASE, BOX_MADE, arrived, filled]), size):
             assert conn.execute(query, (code_key(BOX),)).fetchall() == [(None,)]
+
+
+LATE = (*sent(PALLET)[:2], START + timedelta(days=2))
+TOLD_OF_PACKS = (
+    "SELECT top, k, units FROM rm_traceability.finding WHERE kind = 'LATE_CAPTURE' AND gone IS NULL"
+)
+
+
+@pytest.mark.parametrize("order", [*permutations([BOXED, ON_PALLET, LATE])])
+def test_given_a_pallet_told_of_late_when_followed_then_one_finding_that_leads_to_its_units(
+    conn: psycopg.Connection[Any], order: Log
+) -> None:
+    log = recorded([*BASE, BOX_MADE, *order])
+    first = next(each.position for each in log if each.envelope.event is LATE[0])
+    found = []
+    for size in (2000, 1):
+        with projected(conn, log, size):
+            found.append(rows(conn))
+            pallet = code_key(PALLET)
+            assert conn.execute(TOLD_OF_PACKS).fetchall() == [(pallet, pallet, 2)]
+            told = []
+            for position in (first, NOW):
+                seen = Seen(position, NOW)
+                [case] = cases(conn, Wanted(kind=Kind.LATE_CAPTURE), seen, limit=9)
+                [rests] = evidence(conn, [case["case_id"]], seen).values()
+                assert case["units"] == len(rests.codes)
+                told.append(rests.codes)
+    assert found[1] == found[0]
+    assert told[1] == [V[0], V[1]]
+    before = {BOXED[0], ON_PALLET[0]}.intersection(e.envelope.event for e in log[: first - 1])
+    assert told[0] == (
+        [V[0], V[1]] if len(before) == 2 else [BOX] if ON_PALLET[0] in before else [PALLET]
+    )
