@@ -331,12 +331,16 @@ JOIN way w ON w.site_id = u.site_id AND w.other_id = f.site_id
 
 -- name: both_sides
 -- Bills with something sent and something received, unless all of it was one and the same code.
-SELECT m.bill_no FROM movement m WHERE m.bill_no = ANY(%s)
-GROUP BY m.bill_no
-HAVING bool_or(m.step IN (30, 35)) AND bool_or(m.step = 40)
-   AND (count(*) > 2 OR max(m.codes) > 1 OR (
-       SELECT count(DISTINCT f.k) FROM fact f WHERE f.position = ANY(array_agg(m.position))
-   ) > 1)
+WITH bill AS MATERIALIZED (
+    SELECT m.bill_no, array_agg(m.position) AS positions, count(*) > 2 OR max(m.codes) > 1 AS many
+    FROM movement m WHERE m.bill_no = ANY(%s)
+    GROUP BY m.bill_no HAVING bool_or(m.step IN (30, 35)) AND bool_or(m.step = 40)
+)
+SELECT bill_no FROM bill WHERE many
+UNION ALL
+SELECT b.bill_no FROM bill b CROSS JOIN unnest(b.positions) AS at (position)
+JOIN fact f USING (position) WHERE NOT b.many
+GROUP BY b.bill_no HAVING min(f.k) <> max(f.k)
 
 -- name: bills_of
 SELECT DISTINCT m.bill_no FROM fact f JOIN movement m ON m.position = f.position
