@@ -20,6 +20,7 @@ NOT_MODULES = frozenset(
         "follower",
         "readings",
         "rollups",
+        "thermal",
         "charts",
         "unfollowed",
         "shared",

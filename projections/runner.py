@@ -11,7 +11,7 @@ import structlog
 from eventsourcing.persistence import PersistenceError
 from prometheus_client import Gauge
 
-from projections import readings, rollups
+from projections import readings, rollups, thermal
 from projections import rebuild as rebuilding
 from projections.discovery import discover
 from projections.follower import Follower, queries
@@ -75,15 +75,19 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
                 return
         listening.execute("LISTEN ledger_events")
         runner = Runner(app_dsn)
-        # Roll-ups follow the other log, in passes that may take seconds: a thread of their own.
+        # These follow the other log, in passes that may take seconds: threads of their own.
         ended = threading.Event()
-        rolling = threading.Thread(
-            target=rollups.follow,
-            kwargs={"app_dsn": app_dsn, "stop": ended},
-            name="rollups",
-            daemon=True,
-        )
-        rolling.start()
+        beside = [
+            threading.Thread(
+                target=each.follow,
+                kwargs={"app_dsn": app_dsn, "stop": ended},
+                name=each.NAME,
+                daemon=True,
+            )
+            for each in (rollups, thermal.follow)
+        ]
+        for thread in beside:
+            thread.start()
         try:
             while not stop.is_set():
                 runner.follow_once()
@@ -92,7 +96,8 @@ def _follow(app_dsn: str, stop: threading.Event) -> None:
                     LAG.set(runner.behind())
         finally:
             ended.set()
-            rolling.join(ROLLUPS_STOP_SECONDS)
+            for thread in beside:
+                thread.join(ROLLUPS_STOP_SECONDS)
             runner.close()
 
 
@@ -108,12 +113,14 @@ def listing(app_dsn: str) -> list[rebuilding.Listed]:
 
 
 def rebuild(app_dsn: str, name: str) -> int:
-    """Rebuild one read model, or the `rollups`, while the product runs; return its position.
+    """Rebuild one read model, `rollups` or `thermal`, while the product runs; return its position.
 
     NotFound for another name.
     """
     if name == rollups.NAME:
         return rollups.rebuild(app_dsn)
+    if name == thermal.follow.NAME:
+        return thermal.follow.rebuild(app_dsn)
     with Ledger(app_dsn) as ledger, psycopg.connect(app_dsn, autocommit=True) as conn:
         return rebuilding.rebuild(ledger, conn, rebuilding.named(name))
 

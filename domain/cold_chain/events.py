@@ -342,7 +342,7 @@ class DeviceCommandIssued(Event):
     TOPIC: ClassVar[str] = "cold_chain.DeviceCommandIssued"
     command_id: str
     device_id: str
-    cmd: str  # backfill | time_sync | set_interval | identify | fw_info
+    cmd: str  # backfill | time_sync | set_interval | identify | fw_info | set_threshold | siren
     arguments: dict[str, int]
     expires_ms: int
 
@@ -445,3 +445,28 @@ class PayloadProfileWithdrawn(Event):
     TOPIC: ClassVar[str] = "cold_chain.PayloadProfileWithdrawn"
     profile_id: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureRevised(Event):
+    """Readings that came late changed what goods were exposed to; who holds them now is told.
+
+    They were in `unit_id` then, in which the probe read otherwise than known from `since` to
+    `until`; now they are at `site_id`, or were used up there. `codes`: those whose history has
+    `passed` a limit by this (above 8 °C, below 2 °C, freezing), or has `no_longer` passed it.
+    Stream = the revision.
+    """
+
+    TOPIC: ClassVar[str] = "cold_chain.ExposureRevised"
+    revision_id: str
+    device_id: str
+    channel: str
+    unit_id: str
+    since: datetime
+    until: datetime
+    site_id: str
+    region_code: str
+    lot_ids: tuple[str, ...]
+    codes: tuple[str, ...]
+    passed: tuple[str, ...]  # above | below | freezing
+    no_longer: tuple[str, ...]

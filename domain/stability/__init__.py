@@ -1,0 +1,1 @@
+"""What temperatures do to a vaccine: mean kinetic temperature, heat budgets, time out of range."""
