@@ -117,6 +117,7 @@ class GoodsDispatched(Event):
     temperature_c: float | None = None  # at departure
     bill_type: str = ""
     departed_at: datetime | None = None
+    expected_at: datetime | None = None  # when they are to arrive
     ambient_c: float | None = None
     carrier: str = ""
     distributor: str = ""
@@ -238,10 +239,7 @@ class HoldPlaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(Event):
-    """A hold ended by a quality decision; a recall ends only where `recall` says so.
-
-    Two persons decide: one releases (`executed_by`), another confirms (`supervised_by`).
-    """
+    """A hold ended by a quality decision of two persons; a recall only where `recall` says so."""
 
     TOPIC: ClassVar[str] = "traceability.HoldReleased"
     fact_id: str
@@ -289,8 +287,9 @@ class RecallAcknowledged(Event):
 class StockCounted(Event):
     """What was found in a unit or a site, against what should be there.
 
-    `complete`: all there is was counted, of the lot where one is named; what has its place there
-    and was not found is not there.
+    `complete`: all there is was counted, of the lot or product where one is named; what has its
+    place there and was not found is not there. `book_position`: of the ledger, when the numbers due
+    were read off the book; None = whoever counted told them.
     """
 
     TOPIC: ClassVar[str] = "traceability.StockCounted"
@@ -298,8 +297,10 @@ class StockCounted(Event):
     site_id: str
     unit_id: str = ""
     lot_id: str = ""
+    product_id: str = ""  # of all its lots together, where no lot is named
     codes: tuple[str, ...] = ()
     quantities: tuple[Quantity, ...] = ()
+    book_position: int | None = None
     complete: bool = False
     executed_by: str = ""
     supervised_by: str = ""
@@ -308,10 +309,7 @@ class StockCounted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockAdjusted(Event):
-    """The books of a lot at a site were corrected by smallest packs, up or down.
-
-    Of packs whose codes are known, CodesMissing and CodesFound tell more.
-    """
+    """The books of a lot at a site were corrected by smallest packs whose codes nobody knows."""
 
     TOPIC: ClassVar[str] = "traceability.StockAdjusted"
     fact_id: str
@@ -384,6 +382,7 @@ class GoodsReturned(Event):
     device_id: str = ""
     temperature_c: float | None = None  # at departure
     departed_at: datetime | None = None
+    expected_at: datetime | None = None
     carrier: str = ""
     distributor: str = ""
     handed_over_by: str = ""
@@ -451,10 +450,7 @@ class CaptureStored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExceptionClosed(Event):
-    """A person settled an exception as the facts stood; who it was stands in the envelope.
-
-    It opens again by itself when later facts add to it.
-    """
+    """A person (the envelope's actor) settled an exception; facts that add to it reopen it."""
 
     TOPIC: ClassVar[str] = "traceability.ExceptionClosed"
     case_id: str
@@ -474,6 +470,16 @@ class ExceptionAssigned(Event):
     kind: str
     org_code: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShipmentOverdue(Event):
+    """The time is over in which a shipment should have arrived, and no receipt of it is known."""
+
+    TOPIC: ClassVar[str] = "traceability.ShipmentOverdue"
+    fact_id: str  # of the shipment
+    bill_no: str
+    expected_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

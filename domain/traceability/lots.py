@@ -10,7 +10,9 @@ from domain.traceability.codes import product_of
 
 _NUMBER = r"[^\s/?#%\x00-\x1f\x7f-\x9f]{1,20}"
 LOT_NUMBER_PATTERN = rf"^{_NUMBER}$"
-LOT_PATTERN = rf"^(8[0-9]{{6}}|[0-9]{{14}})\.{_NUMBER}$"
+_PRODUCT = r"(8[0-9]{6}|[0-9]{14})"
+LOT_PATTERN = rf"^{_PRODUCT}\.{_NUMBER}$"
+PRODUCT_ID = re.compile(_PRODUCT)
 _number, _lot = re.compile(LOT_NUMBER_PATTERN), re.compile(LOT_PATTERN)
 
 

@@ -34,7 +34,7 @@ from domain.traceability.events import (
     VialOpened,
 )
 from domain.traceability.facts import LEVEL_MAX, FactEvent
-from domain.traceability.lots import completed
+from domain.traceability.lots import PRODUCT_ID, completed
 from domain.traceability.particulars import (
     BILL_TYPES,
     CAUSES,
@@ -138,6 +138,10 @@ def _code(_name: str, value: object) -> str | None:
     return canonical(value) if isinstance(value, str) else None
 
 
+def _product(_name: str, value: object) -> str | None:
+    return value if isinstance(value, str) and PRODUCT_ID.fullmatch(value) else None
+
+
 def _number(_name: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -218,6 +222,7 @@ def _date(_name: str, value: object) -> date | None:
 # Field of a scan as it stands on the wire -> attribute of the event, and how to read it.
 _WIRE: dict[str, tuple[str, _Reader]] = {
     "lot": ("lot_id", _text),
+    "product": ("product_id", _product),
     "expiry": ("expires_on", _date),
     "level": ("level", _level),
     "parent": ("parent", _code),
@@ -243,6 +248,7 @@ _WIRE: dict[str, tuple[str, _Reader]] = {
     "bill_type": ("bill_type", _one_of(BILL_TYPES)),
     "departed": ("departed_at", _moment),
     "departed_temp": ("departed_c", _number),
+    "expected": ("expected_at", _moment),
     "arrived": ("arrived_at", _moment),
     "ambient": ("ambient_c", _number),
     "carrier": ("carrier", _note),

@@ -186,6 +186,7 @@ WITH RECURSIVE inside (k, parent, lot_id, level, site_id, status, held) AS (
     SELECT k, parent, lot_id, level, site_id, status, held FROM rm_traceability.node
     WHERE parent IS NULL AND site_id <> ''
       AND (%(sites)s::text[] IS NULL OR site_id = ANY(%(sites)s))
+      AND (%(unit)s::text IS NULL OR unit_id = %(unit)s)
     UNION ALL
     SELECT n.k, n.parent, n.lot_id, n.level, i.site_id,
         CASE

@@ -116,16 +116,20 @@ def steps_of_lot(conn: Connection, lot_id: str, as_of: int | None = None) -> lis
 
 
 def stock(
-    conn: Connection, site_ids: Sequence[str] | None = None, as_of: int | None = None
+    conn: Connection,
+    site_ids: Sequence[str] | None = None,
+    as_of: int | None = None,
+    *,
+    unit_id: str | None = None,
 ) -> list[StockLine]:
     """Return stock by place, lot and status, of some places or of all (None).
 
-    Goods on their way stand at the place they go to.
+    Goods on their way stand at the place they go to. `unit_id`: what is in that unit now.
     """
     sites = None if site_ids is None else list(site_ids)
     with conn.cursor(row_factory=tuple_row) as cur:
         if as_of is None:
-            rows = cur.execute(queries.stock_now, {"sites": sites}).fetchall()
+            rows = cur.execute(queries.stock_now, {"sites": sites, "unit": unit_id}).fetchall()
             return _stock_lines(rows, lot_book(cur, [], None, None))
         mentions = read_mentions(cur.execute(queries.facts_at_sites, {"sites": sites}))
         book = lot_book(cur, mentions, None, as_of)

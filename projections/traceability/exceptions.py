@@ -17,19 +17,21 @@ from domain.cold_chain.model import UnitKind
 from domain.registry.events import SiteChanged, SiteRegistered
 from domain.shared.events import Event
 from domain.traceability.codes import key_code, product_of
+from domain.traceability.counts import BY_CODE, BY_NUMBER
 from domain.traceability.custody import Book
 from domain.traceability.events import (
     ExceptionAssigned,
     ExceptionClosed,
     ExcursionConfirmed,
     FactWithdrawn,
+    ShipmentOverdue,
 )
 from domain.traceability.exceptions import SENDING, Ground, of_fact
 from domain.traceability.facts import Fact, Step
 from domain.traceability.journeys import Place, impossible
 from domain.traceability.progress import Entry, end_of
 from domain.traceability.states import flag_of_hold
-from projections.traceability import late
+from projections.traceability import late, stocktaking
 from projections.traceability.findings import (
     World,
     look_again,
@@ -42,7 +44,7 @@ from projections.traceability.rows import queries as shared
 from projections.traceability.sums import Kept
 from store.envelope import Recorded
 
-DDL = queries.ddl
+DDL = f"{queries.ddl};\n{stocktaking.queries.ddl}"
 # What must be known beside the facts.
 TOPICS = (
     AlertAmended.TOPIC,
@@ -56,6 +58,7 @@ TOPICS = (
     ExceptionAssigned.TOPIC,
     ExceptionClosed.TOPIC,
     ExcursionConfirmed.TOPIC,
+    ShipmentOverdue.TOPIC,
 )
 _READ = (ExcursionConfirmed, AlertAmended, AlertFired, AlertResolved, AlertWithdrawn)
 # Units that ride along: an alert of one says nothing of the stock of the site it belongs to.
@@ -63,6 +66,7 @@ _MOBILE = frozenset({UnitKind.REFRIGERATED_VEHICLE, UnitKind.COLD_BOX})
 # The end of an excursion that goes on, and of one that never was (ms).
 _GOES_ON, _NEVER = 2**62, -1
 _ON_BILLS = SENDING | {Step.RECEIVING}
+_COUNTED = BY_NUMBER | BY_CODE.keys()
 _NO_PLACE = Place()
 _STEPS = [step.value for step in Step]
 # What a hold or a recall forbids.
@@ -193,6 +197,12 @@ def _keep_act(cur: Cursor, recorded: Recorded) -> None:
     cur.execute(queries.put_act, (event.case_id, position, act, *who, *said))
 
 
+def _keep_overdue(cur: Cursor, recorded: Recorded) -> None:
+    event: Any = recorded.envelope.event
+    told = (event.fact_id, recorded.position, event.bill_no, _ms(event.expected_at))
+    cur.execute(stocktaking.queries.put_overdue, told)
+
+
 _KEEP: dict[type[Event], Callable[[Cursor, Recorded], None]] = {
     AlertFired: _keep_fired,
     **dict.fromkeys((AlertAmended, AlertResolved, AlertWithdrawn), _keep_ended),
@@ -202,6 +212,7 @@ _KEEP: dict[type[Event], Callable[[Cursor, Recorded], None]] = {
     ProbePlaced: _keep_probe,
     FactWithdrawn: _keep_declared,
     ExcursionConfirmed: _keep_excursion,
+    ShipmentOverdue: _keep_overdue,
     ExceptionClosed: _keep_act,
     ExceptionAssigned: _keep_act,
 }
@@ -232,9 +243,11 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
         codes |= _codes_in_doubt(cur, taken, taken.book, world, withdrawn)
         found |= units_in_doubt(cur, taken.book, taken.touched, taken.first, withdrawn)
     bills = {f.bill_no for f in facts if f.bill_no and f.step in _ON_BILLS}
-    found |= _with_bills(cur, codes, bills)
+    found |= _with_bills(cur, codes, bills) | _overdue(batch)
     ((known,),) = cur.execute(queries.any_finding).fetchall()
     closure = {*taken.closure, *(taken.book.codes if taken.book is not None else ())}
+    counted = [fact.position for fact in facts if fact.step in _COUNTED]
+    found |= stocktaking.in_doubt(cur, [*counted, *taken.withdrawn], closure)
     if known and closure:
         found |= {row[0] for row in cur.execute(queries.subjects_of, (list(closure),))}
         inside = list({*taken.touched, *codes})
@@ -256,7 +269,7 @@ def subjects_told(
     `batch`: what is known beside facts; `whole`: lots with the time (ms) of what was said of all
     of them; `withdrawn` and `told` as of `Taken`.
     """
-    yield set(_declared(cur, withdrawn, told))
+    yield _overdue(batch).union(_declared(cur, withdrawn, told))
     for codes in _codes_told_of(cur, batch, whole, withdrawn):
         yield _with_bills(cur, codes, ())
 
@@ -272,6 +285,12 @@ def subjects_read(
     return _with_bills(cur, doubtful, ()) | units_in_doubt(cur, book, codes, 0, gone)
 
 
+def _overdue(batch: Sequence[Recorded]) -> set[str]:
+    """Return the bills of shipments that a batch puts on record as overdue, as subjects."""
+    events = (r.envelope.event for r in batch)
+    return {f"b:{event.bill_no}" for event in events if isinstance(event, ShipmentOverdue)}
+
+
 def _named(taken: Taken) -> list[Fact]:
     """Return the facts of the codes that a batch touched and that must be read with care."""
     book = taken.book
@@ -284,7 +303,8 @@ def _with_bills(cur: Cursor, codes: Collection[int], bills: Collection[str]) -> 
     if codes:
         found |= {row[0] for row in cur.execute(queries.bills_of, (list(codes),))}
     both = cur.execute(queries.both_sides, (list(found),)).fetchall() if found else ()
-    return {*(f"c:{k}" for k in codes), *(f"b:{row[0]}" for row in both)}
+    told = [*(row[0] for row in both), *stocktaking.bills_overdue(cur, found)]
+    return {*(f"c:{k}" for k in codes), *(f"b:{bill}" for bill in told)}
 
 
 def _facts_in_doubt(facts: Sequence[Kept], world: World) -> Iterator[str]:

@@ -28,9 +28,11 @@ from domain.traceability.facts import Fact, Mention, Step
 from domain.traceability.flows import of_balance, told_in_turn
 from domain.traceability.journeys import Place
 from domain.traceability.kinds import Kind
+from domain.traceability.overdue import of_overdue
 from domain.traceability.thermal import Excursion
 from projections.traceability.rows import Cursor, read_fact, read_mentions
 from projections.traceability.rows import queries as shared
+from projections.traceability.stocktaking import Stocktaking, bills_overdue
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_exceptions.sql")
@@ -201,6 +203,8 @@ class _Looking:
         self._declared = {row[0]: row for row in cur.execute(queries.declarations, (ids,))}
         ids += [i for row in self._declared.values() for i in row[2]]
         self._facts = {f.fact_id: f for f in map(read_fact, cur.execute(queries.scans, (ids,)))}
+        self._counted = Stocktaking(cur, self._facts.values())
+        self._overdue = bills_overdue(cur, bills)
         roots: dict[str, set[int]] = {s: {int(s[2:])} for s in subjects if s[0] == "c"}
         named: dict[str, set[int]] = defaultdict(set)
         for fact_id, k in cur.execute(queries.codes_of_facts, (ids,)):
@@ -215,6 +219,7 @@ class _Looking:
                 declared = self._declared.get(subject[2:])
                 more = declared[2] if declared and subject[0] == "d" else ()
                 roots[subject] = {k for i in (subject[2:], *more) for k in named[i]}
+                roots[subject] |= self._counted.codes(self._facts.get(subject[2:]))
         self._roots = roots
         codes = sorted({k for found in roots.values() for k in found})
         self._mentions = read_mentions(cur.execute(queries.family, (codes,)))
@@ -225,7 +230,7 @@ class _Looking:
         hashed = [k for k in codes if key_code(k) is None]
         self._texts: dict[int, str] = _texts(cur, hashed)
         facts = {m.fact.position: m.fact for m in self._mentions}
-        facts.update((fact.position, fact) for fact in self._facts.values())
+        facts.update((f.position, f) for f in (*self._facts.values(), *self._counted.facts))
         self._world = read_world(cur, facts.values())
         facts.update((fact.position, fact) for fact in self._lot_facts)
         told = {at: fact.recorded_ms for at, fact in facts.items() if at >= first}
@@ -278,13 +283,14 @@ class _Looking:
         facts = {m.fact.position: m.fact for m in mentions}
         if subject[2:] in self._facts:
             fact = self._facts[subject[2:]]
-            facts[fact.position] = fact
+            facts |= {f.position: f for f in (fact, *self._counted.beside(fact))}
         lots = {fact.lot_id for fact in facts.values()}
         facts |= {f.position: f for f in self._lot_facts if f.lot_id in lots}
         told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
         names = {name for f in facts.values() for name in (*_sites(f), *_devices(f))}
         told.update(*(self._world.told[name] for name in names & self._world.told.keys()))
         told.update(row[2] for row in self._expiries if row[0] in lots)
+        told.update(at for _, at, _ in self._overdue.get(subject[2:], ()) if subject[0] == "b")
         texts = (key_code(k) or self._texts.get(k) for k in self._roots[subject])
         products = {product_of(text) for text in texts if text}
         told.update(row[3] for row in self._products if row[0] in products)
@@ -318,13 +324,17 @@ class _Looking:
                 code = int(name)
                 return [*of_code(book, code, ground), *of_balance(book, [code])]
             case "b":
-                return of_bill(book, _bill(mentions, name, at))
+                bill = _bill(mentions, name, at)
+                due = {i: ms for i, told_at, ms in self._overdue.get(name, ()) if told_at <= at}
+                return [*of_bill(book, bill), *of_overdue(book, bill, due)]
         fact = self._facts.get(name)
         if fact is None:
             return []  # declared wrong before it was told
         codes = tuple(sorted({m.code for m in mentions if m.fact.fact_id == name}))
         if what == "f":
-            return of_fact(fact, codes, ground) if fact.counts(at) else []
+            found = of_fact(fact, codes, ground) if fact.counts(at) else []
+            explained = bool(found) and self._counted.explained(fact, book, at)
+            return [f for f in found if not (explained and f.kind is Kind.MASS_IMBALANCE)]
         _, declared_at, corrective, recorded_ms, position = self._declared[name]
         if max(position, fact.position) > at:
             return []

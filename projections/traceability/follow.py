@@ -53,7 +53,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    9,
+    10,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

@@ -1,0 +1,79 @@
+"""Shipments whose time is over are put on record: no fact says that nothing arrived.
+
+What is on its way is read off the read model of custody once, and then as it comes; each is looked
+at again when its time is over. A shipment is put on record once, whoever ticks and however often.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from domain.shared.decide import decide
+from domain.traceability import overdue
+from domain.traceability.facts import Fact
+from projections.traceability.rows import read_fact
+from store.commands import Command, execute
+from store.envelope import Meta
+from store.logs import Ledger
+from store.sql import load_queries
+
+queries = load_queries(Path(__file__).with_name("sql") / "overdue.sql")
+
+LOOK_AGAIN = timedelta(minutes=1)
+# Shipments put on record in one tick; the rest at the next.
+TOLD_MAX = 100
+
+
+class Overdue:
+    """Puts on record; remembers what is on its way. One thread uses it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._looked: datetime | None = None
+        self._after = -1
+        self._awaited: list[tuple[int, str]] = []  # (expected ms, fact id), a heap
+
+    def tick(self, conn: psycopg.Connection[Any], now: datetime) -> int:
+        """Put on record what is overdue; return how many."""
+        if self._looked is not None and self._looked <= now < self._looked + LOOK_AGAIN:
+            return 0
+        try:
+            for _, fact in self._out(conn, self._after):
+                heapq.heappush(self._awaited, (overdue.expected_ms(fact), fact.fact_id))
+                self._after = fact.position
+            return self._tell(conn, now)
+        except psycopg.errors.UndefinedTable:  # the read model is not built yet
+            return 0
+
+    def _tell(self, conn: psycopg.Connection[Any], now: datetime) -> int:
+        now_ms = round(now.timestamp() * 1000)
+        over: list[str] = []
+        while self._awaited and self._awaited[0][0] <= now_ms and len(over) < TOLD_MAX:
+            over.append(heapq.heappop(self._awaited)[1])
+        if len(over) < TOLD_MAX:
+            self._looked = now
+        told = self._out(conn, -1, over) if over else []
+        for region, fact in told:
+            meta = Meta(occurred_at=now, recorded_at=now, region_code=region, source="timer")
+            decision = decide(
+                overdue.evolve_overdue,
+                None,
+                overdue.tell,
+                fact=fact,
+                now_ms=now_ms,
+            )
+            execute(self._ledger, Command(overdue.overdue_stream(fact.fact_id), decision, meta))
+        return len(told)
+
+    def _out(
+        self, conn: psycopg.Connection[Any], after: int, fact_ids: Sequence[str] | None = None
+    ) -> list[tuple[str, Fact]]:
+        """Return shipments of which nothing arrived, with the region of their site."""
+        asked = {"after": after, "fact_ids": None if fact_ids is None else list(fact_ids)}
+        return [(row[0], read_fact(row[1:])) for row in conn.execute(queries.out, asked)]

@@ -1,0 +1,136 @@
+"""Counts by number: which difference stands, and what explains it, in any cut into batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.shared.events import Event
+from domain.traceability import events as told_as
+from projections.traceability import cases as read
+from projections.traceability.stocktaking import on_hand
+from tests.conftest import Database
+from tests.traceability.chain import START, projected, recorded
+
+pytestmark = pytest.mark.database
+P = "8474354"
+LOT, OTHER = f"{P}.A1", f"{P}.B2"
+BOX = f"{P}{100:013d}"
+V = [f"{P}{n:013d}" for n in range(5)]
+NOW = 2**62
+ROWS = (
+    "SELECT kind, key, since, gone FROM rm_traceability.finding WHERE kind = 'MASS_IMBALANCE' "
+    "ORDER BY since, key"
+)
+Told = tuple[Event, datetime, datetime]
+
+
+@pytest.fixture(scope="module")
+def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database.app_dsn, autocommit=True) as opened:
+        yield opened
+
+
+def at(hours: float, event: Event) -> Told:
+    moment = START + timedelta(hours=hours)
+    return event, moment, moment
+
+
+def count(hour: int, actual: int, due: int = 5, **fields: Any) -> Told:
+    """Return a count of the lot at A, or of what is named."""
+    named = {"lot_id": LOT} | fields
+    boxes = told_as.Quantity(level=2, due=1, actual=0)  # the smallest packs tell
+    lines = (told_as.Quantity(level=1, due=due, actual=actual), boxes)
+    return at(
+        hour, told_as.StockCounted(fact_id=f"c{hour}", site_id="A", quantities=lines, **named)
+    )
+
+
+def adjusted(hour: int, units: int, **fields: Any) -> Told:
+    named = {"lot_id": LOT} | fields
+    fact = told_as.StockAdjusted(
+        fact_id=f"a{hour}", site_id="A", units=units, reason="破损", **named
+    )
+    return at(hour, fact)
+
+
+def missing(hour: int, *codes: str) -> Told:
+    return at(hour, told_as.CodesMissing(fact_id=f"l{hour}", site_id="A", reason="x", codes=codes))
+
+
+def found(hour: int, *codes: str) -> Told:
+    return at(hour, told_as.CodesFound(fact_id=f"f{hour}", site_id="A", codes=codes))
+
+
+def withdrawn(hour: int, fact_id: str) -> Told:
+    moment = START + timedelta(hours=hour)
+    wrong = told_as.FactWithdrawn(fact_id=fact_id, site_id="A", reason="错", declared_at=moment)
+    return wrong, moment, moment
+
+
+BASE: list[Told] = [
+    at(0, told_as.CodesCommissioned(fact_id="m", site_id="A", lot_id=LOT, codes=tuple(V))),
+    at(0, told_as.PacksAggregated(fact_id="p", site_id="A", parent=BOX, codes=tuple(V[:3]))),
+]
+IN_U: dict[str, Any] = {"unit_id": "u"}
+
+
+@pytest.mark.parametrize(
+    ("later", "open_at_last"),
+    [
+        pytest.param([count(1, 5)], [], id="as the book says"),
+        pytest.param([count(1, 4)], ["c1"], id="one too few"),
+        pytest.param([count(1, 4), adjusted(2, -1)], [], id="adjusted"),
+        pytest.param([adjusted(2, -1), count(1, 4)], [], id="adjusted, told first"),
+        pytest.param([count(1, 3), adjusted(2, -1)], ["c1"], id="adjusted in part"),
+        pytest.param([count(1, 3), adjusted(2, -1), adjusted(3, -1)], [], id="in two parts"),
+        pytest.param([count(1, 4), adjusted(2, 1)], ["a2", "c1"], id="adjusted the other way"),
+        pytest.param([count(1, 4), adjusted(2, -2)], ["a2", "c1"], id="adjusted by more"),
+        pytest.param([adjusted(1, -1), count(2, 4)], ["a1", "c2"], id="adjusted before"),
+        pytest.param([count(1, 4), adjusted(2, -1, lot_id=OTHER)], ["a2", "c1"], id="other lot"),
+        pytest.param([count(1, 4, lot_id="", product_id=P), adjusted(2, -1)], [], id="a product"),
+        pytest.param([count(1, 4, **IN_U), adjusted(2, -1)], ["a2", "c1"], id="a unit"),
+        pytest.param([count(1, 4, **IN_U), adjusted(2, -1, **IN_U)], [], id="in that unit"),
+        pytest.param([count(1, 4), adjusted(2, -1), withdrawn(3, "a2")], ["c1"], id="taken back"),
+        pytest.param([count(1, 4), withdrawn(3, "c1")], [], id="count withdrawn"),
+        pytest.param([count(1, 4), missing(2, V[4])], [], id="missed by code"),
+        pytest.param([count(1, 2), missing(2, BOX)], [], id="a box missed"),
+        pytest.param([missing(1, V[4]), count(2, 5, due=4), found(3, V[4])], [], id="found"),
+        pytest.param([count(1, 4), count(2, 5)], [], id="counted again"),
+        pytest.param([count(1, 4), count(2, 3)], ["c2"], id="counted again and fewer"),
+        pytest.param([adjusted(1, 0)], [], id="adjusted by nothing"),
+    ],
+)
+def test_given_counts_by_number_when_more_is_told_then_what_nothing_explains_stands(
+    conn: psycopg.Connection[Any], later: Sequence[Told], open_at_last: list[str]
+) -> None:
+    log = recorded([*BASE, *later])
+    rows = []
+    for size in (2000, 1):
+        with projected(conn, log, size):
+            rows.append(conn.execute(ROWS).fetchall())
+            seen = read.cases(conn, read.Wanted(state="open"), read.Seen(NOW, NOW), limit=9)
+            stand = sorted(case["key"] for case in seen if case["kind"] == "MASS_IMBALANCE")
+            assert stand == open_at_last
+    assert rows[1] == rows[0]
+
+
+def test_given_a_place_when_its_book_is_asked_then_what_is_there_with_what_was_corrected(
+    conn: psycopg.Connection[Any],
+) -> None:
+    put = told_as.PutAway(fact_id="u", site_id="A", unit_id="u", codes=(BOX,))
+    given = told_as.DoseAdministered(fact_id="d", site_id="A", codes=(V[4],))
+    boxed = told_as.CodesCommissioned(fact_id="b", site_id="A", lot_id=LOT, level=2, codes=(BOX,))
+    log = [*BASE, at(0, boxed), at(1, put), at(2, given), adjusted(3, -1), adjusted(4, -9, **IN_U)]
+    with projected(conn, recorded(log)):
+        assert on_hand(conn, "A", "", LOT) == Counter({2: 1, 1: 0})
+        assert on_hand(conn, "A", "u", P) == Counter({2: 1, 1: 0})
+    with projected(conn, recorded(log[:-1])):
+        assert on_hand(conn, "A", "", P) == Counter({2: 1, 1: 3})
+        assert on_hand(conn, "A", "u", LOT) == Counter({2: 1, 1: 3})
+        assert on_hand(conn, "A", "", OTHER)[1] == 0
