@@ -350,6 +350,7 @@ def test_given_a_recalled_lot_when_asked_then_its_codes_are_held_until_release()
     assert (found.state(VIAL_2).status, found.state(VIAL_2).recalled) == (Status.HELD, True)
     assert found.state(VIAL).status is Status.USED
     assert [e.fact.fact_id for e in found.chain(VIAL)][-2:] == ["r", "h"]
+    assert found.chain(VIAL) is found.chain(VIAL)  # put in order once
     assert not book(*LIFE, facts=[recall, hold, end]).state(VIAL_2).held
     plain = replace(end, recall=False)
     assert book(*LIFE, facts=[recall, hold, plain]).state(VIAL_2).recalled
