@@ -113,6 +113,7 @@ class Fact(Body):
     expires_on: date | None = None
     departed_at: datetime | None = None
     departed_c: float | None = None
+    expected_at: datetime | None = None
     arrived_at: datetime | None = None
     ambient_c: float | None = None
     carrier: str = ""
@@ -120,6 +121,7 @@ class Fact(Body):
     handed_over_by: str = ""
     taken_over_by: str = ""
     quantities: list[Quantity] | None = None
+    book_position: int | None = None
     complete: bool | None = None
     shelf: str = ""
     body_site: str = ""

@@ -31,6 +31,7 @@ from domain.traceability.events import (
     HoldReleased,
     PacksAggregated,
     RecallAcknowledged,
+    StockCounted,
 )
 from domain.traceability.facts import FactEvent, binds_lot
 from domain.traceability.particulars import BILLS_IN, BILLS_OF_HELD, BILLS_OUT
@@ -189,6 +190,8 @@ def _own_cautions(
             return _receipt_cautions(event)
         case GoodsDispatched() | GoodsReturned():
             return _dispatch_cautions(deps, event)
+        case StockCounted():
+            return _count_cautions(event)
         case DosesWasted() | PacksAggregated():
             return _size_cautions(event, products)
         case CodesCommissioned() if not lot_known(deps, event.lot_id):
@@ -260,6 +263,15 @@ def _receipt_cautions(event: GoodsReceived) -> list[dict[str, str]]:
     if differing:
         found.append(caution("quantity_differs", "quantities", ", ".join(differing)))
     return found
+
+
+def _count_cautions(event: StockCounted) -> list[dict[str, str]]:
+    """Return a caution for each level of which another number was found than should be there."""
+    return [
+        caution("count_differs", "quantities", str(q.actual), due=q.due, level=q.level)
+        for q in event.quantities
+        if q.due != q.actual
+    ]
 
 
 def caution(code: str, field: str, value: str, **facts: object) -> dict[str, str]:

@@ -17,6 +17,7 @@ from api.deps import Deps, DepsOf
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import Body, Day, Items, Moment, Name, Note, Text
+from api.stocktaking import against_book
 from domain.shared.decide import decide
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.roles import Role
@@ -119,10 +120,13 @@ class Lot(LotIn):
 
 
 class QuantityIn(Body):
-    """Packs of one level on a bill or in a count: how many were due, how many there are."""
+    """Packs of one level on a bill or in a count: how many were due, how many there are.
+
+    A count of a lot or of a product may leave out what is due: it is read off the book.
+    """
 
     level: int = Field(ge=1, le=LEVEL_MAX)
-    due: int = Field(ge=0, lt=2**31)
+    due: int | None = Field(default=None, ge=0, lt=2**31)
     actual: int = Field(ge=0, lt=2**31)
     reason: Note = ""
 
@@ -152,6 +156,7 @@ class ScanIn(Body):
         Field(max_length=SCAN_CODES_MAX, examples=[["84743540181360010008"]]),
     ]
     lot: Note | None = None
+    product: Note | None = None
     expiry: Day | None = None
     level: Annotated[int | None, Field(ge=1, le=9)] = None
     parent: Annotated[str | None, Field(min_length=1, max_length=512)] = None
@@ -177,6 +182,9 @@ class ScanIn(Body):
     bill_type: Annotated[Literal[BILL_TYPE_LIST] | None, Field(examples=["107"])] = None  # type: ignore[valid-type]  # the list stands in the domain
     departed: Moment | None = None
     departed_temp: CelsiusTold | None = None
+    expected: Annotated[
+        Moment | None, Field(description="When a shipment is to arrive; unsaid: in 72 hours.")
+    ] = None
     arrived: Moment | None = None
     ambient: CelsiusTold | None = None
     carrier: Note | None = None
@@ -202,12 +210,20 @@ class ScanIn(Body):
     notice: Note | None = None
     decision: Note | None = None
 
+    @property
+    def uncounted(self) -> set[int]:
+        """Return the levels of a count of which the book is to say what is due."""
+        lines = self.quantities or [] if self.step == "cycle_counting" else []
+        return {line.level for line in lines if line.due is None}
+
     def fact(self, fact_id: str) -> FactEvent:
         """Return the fact that the scan states; Invalid as the domain says."""
         about = {"site", "fact_id", "at", "step", "codes"}
         if not has_reason(self.step):
             about.add("reason")  # why it is told late: kept with the event, not in it
         fields = self.model_dump(by_alias=True, exclude=about)
+        for line in fields["quantities"] or () if self.uncounted else ():
+            line["due"] = line["due"] or 0
         return fact_from_scan(
             self.step, fact_id=fact_id, site_id=self.site, codes=self.codes, fields=fields
         )
@@ -338,12 +354,14 @@ def record_scan(
     deps = call.deps.knowing(facts.streams_of(fact))
     region = _site_region(deps, who, body.site)
     _check_time(deps, who, body, fact_id)
+    fact = against_book(deps, fact, body.at, body.uncounted)
     facts.require_authority(deps, who, fact)
     if who.role not in MACHINES and not signed_by_two(fact):
         raise Invalid("two_persons", field="supervisor")
     products = facts.registered_products(deps, fact)
     if not isinstance(fact, CodesCommissioned):
         _require_lot(deps, getattr(fact, "lot_id", ""))
+        _require_product(deps, getattr(fact, "product_id", ""))
     stream = model.scan_stream(fact_id)
     return call.run(
         stream,
@@ -372,6 +390,11 @@ def _require_lot(deps: Deps, lot_id: str) -> None:
     """Refuse what is said of a lot that nobody knows: it would do nothing."""
     if lot_id and not facts.lot_known(deps, lot_id):
         raise Invalid("unknown_lot", field="lot", lot_id=lot_id)
+
+
+def _require_product(deps: Deps, product_id: str) -> None:
+    if product_id and not deps.stream(model.product_stream(product_id)):
+        raise Invalid("unknown_product", field="product", value=product_id)
 
 
 @router.get("/scans/{fact_id}", response_model=Fact)

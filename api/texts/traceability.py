@@ -86,6 +86,16 @@ TEXTS = {
         "实收与应收不符（级别：{value}）",
         "Other quantities than due (levels: {value})",
     ),
+    "count_differs": (
+        "盘点 {value} 件，账面应有 {due} 件（第 {level} 级）：差异在说明之前为未了结的异常",
+        "{value} packs of level {level} were counted and {due} should be there: the difference "
+        "is an open exception until it is explained",
+    ),
+    "book_moved_on": (
+        "盘点已过 {minutes} 分钟，账面可能已变动：请写明应有数 due",
+        "The count is more than {minutes} minutes old and the book may have gone on: tell how "
+        "many were due",
+    ),
     "bad_lot_id": (
         "批次“{value}”须为“产品标识.批号”；只写批号时，追溯码须同属一个产品",
         "Lot {value} must be product id, dot, lot number; or a lot number with codes of one "
