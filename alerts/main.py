@@ -27,6 +27,7 @@ from alerts.channels.webhook import Webhook
 from alerts.escalate import Escalator
 from alerts.observations import Observations
 from alerts.outbox import Pool, Sender
+from alerts.overdue import Overdue
 from alerts.platform.connector import Connector
 from alerts.platform.national import Access, National
 from alerts.recalls import Recalls
@@ -176,7 +177,8 @@ class Alerting:
             psycopg.connect(self._app_dsn, autocommit=True) as conn,
             Ledger(self._app_dsn) as ledger,
         ):
-            escalator, lookouts = Escalator(ledger, conn), (Recalls(), Observations())
+            escalator = Escalator(ledger, conn)
+            lookouts = (Recalls(), Observations(), Overdue(ledger))
             while not stop.is_set():
                 for part in parts:
                     if part.done():

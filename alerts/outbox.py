@@ -29,10 +29,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from alerts import messages
+from alerts import links, messages
 from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
 from alerts.channels.webhook import Webhook
-from alerts.notices import AEFI_CLUSTER, OBSERVATION_OVERDUE
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from store.one_trip import one_trip
 from store.sql import load_queries
@@ -52,11 +51,6 @@ PLACE_MAX = 2
 # Requests on their way before their delivery is claimed: a storm of alerts goes its ordinary way.
 # Nothing else is begun for so many seconds at most; and so many answers are kept to be claimed.
 AHEAD_MAX, AHEAD_S, KEPT_MAX = 8, 0.02, 64
-# What is no alert of its own is found in a list.
-_LISTS = {
-    AEFI_CLUSTER: "vaccination/aefi-clusters",
-    OBSERVATION_OVERDUE: "vaccination/doses?observed=true",
-}
 # Characters of an error kept with a delivery.
 ERROR_MAX = 500
 
@@ -231,7 +225,7 @@ class Sender:
 
     def _message(self, held: Held, names: Sequence[Sequence[str]]) -> Message:
         alert = held.alert
-        thing = _LISTS.get(held.kind, f"alerts/{held.alert_id}")
+        thing = links.path_of(held.kind, {**alert, "alert_id": held.alert_id})
         link = f"{self._public_url}/api/v1/{thing}" if self._public_url else ""
         facts = messages.Facts(
             alert_id=held.alert_id,
