@@ -54,7 +54,6 @@ def _filled(contender: ProductContender, devices: range, options: Options, made:
         made.checkpoint()
         with Live(made, devices, min(LIVE_EVERY_S, 60 / number), MINUTES) as live:
             time.sleep(LIVE_FIRST_S)
-            load.start()
             drained_s = _drained(contender, load)
             began_s = float(load.told.first_s.value)
         # Also those that came only after the backlog was drained: they waited longest.
@@ -83,8 +82,9 @@ def _filled(contender: ProductContender, devices: range, options: Options, made:
 
 
 def _drained(contender: ProductContender, load: Load) -> float:
-    """Return the seconds from the first publish of the backlog to its last durable reading."""
+    """Publish the backlog; return the seconds until its last reading was durable."""
     wanted, before = load.plan.messages * BATCH, contender.progress(BATCH)
+    load.start()
     while time.perf_counter() - load.told.first_s.value < LONGEST_S:
         time.sleep(POLL_S)
         # Live readings make the cheap count run ahead; the exact one decides.

@@ -15,7 +15,7 @@ import orjson
 from bench import scans
 from bench.asking import Questions, ask, ask_once
 from bench.capture import CLINIC, LOT, STORE, register
-from bench.custody import issue_key
+from bench.custody import followed, issue_key
 from bench.field import Fact, append
 from bench.options import Options
 from bench.report import Figures, Report, medians
@@ -31,11 +31,8 @@ from domain.traceability.events import (
 from domain.traceability.model import scan_stream
 from domain.vaccination.events import ConsentDecided, ScreeningAnswered, VisitOpened
 from domain.vaccination.model import visit_stream
-from projections import runner
-from store.logs import Ledger
 
 BOX, CLIENTS = 10, 4
-FOLLOWED_S = 120.0
 PATH = "/api/v1/vaccination/checks"
 FIGURES = ("p50_ms", "p95_ms", "p99_ms", "q_s")
 
@@ -49,7 +46,7 @@ def check(options: Options, made: Rig) -> Report:
     for _ in range(options.runs):
         first = time.time_ns() // 1_000
         bodies = list(_arranged(made, first, 2 * tries + 1))
-        _await_followed(made)
+        followed(made)
         _require_may(Questions(url, [PATH], key, body=bodies.pop()))
         alone = ask(Questions(url, [PATH], key, bodies=bodies[:tries]), 1, tries)
         many = ask(Questions(url, [PATH], key, bodies=bodies[tries:]), CLIENTS, tries)
@@ -57,17 +54,6 @@ def check(options: Options, made: Rig) -> Report:
         runs.append(found | {f"many_{name}": many[name] for name in FIGURES})
     setting = {**options.setting, "checks": tries, "clients": CLIENTS, "runs": options.runs}
     return Report(work="check", product=medians(runs), runs=runs, setting=setting)
-
-
-def _await_followed(made: Rig) -> None:
-    """Wait until the read models have what was arranged."""
-    until = time.monotonic() + FOLLOWED_S
-    with Ledger(made.product.dsn) as ledger:
-        position = ledger.last_position()
-    while any(each.position < position for each in runner.listing(made.product.dsn)):
-        if time.monotonic() > until:
-            raise SystemExit("未能跟上 / the follower did not catch up")
-        time.sleep(0.1)
 
 
 def _require_may(question: Questions) -> None:

@@ -95,9 +95,11 @@ class Load:
                 raise SystemExit("the publisher ended before it began")
 
     def start(self) -> None:
-        """Begin to publish."""
+        """Have it publish; return when it began, so that `first_s` is known from here on."""
         self.prepare()
         self.told.go.set()
+        while not self.told.first_s.value and self.running:
+            time.sleep(IDLE_S)
 
     def finish(self) -> None:
         """Wait until every message is acknowledged by the broker, or time is up."""
