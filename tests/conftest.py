@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from xdist.scheduler import LoadFileScheduling
 
 from domain.shared.errors import Conflict
 from projections.discovery import schemas
@@ -29,6 +31,11 @@ from store.migrate import migrate
 pytest_plugins = ["tests.served"]
 
 START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
+UNSAFE = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+# Journeys whose tests use the tree of their package.
+ON_ONE_TREE = [
+    f"tests/journeys/test_{n}.py" for n in ("bad_input", "capture_chain", "real_loggers")
+]
 LONG_MARKS = ("journey", "timeout")
 _numbers = count(1)
 
@@ -84,22 +91,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a server by the fixtures it asks for, so nobody can forget.
 
     Files that take long come first, so that no worker idles at the end: those whose tests run the
-    whole product, or may take longer than others.
+    whole product, or may take longer than others; then those that use a server.
     """
     for item in items:
         for name, fixture in (("database", "postgres"), ("broker", "broker")):
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
-    long = {item.path for item in items if any(map(item.get_closest_marker, LONG_MARKS))}
-    items.sort(key=lambda item: item.path not in long)
+    marks = [LONG_MARKS, ("database", "broker")]
+    groups = [{i.path for i in items if any(map(i.get_closest_marker, of))} for of in marks]
+    items.sort(key=lambda item: [item.path not in group for group in groups])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal files to workers; all whose tests share a tree to one: starting it takes longest."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    dealt = LoadFileScheduling(config, log)
+    of_file = dealt._split_scope
+    dealt._split_scope = lambda test: "tree" if (f := of_file(test)) in ON_ONE_TREE else f
+    return dealt
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """Start the embedded server; fsync off, since nothing here survives a power cut anyway."""
+    """Start the embedded server: small, and unsafe, as nothing here survives a power cut anyway."""
     data = tmp_path_factory.mktemp("postgres")
     open_path(data)
-    server = PostgresServer(data, settings={"fsync": "off", "max_connections": "200"})
+    server = PostgresServer(data, settings=UNSAFE | {"max_connections": "200"})
     server.start()
     yield server
     server.stop()
@@ -114,19 +132,27 @@ def open_path(folder: Path) -> None:
 
 def create_database(postgres: PostgresServer, *, prepared: bool = True) -> Database:
     """Make a database owned by the owner role; `prepared` = migrated, with room for read models."""
+    return _copy(postgres, _prepared(postgres).name if prepared else "template1")
+
+
+@cache
+def _prepared(postgres: PostgresServer) -> Database:
+    """Migrate a database once a server: a copy of it costs a fraction of that."""
+    made = _copy(postgres, "template1")
+    migrate(made.owner_dsn, schemas=schemas())
+    return made
+
+
+def _copy(postgres: PostgresServer, template: str) -> Database:
     name = f"test_{next(_numbers)}"
+    statement = sql.SQL("CREATE DATABASE {} OWNER vaxtrail_owner TEMPLATE {}")
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("CREATE DATABASE {} OWNER vaxtrail_owner").format(sql.Identifier(name))
-        )
-    made = Database(
+        conn.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+    return Database(
         name,
         make_conninfo(postgres.app_dsn, dbname=name),
         make_conninfo(postgres.owner_dsn, dbname=name),
     )
-    if prepared:
-        migrate(made.owner_dsn, schemas=schemas())
-    return made
 
 
 def drop_database(postgres: PostgresServer, database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from api.app import discover as discover_routes
 from domain.shared.events import Event
 from projections.discovery import discover
 from store.mapper import load_event_classes
+from tests.runtime.instance import untraced
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("alerts", "api", "domain", "ingest", "projections", "runtime", "simulators", "store")
@@ -95,7 +97,12 @@ def test_given_a_file_without_its_part_when_started_then_refused(
     (tmp_path / place).write_text('"""Forgot it."""\n')
     code = "import api.app as a, projections.discovery as p; a.discover(); p.discover()"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=untraced(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert message in done.stderr

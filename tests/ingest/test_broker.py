@@ -29,6 +29,7 @@ from store.logs import Ledger
 from tests.conftest import Database, ManualClock, create_database
 from tests.ingest import field
 from tests.ingest.field import BASE, batch_of, code, scan, single
+from tests.runtime.instance import untraced
 
 pytestmark = [pytest.mark.database, pytest.mark.broker]
 
@@ -159,7 +160,8 @@ def test_given_mosquitto_when_messages_come_then_stored_and_answered(
 def start_process(database: Database, url: str, client_id: str) -> subprocess.Popen[bytes]:
     """Start ingest as a process."""
     argv = [sys.executable, "-m", "tests.ingest.process", database.app_dsn, url, client_id]
-    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    env = untraced(os.environ)
+    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, env=env)
 
 
 def test_given_a_flow_when_ingest_is_killed_again_and_again_then_each_reading_is_stored_once(

@@ -13,7 +13,7 @@ from tests.runtime.instance import Up, open_folder, running
 
 @pytest.fixture(scope="package")
 def up() -> Iterator[Up]:
-    """Run one instance, from nothing, on real time."""
+    """Run one instance, from nothing, on real time; tests/conftest.py lists who shares it."""
     with open_folder() as folder, running(folder / "data") as started:
         yield started
 

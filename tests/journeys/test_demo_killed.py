@@ -34,7 +34,7 @@ from simulators.instance import milliseconds, moment
 from simulators.wire import Message
 from simulators.world import World
 from tests.journeys import tree
-from tests.runtime.instance import Up, environment, open_folder, run
+from tests.runtime.instance import Up, environment, open_folder, run, untraced
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
@@ -152,7 +152,7 @@ def killed() -> Iterator[Killed]:
                     "--exit",
                     *OPTIONS,
                 ],
-                env=environment(),
+                env=untraced(environment()),
                 stdout=log,
                 stderr=log,
                 cwd=folder,

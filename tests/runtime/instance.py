@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,14 @@ def environment(**extra: str) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("VAXTRAIL_")}
     ours = {"VAXTRAIL_MQTT_SYNC": "interval", "VAXTRAIL_MQTT_SHARED_ACCOUNT": "true"}
     return {**env, "PYTHONPATH": str(ROOT), **ours, **extra}
+
+
+def untraced(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a process of ours does not count for coverage.
+
+    That makes one slow to start, and one that is killed never tells what it ran.
+    """
+    return {name: value for name, value in env.items() if not name.startswith("COV")}
 
 
 @dataclass(frozen=True)
@@ -85,19 +93,17 @@ def open_folder() -> Iterator[Path]:
 class Up:
     """A `vaxtrail up` in a process of its own.
 
-    `traced`: its lines count for coverage. That makes a tree slow to start, and one shows most.
+    `traced`: its lines count for coverage; one tree shows most.
     """
 
     def __init__(self, data: Path, *, traced: bool = False, **extra: str) -> None:
         self.data = data
         self.log = data.with_suffix(".log")
         env = environment(VAXTRAIL_LOG="json", **extra)
-        if not traced:
-            env = {name: value for name, value in env.items() if not name.startswith("COV")}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "runtime.cli", "--data", str(data), "up"],
-                env=env,
+                env=env if traced else untraced(env),
                 stdout=output,
                 stderr=output,
                 cwd=data.parent,

@@ -34,14 +34,21 @@ def data() -> Iterator[Path]:
         yield folder / "data"
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Path]:
+    """Give such a folder to tests that leave a cluster as they found it: making one takes long."""
+    with open_folder() as folder:
+        yield folder / "data"
+
+
 def _counted(server: PostgresServer) -> int:
     with psycopg.connect(server.owner_dsn) as conn:
         row = conn.execute("SELECT count(*) FROM kept").fetchone()
     return row[0] if row else -1
 
 
-def test_given_committed_rows_when_killed_and_started_then_all_there(data: Path) -> None:
-    server = PostgresServer(data)
+def test_given_committed_rows_when_killed_and_started_then_all_there(cluster: Path) -> None:
+    server = PostgresServer(cluster)
     server.start()
     try:
         assert server.pid is not None
@@ -56,7 +63,7 @@ def test_given_committed_rows_when_killed_and_started_then_all_there(data: Path)
         assert server.port == port, "services keep the address they were given"
         assert _counted(server) == 1000
         # A supervisor that was killed left this one behind: the next takes the folder over.
-        follower = PostgresServer(data)
+        follower = PostgresServer(cluster)
         left = server.pid
         follower.start()
         assert not alive(left)
@@ -67,8 +74,8 @@ def test_given_committed_rows_when_killed_and_started_then_all_there(data: Path)
         server.stop()
 
 
-def test_given_killed_server_that_nobody_reaped_when_started_then_it_starts(data: Path) -> None:
-    server, follower = PostgresServer(data), PostgresServer(data)
+def test_given_killed_server_that_nobody_reaped_when_started_then_it_starts(cluster: Path) -> None:
+    server, follower = PostgresServer(cluster), PostgresServer(cluster)
     server.start()
     pid = server.pid
     assert pid is not None
@@ -84,9 +91,9 @@ def test_given_killed_server_that_nobody_reaped_when_started_then_it_starts(data
 
 
 def test_given_stale_pid_file_of_another_process_when_started_then_that_one_is_left_alone(
-    data: Path,
+    cluster: Path,
 ) -> None:
-    server = PostgresServer(data)
+    server = PostgresServer(cluster)
     server.start()
     server.stop()
     with subprocess.Popen(["sleep", "60"]) as other:
