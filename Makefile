@@ -72,7 +72,7 @@ module: setup-dev
 docs: setup-dev
 	@$(BIN)/python -m tests.reference
 
-# make bench W=w1|w2|w3|w4|w5|w6|capture|check|kill|burst|backlog|soak; docs/performance.md tells what each is.
+# make bench W=w1|w2|w3|w4|w5|w6|capture|check|kill|burst|backlog|soak|rules; docs/performance.md tells what each is.
 W ?= w1
 bench: setup-dev
 	@$(BIN)/python -m bench $(W) $(ARGS)

@@ -24,6 +24,7 @@ from alerts.channels.channel import Channel
 from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
+from alerts.conditions import Conditions
 from alerts.escalate import Escalator
 from alerts.observations import Observations
 from alerts.outbox import Pool, Sender
@@ -178,7 +179,7 @@ class Alerting:
             Ledger(self._app_dsn) as ledger,
         ):
             escalator = Escalator(ledger, conn)
-            lookouts = (Recalls(), Observations(), Overdue(ledger))
+            lookouts = (Recalls(), Observations(), Conditions(ledger), Overdue(ledger))
             while not stop.is_set():
                 for part in parts:
                     if part.done():
@@ -186,12 +187,12 @@ class Alerting:
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)
                 self._wake.clear()
                 if (woken or self._clock.stepped) and escalator.leads():
+                    now = self._clock.now()
                     for lookout in lookouts:
-                        lookout.tick(conn, self._clock.now())
-                    self._tick(escalator, stop)
+                        lookout.tick(conn, now)
+                    self._tick(escalator, now, stop)
 
-    def _tick(self, escalator: Escalator, stop: threading.Event) -> None:
-        now = self._clock.now()
+    def _tick(self, escalator: Escalator, now: datetime, stop: threading.Event) -> None:
         if not self._clock.stepped:
             escalator.tick(now)
         elif now <= self._clock.last_tick() or not self._tell_all(escalator, now, stop):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from alerts import condition_texts
+
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # One part of a Chinese short message; the subject line keeps to it.
 SHORT_MAX = 70
@@ -50,6 +52,10 @@ TO_DO = {
     "resolved": (
         "请核对期间存放的疫苗后再使用。",
         "Check the vaccine that was inside before it is used.",
+    ),
+    "condition_over": (
+        "设备已恢复：请核对期间的温度记录后再使用疫苗。",
+        "It is over: check the temperatures of that time before the vaccine is used.",
     ),
     "withdrawn": (
         "补传数据表明并未超温，先前的通知作废，无需处理。",
@@ -142,6 +148,8 @@ def short(facts: Facts) -> str:
         return f"{what} 批次{facts.alert['lot_id']} {facts.alert['cases']}例 {facts.number}"
     started = facts.moment("started_at")
     since = started.astimezone(SHANGHAI).strftime("%m-%d %H:%M起") if started else ""
+    if "subject_kind" in facts.alert:
+        return _short_condition(facts, since)
     side = SIDE.get(str(facts.alert.get("side")), ("", ""))[0]
     value = degrees(facts.alert.get("peak_c"))
     limit = degrees(facts.alert.get("limit_c"))
@@ -149,6 +157,18 @@ def short(facts: Facts) -> str:
     after = f" {value}℃{side}{limit}℃ {since} {facts.number}"
     place = facts.name("site_id", 0) + facts.name("unit_id", 0)
     return before + _fitting(place, before, after) + after
+
+
+def _short_condition(facts: Facts, since: str) -> str:
+    what = condition_texts.what(facts.alert, 0)
+    before = f"【{SEVERITY[facts.severity][0]}】{what} "
+    if facts.kind != "fired":
+        before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}：{what} "
+    figures = condition_texts.figures(facts.alert, 0)
+    place = facts.name("site_id", 0)
+    place += facts.name("unit_id", 0) if facts.alert["unit_id"] else ""
+    after = f" {since} {facts.number}"
+    return before + _fitting(f"{place} {figures}".rstrip(), before, after) + after
 
 
 def _fitting(place: str, before: str, after: str) -> str:
@@ -170,6 +190,10 @@ def _what(facts: Facts, language: int) -> str:
 
 
 def _to_do(facts: Facts, language: int) -> str:
+    if "subject_kind" in facts.alert and facts.kind != "acknowledged":
+        if facts.kind == "resolved":
+            return TO_DO["condition_over"][language]
+        return condition_texts.to_do(facts.alert, language)
     known = TO_DO.get(facts.kind) or TO_DO[str(facts.alert.get("side", "high"))]
     return known[language]
 
@@ -229,8 +253,27 @@ def _overdue(facts: Facts, language: int) -> list[str]:
     ]
 
 
+def _condition(facts: Facts, language: int) -> list[str]:
+    """Return what is wrong with which equipment, where, since when."""
+    alert, started, minutes = facts.alert, shown(facts.moment("started_at")), facts.minutes
+    site, unit = facts.name("site_id", language), facts.name("unit_id", language)
+    severity, what = SEVERITY[facts.severity][language], condition_texts.what(alert, language)
+    if facts.kind != "fired":
+        what = f"{_what(facts, language)}{('：', ': ')[language]}{what}"
+    told = condition_texts.lines(alert, language)
+    if language == 0:
+        units = [f"设备：{unit}"] if alert["unit_id"] else []
+        since = f"开始：{started}（北京时间），持续 {minutes} 分钟"
+        return [f"【{severity}】{what}", f"站点：{site}", *units, *told, since]
+    units = [f"Equipment: {unit}"] if alert["unit_id"] else []
+    since = f"Since: {started} (Beijing time), for {minutes} min"
+    return [f"[{severity}] {what}", f"Site: {site}", *units, *told, since]
+
+
 def _lines(facts: Facts, language: int) -> list[str]:
     alert = facts.alert
+    if "subject_kind" in alert:
+        return _condition(facts, language) + _ending(facts, language)
     if facts.kind == "recalled":
         return _recall(facts, language) + _ending(facts, language)
     if facts.kind == "observation_overdue":

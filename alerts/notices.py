@@ -22,6 +22,8 @@ from domain.alerting.events import (
     AlertFired,
     AlertResolved,
     AlertWithdrawn,
+    ConditionEnded,
+    ConditionRaised,
 )
 from domain.shared.events import Event
 from store.envelope import Envelope
@@ -44,6 +46,8 @@ KINDS: dict[type[Event], str] = {
     AlertWithdrawn: "withdrawn",
     AlertClosedUnverified: "closed",
     AlertAcknowledged: "acknowledged",
+    ConditionRaised: "fired",
+    ConditionEnded: "resolved",
 }
 
 

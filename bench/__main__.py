@@ -21,6 +21,7 @@ from bench.options import Options
 from bench.rebuild import w5
 from bench.report import Report
 from bench.rig import Rig, rig
+from bench.rules import rules
 from bench.soak import soak
 
 WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
@@ -36,6 +37,7 @@ WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "burst": burst,
     "backlog": backlog,
     "soak": soak,
+    "rules": rules,
 }
 
 # What is shipped, where that is the question.

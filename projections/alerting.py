@@ -23,9 +23,11 @@ from domain.alerting.events import (
     AlertFired,
     AlertResolved,
     AlertWithdrawn,
+    ConditionEnded,
+    ConditionRaised,
     RuleSetPublished,
 )
-from domain.alerting.model import AlertEvent, Status
+from domain.alerting.model import RECOVERED, AlertEvent, Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
 from projections.projection import Projection
 from projections.unfollowed import followed, recorded_after
@@ -36,12 +38,16 @@ queries = load_queries(Path(__file__).parent / "sql" / "alerting.sql")
 
 # Beside the domain's: firing, and somebody has taken it on.
 ACKNOWLEDGED = "acknowledged"
+# The kind of an alert by a threshold; others are conditions of equipment (`conditions.Kind`).
+TEMPERATURE = "temperature"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRow:
     """An alert in the inbox. Temperatures in °C; times of readings are the device's.
 
+    A condition of equipment has no side, limit, value and peak; its `rule_id` is its kind, `detail`
+    JSON of its figures, `silenced_by` the maintenance order because of which nobody is told.
     detected_at: when this store learned of it. level: the highest step of escalation told.
     due_at: when that step was due; escalate_at: when the next one is, None when none is.
     version: of the stream of people's acts. pos: ledger position of the newest event.
@@ -57,13 +63,13 @@ class AlertRow:
     rule_version: int
     severity: str
     side: str
-    limit_c: float
+    limit_c: float | None
     started_at: datetime
     fired_at: datetime
     detected_at: datetime
     late: bool
-    value_c: float
-    peak_c: float
+    value_c: float | None
+    peak_c: float | None
     recovered_at: datetime | None = None
     resolved_at: datetime | None = None
     cause: str = ""
@@ -77,6 +83,11 @@ class AlertRow:
     escalate_at: datetime | None = None
     version: int = 0
     pos: int = 0
+    kind: str = TEMPERATURE
+    subject_kind: str = "probe"
+    subject_id: str
+    detail: str = "{}"
+    silenced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,8 @@ def evolve(row: AlertRow | None, envelope: Envelope) -> AlertRow:
     event = envelope.event
     if isinstance(event, AlertFired):
         return _timed(_fired(event, envelope.meta))
+    if isinstance(event, ConditionRaised):
+        return _timed(_raised(row, event, envelope.meta))
     if row is None:
         raise ValueError(f"{event.TOPIC} of an alert that never fired")
     if isinstance(event, AlertAcknowledged | AlertEscalated):
@@ -135,7 +148,32 @@ def folded(envelopes: Iterable[Envelope]) -> AlertRow | None:
 
 def _fired(event: AlertFired, meta: Meta) -> AlertRow:
     same = {field.name: getattr(event, field.name) for field in fields(event)}
-    return AlertRow(**same, detected_at=meta.recorded_at, due_at=meta.recorded_at)
+    probe = f"{event.device_id}/{event.channel}"
+    at = meta.recorded_at
+    return AlertRow(**same, detected_at=at, due_at=at, subject_id=probe)
+
+
+def _raised(row: AlertRow | None, event: ConditionRaised, meta: Meta) -> AlertRow:
+    """Return the alert of a condition; of one told before, as it is from now on."""
+    of_device = event.subject_kind == "device"
+    device_id, _, channel = event.subject_id.partition("/") if of_device else ("", "", "")
+    same = {field.name: getattr(event, field.name) for field in fields(event)}
+    return AlertRow(
+        **same,
+        device_id=device_id,
+        channel=channel,
+        rule_id=event.kind,
+        rule_version=0,
+        side="",
+        limit_c=None,
+        late=False,
+        value_c=None,
+        peak_c=None,
+        detected_at=row.detected_at if row else meta.recorded_at,
+        due_at=meta.recorded_at,
+        level=row.level if row else 0,
+        version=row.version if row else 0,
+    )
 
 
 def _found(row: AlertRow, event: object) -> AlertRow:
@@ -161,6 +199,15 @@ def _found(row: AlertRow, event: object) -> AlertRow:
             return replace(row, cause=event.cause, state=Status.WITHDRAWN)
         case AlertAmended():
             return _amended(row, event)
+        case ConditionEnded():
+            known = event.cause == RECOVERED
+            return replace(
+                row,
+                recovered_at=event.ended_at if known else None,
+                resolved_at=event.ended_at,
+                cause="" if known else event.cause,
+                state=Status.RESOLVED if known else Status.CLOSED_UNVERIFIED,
+            )
         case _:
             raise ValueError(f"not an event of an episode: {event}")
 
@@ -212,7 +259,7 @@ def _next_due(row: AlertRow) -> datetime | None:
     after = steps.due_after_min(row.level + 1)
     if row.state not in (Status.FIRING, ACKNOWLEDGED) or after is None:
         return None
-    if row.detected_at - row.fired_at > HISTORY_AFTER:
+    if row.detected_at - row.fired_at > HISTORY_AFTER or row.silenced_by:
         return None
     before = steps.due_after_min(row.level) or 0 if row.level else 0
     due_at = row.due_at + timedelta(minutes=after - before)
@@ -224,7 +271,7 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=2,
+    version=3,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,
@@ -233,6 +280,8 @@ PROJECTION = Projection(
         AlertFired.TOPIC,
         AlertResolved.TOPIC,
         AlertWithdrawn.TOPIC,
+        ConditionEnded.TOPIC,
+        ConditionRaised.TOPIC,
         RuleSetPublished.TOPIC,
     ),
     apply=apply,
@@ -247,6 +296,7 @@ def alerts(
     state: str | None = None,
     site_id: str | None = None,
     severity: str | None = None,
+    kind: str | None = None,
     before: tuple[datetime, str] | None = None,
     limit: int,
 ) -> list[AlertRow]:
@@ -257,6 +307,7 @@ def alerts(
     """
     fired_at, alert_id = before or (None, None)
     asked = {"region": region, "state": state, "site_id": site_id, "severity": severity}
+    asked["kind"] = kind
     page = {"fired_at": fired_at, "alert_id": alert_id, "limit": limit}
     with conn.cursor(row_factory=class_row(AlertRow)) as cur:
         return _with_peaks(conn, cur.execute(queries.alerts, {**asked, **page}).fetchall())

@@ -26,7 +26,7 @@ from simulators.http import Api, Json
 from simulators.instance import NoInstance, Parser, connect, milliseconds, moment, rfc3339, run
 from simulators.people import Mailbox, System
 from simulators.screen import Screen
-from simulators.summary import Summary, clock_time, severity
+from simulators.summary import Summary, clock_time, peak, severity
 from simulators.wire import Publisher
 from simulators.world import World
 
@@ -134,7 +134,7 @@ class Demo:
             self.screen.say(
                 f"{clock_time(self.world.now_ms)} {text}: {unit.site.name} {unit.name} "
                 f"{unit.unit_id} {alert['rule_id']} "
-                f"[{severity(alert)}] {alert['peak_c']} ℃"
+                f"[{severity(alert)}] {peak(alert)}"
             )
 
     def _acknowledge(self, alert: Json, unit: Unit) -> None:

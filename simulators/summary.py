@@ -183,6 +183,11 @@ def severity(alert: Json) -> str:
     return f"{SEVERITIES.get(alert['severity'], '')} {alert['severity']}".strip()
 
 
+def peak(alert: Json) -> str:
+    """Return the peak of an alert; empty for one that is of no temperature."""
+    return "" if alert["peak_c"] is None else f"峰值 / peak {alert['peak_c']} ℃"
+
+
 def _alert_lines(summary: Summary) -> list[str]:
     alerts = summary.body["alerts"]
     lines = [f"告警 / alerts ({len(alerts)})"]
@@ -190,8 +195,7 @@ def _alert_lines(summary: Summary) -> list[str]:
         lines.append(
             f"  {_local(alert['started_at'])} → {_local(alert['resolved_at'])}  "
             f"{summary.names.get(alert['site_id'], '')} {summary.named(alert['unit_id'])}  "
-            f"{alert['rule_id']} [{severity(alert)}]  "
-            f"峰值 / peak {alert['peak_c']} ℃"
+            f"{alert['rule_id']} [{severity(alert)}]  {peak(alert)}"
         )
         lines += [f"      {line}" for line in _told_lines(alert["told"])]
         if alert["comment"]:

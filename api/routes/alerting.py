@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import orjson
 import psycopg
 import structlog
 from fastapi import Path, Query, Response
@@ -36,7 +37,7 @@ from api.schemas import (
     moment,
 )
 from domain.alerting import model, rules
-from domain.alerting.events import AlertFired
+from domain.alerting.conditions import Kind as ConditionKind
 from domain.cold_chain import model as cold_chain
 from domain.shared.decide import decide, fold
 from domain.shared.errors import Invalid, NotFound
@@ -65,6 +66,7 @@ URL_PATTERN = r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[!-~]{0,1000})?$"
 Severity = Literal["info", "minor", "major", "critical"]
 State = Literal["firing", "acknowledged", "resolved", "closed_unverified", "withdrawn"]
 Side = Literal["high", "low"]
+Kind = Literal["temperature"] | ConditionKind
 AlertId = Annotated[str, Path(pattern=ALERT_ID_PATTERN)]
 Level = Annotated[int, Field(ge=0, le=9)]
 Celsius = Annotated[float, Field(ge=rules.LIMIT_C_MIN, le=rules.LIMIT_C_MAX)]
@@ -82,9 +84,17 @@ class May(StrEnum):
 
 
 class Alert(Body):
-    """An alert as it stands now. `escalate_at`: when the next level is told, if nobody answers."""
+    """An alert as it stands now. `escalate_at`: when the next level is told, if nobody answers.
+
+    One of another kind than temperature is a condition of equipment: without side, limit, value and
+    peak; `detail` has its figures, `silenced_by` the maintenance order because of which nobody is
+    told.
+    """
 
     alert_id: str
+    kind: Kind
+    subject_kind: Literal["probe", "site", "gateway", "unit", "device"]
+    subject_id: str
     device_id: str
     channel: str
     unit_id: str
@@ -93,14 +103,16 @@ class Alert(Body):
     rule_id: str
     rule_version: int
     severity: Severity
-    side: Side
-    limit_c: float
+    side: Side | Literal[""]
+    limit_c: float | None
     started_at: Moment
     fired_at: Moment
     detected_at: Moment
     late: bool
-    value_c: float
-    peak_c: float
+    value_c: float | None
+    peak_c: float | None
+    detail: dict[str, float]
+    silenced_by: str
     recovered_at: Moment | None
     resolved_at: Moment | None
     cause: str
@@ -230,6 +242,7 @@ def list_alerts(
     state: Annotated[State | None, Query()] = None,
     site_id: NameAsked = None,
     severity: Annotated[Severity | None, Query()] = None,
+    kind: Annotated[Kind | None, Query()] = None,
 ) -> Response:
     """List the alerts of the caller's region, the newest first."""
     prefix = who.narrowed(region)
@@ -240,6 +253,7 @@ def list_alerts(
             state=state,
             site_id=site_id,
             severity=severity,
+            kind=kind,
             before=_before(page),
             limit=page.limit + 1,
         )
@@ -450,7 +464,7 @@ def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
     """Return an alert as its streams tell it now; NotFound out of region."""
     episode = deps.ledger.stream(model.episode_stream(alert_id))
     # Any uuid may be asked for, that of another stream as well.
-    if not episode or not isinstance(episode[0].event, AlertFired):
+    if not episode or not model.begins_alert(episode[0].event):
         raise NotFound("unknown_alert")
     row = read.folded([*episode, *deps.ledger.stream(model.alert_stream(alert_id))])
     if row is None or not who.covers(row.region_code):
@@ -460,7 +474,8 @@ def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
 
 def _shown(row: read.AlertRow) -> dict[str, Any]:
     hidden = ("due_at", "pos")
-    return {name: value for name, value in asdict(row).items() if name not in hidden}
+    shown = {name: value for name, value in asdict(row).items() if name not in hidden}
+    return {**shown, "detail": orjson.loads(row.detail)}
 
 
 def _recipient(

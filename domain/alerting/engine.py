@@ -89,6 +89,18 @@ def reassess(
     return Evaluation(replace(revised, last=max(state.last, tape.newest())), book.changes)
 
 
+def found_in(watch: Watch, rule_id: str, readings: Iterable[Known]) -> list[Found]:
+    """Return what a rule finds in all readings of a watch, ascending: by its definition, in full.
+
+    What `evaluate` and `reassess` have told of the same readings, not withdrawn, is this.
+    """
+    fold = _Fold(watch, rule_id)
+    for ts_ms, _, value_c in readings:
+        fold.judge(ts_ms, value_c)
+    fold.finish()
+    return fold.found
+
+
 def by_watch(
     watches: Sequence[Watch], readings: Iterable[Reading]
 ) -> list[tuple[Watch, list[Reading]]]:

@@ -112,3 +112,36 @@ class AlertEscalated(Event):
     alert_id: str
     level: int
     due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionRaised(Event):
+    """Something is wrong with equipment, found by the clock, not by a threshold.
+
+    Stream = kind, subject and `started_at`. Once more in the same stream: it has become graver, or
+    is no longer silenced. `detail`: JSON of figures, by kind.
+    """
+
+    TOPIC: ClassVar[str] = "alerting.ConditionRaised"
+    alert_id: str
+    kind: str  # conditions.Kind
+    subject_kind: str  # site | gateway | unit | device
+    subject_id: str  # of one probe alone: device/channel
+    unit_id: str  # empty: of none alone
+    site_id: str
+    region_code: str
+    severity: str
+    started_at: datetime
+    fired_at: datetime
+    detail: str
+    silenced_by: str = ""  # a maintenance order: recorded and shown, but nobody is told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionEnded(Event):
+    """It is over, or what it was about is there no more."""
+
+    TOPIC: ClassVar[str] = "alerting.ConditionEnded"
+    alert_id: str
+    ended_at: datetime
+    cause: str  # recovered | removed

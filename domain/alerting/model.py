@@ -1,9 +1,9 @@
 """What people decide about alerts and rules.
 
-An alert is told in two streams: the engine writes its episode, people and timers write what they do
-about it. They touch different parts of the state, so `evolve` folds both, the episode's stream
-first. Streams: `alerting.episode` (its id is the alert's), `alerting.alert` (alert_id),
-`alerting.rule_set` (profile_id).
+An alert is told in two streams: the engine writes its episode, or the clock a condition of
+equipment; people and timers write what they do about it. They touch different parts of the state,
+so `evolve` folds both, the first one first. Streams: `alerting.episode` and `alerting.condition`
+(their ids are the alerts'), `alerting.alert` (alert_id), `alerting.rule_set` (profile_id).
 
 Codes of refusals: unknown_alert (NotFound); already_acknowledged, alert_withdrawn, alert_closed,
 rules_not_later (Conflict); comment_required, bad_text, naive_time, rule_side_changed, and those
@@ -27,6 +27,8 @@ from domain.alerting.events import (
     AlertFired,
     AlertResolved,
     AlertWithdrawn,
+    ConditionEnded,
+    ConditionRaised,
     RuleSetPublished,
 )
 from domain.alerting.rules import ThresholdRule, checked_rules
@@ -39,6 +41,8 @@ from domain.shared.text import checked_text
 COMMENT_LENGTH_MAX = 1_000
 # Minutes by which the clock of whoever publishes rules may be behind.
 BACKDATED_MIN_MAX = 5
+# How a condition ends: it is well again, or what it was about is there no more.
+RECOVERED, REMOVED = "recovered", "removed"
 
 AlertEvent: TypeAlias = (
     AlertFired
@@ -48,6 +52,8 @@ AlertEvent: TypeAlias = (
     | AlertClosedUnverified
     | AlertAcknowledged
     | AlertEscalated
+    | ConditionRaised
+    | ConditionEnded
 )
 
 
@@ -64,10 +70,10 @@ class Status(StrEnum):
 class Alert:
     """An alert as it stands now. Open: no `resolved_at`. `level`: the highest that was told."""
 
-    fired: AlertFired
+    fired: AlertFired | ConditionRaised
     started_at: datetime
     fired_at: datetime
-    peak_c: float
+    peak_c: float | None
     recovered_at: datetime | None = None
     resolved_at: datetime | None = None
     withdrawn: bool = False
@@ -89,8 +95,18 @@ RuleSetState: TypeAlias = RuleSetPublished | None
 
 
 def episode_stream(alert_id: str) -> UUID:
-    """Return the stream the engine writes."""
+    """Return the stream that tells what happened: an episode, or a condition."""
     return UUID(alert_id)
+
+
+def condition_stream(kind: str, subject_id: str, since_ms: int) -> UUID:
+    """Return the stream of a condition of equipment."""
+    return stream_id("alerting.condition", kind, subject_id, since_ms)
+
+
+def begins_alert(event: Event) -> bool:
+    """Tell whether a stream that begins with this event is that of an alert."""
+    return isinstance(event, AlertFired | ConditionRaised)
 
 
 def alert_stream(alert_id: str) -> UUID:
@@ -104,7 +120,7 @@ def rule_set_stream(profile_id: str) -> UUID:
 
 
 def evolve(state: AlertState, event: AlertEvent) -> AlertState:
-    """Return the alert after `event`; what comes before AlertFired has no alert to change."""
+    """Return the alert after `event`; what comes before its first event has no alert to change."""
     if isinstance(event, AlertFired):
         return Alert(
             fired=event,
@@ -112,7 +128,14 @@ def evolve(state: AlertState, event: AlertEvent) -> AlertState:
             fired_at=event.fired_at,
             peak_c=event.peak_c,
         )
+    if isinstance(event, ConditionRaised):
+        # Raised once more it is graver: whoever had taken it on has not taken on that.
+        return replace(state, fired=event, acknowledged=None) if state else _raised(event)
     return state and _after(state, event)
+
+
+def _raised(event: ConditionRaised) -> Alert:
+    return Alert(fired=event, started_at=event.started_at, fired_at=event.fired_at, peak_c=None)
 
 
 def _after(
@@ -122,7 +145,8 @@ def _after(
     | AlertWithdrawn
     | AlertClosedUnverified
     | AlertAcknowledged
-    | AlertEscalated,
+    | AlertEscalated
+    | ConditionEnded,
 ) -> Alert:
     match event:
         case AlertResolved():
@@ -145,6 +169,9 @@ def _after(
             )
         case AlertWithdrawn():
             return replace(alert, withdrawn=True)
+        case ConditionEnded():
+            recovered = event.ended_at if event.cause == RECOVERED else None
+            return replace(alert, resolved_at=event.ended_at, recovered_at=recovered)
         case AlertAcknowledged():
             return replace(alert, acknowledged=event)
         case AlertEscalated():

@@ -1,7 +1,7 @@
 """Work on cold units: orders opened, assigned, done or cancelled. Stream: one an order.
 
-An order is open until it is done or cancelled. Nothing follows from it yet: that the alerts of a
-unit under repair may be silenced will be a policy on these events.
+An order is open until it is done or cancelled. For some hours from its opening the conditions of
+the unit rouse nobody while it is open (`alerts/conditions.py`); alerts of temperature always do.
 
 Codes of refusals: bad_name, bad_text, bad_order_kind, too_many_parts, naive_time, in_future,
 unknown_unit (Invalid); unknown_order (NotFound); already_registered, order_closed (Conflict).

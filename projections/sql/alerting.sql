@@ -10,13 +10,13 @@ CREATE TABLE alert (
     rule_version integer NOT NULL,
     severity text NOT NULL,
     side text NOT NULL,
-    limit_c double precision NOT NULL,
+    limit_c double precision,
     started_at timestamptz NOT NULL,
     fired_at timestamptz NOT NULL,
     detected_at timestamptz NOT NULL,
     late boolean NOT NULL,
-    value_c double precision NOT NULL,
-    peak_c double precision NOT NULL,
+    value_c double precision,
+    peak_c double precision,
     recovered_at timestamptz,
     resolved_at timestamptz,
     cause text NOT NULL,
@@ -29,7 +29,12 @@ CREATE TABLE alert (
     due_at timestamptz NOT NULL,
     escalate_at timestamptz,
     version bigint NOT NULL,
-    pos bigint NOT NULL
+    pos bigint NOT NULL,
+    kind text NOT NULL,
+    subject_kind text NOT NULL,
+    subject_id text NOT NULL,
+    detail text NOT NULL,
+    silenced_by text NOT NULL
 );
 CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
 CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
@@ -52,8 +57,9 @@ INSERT INTO alert VALUES (
     %(fired_at)s, %(detected_at)s, %(late)s, %(value_c)s, %(peak_c)s, %(recovered_at)s,
     %(resolved_at)s, %(cause)s, %(state)s, %(acknowledged_by)s,
     %(acknowledged_role)s, %(acknowledged_at)s, %(comment)s, %(level)s, %(due_at)s, %(escalate_at)s,
-    %(version)s, %(pos)s)
+    %(version)s, %(pos)s, %(kind)s, %(subject_kind)s, %(subject_id)s, %(detail)s, %(silenced_by)s)
 ON CONFLICT (alert_id) DO UPDATE SET
+    severity = excluded.severity, detail = excluded.detail, silenced_by = excluded.silenced_by,
     started_at = excluded.started_at, fired_at = excluded.fired_at,
     detected_at = excluded.detected_at, late = excluded.late, value_c = excluded.value_c,
     peak_c = excluded.peak_c, recovered_at = excluded.recovered_at,
@@ -70,7 +76,8 @@ INSERT INTO rule_set VALUES (%s, %s, %s, %s)
 -- name: excursions
 -- Of units, not withdrawn; an open one has no end.
 SELECT unit_id, severity, started_at, coalesce(recovered_at, resolved_at)
-FROM rm_alerting.alert WHERE unit_id = ANY(%s) AND state <> 'withdrawn'
+FROM rm_alerting.alert
+WHERE unit_id = ANY(%s) AND state <> 'withdrawn' AND kind = 'temperature'
 
 -- name: alerts
 -- A page of the inbox of a region, newest first.
@@ -79,6 +86,7 @@ WHERE region_code LIKE %(region)s || '%%'
     AND (%(state)s::text IS NULL OR state = %(state)s)
     AND (%(site_id)s::text IS NULL OR site_id = %(site_id)s)
     AND (%(severity)s::text IS NULL OR severity = %(severity)s)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
     AND (%(fired_at)s::timestamptz IS NULL
          OR (fired_at, alert_id) < (%(fired_at)s, %(alert_id)s))
 ORDER BY fired_at DESC, alert_id DESC LIMIT %(limit)s

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from domain.alerting.engine import Evaluation, by_watch, evaluate, reassess
+from domain.alerting.engine import Evaluation, reassess
 from domain.alerting.episodes import Episode, EpisodeEvent
 from domain.alerting.model import Alert, evolve
+from domain.alerting.rehearsal import Rehearsal, always
 from domain.alerting.rules import ThresholdRule
-from domain.alerting.threshold import Firing
 from domain.alerting.watch import Reading, RuleSet, Watch, WatchState, to_datetime
 from domain.shared.decide import fold
 from tests.alerting.oracle import Expected
@@ -27,49 +28,27 @@ def watch(
     later: tuple[RuleSet, ...] = (),
 ) -> Watch:
     """Return a watch whose first rule set was always in force."""
-    return Watch(
-        device_id="TH-0007",
-        channel="t1",
-        unit_id=unit_id,
-        site_id="clinic",
-        region_code="640202",
-        start_ms=start_ms,
-        end_ms=end_ms,
-        rule_sets=(RuleSet(1, 0, rules), *later),
-    )
+    probe = ("TH-0007", unit_id)
+    made = always(*rules, probe=probe, start_ms=start_ms, end_ms=end_ms, later=later)
+    return replace(made, site_id="clinic", region_code="640202")
 
 
-class Memory:
-    """The readings, episodes, events and state of one probe."""
+class Memory(Rehearsal):
+    """A rehearsal that is checked at every step, and counts what it is asked."""
 
     def __init__(self, *watches: Watch) -> None:
-        self.watches = list(watches)
-        self.rows: dict[tuple[int, int], float | None] = {}
-        self.by_alert: dict[str, Episode] = {}
-        self.streams: dict[str, list[EpisodeEvent]] = {}
-        self.states: dict[int, WatchState] = {}
+        super().__init__(*watches)
         self.asked = 0
 
-    def readings(self, from_ms: int, to_ms: int) -> list[Reading]:
+    def readings(self, from_ms: int, to_ms: int) -> Sequence[Reading]:
         """Answer the engine from what is stored."""
         self.asked += 1
-        return [(*key, self.rows[key]) for key in sorted(self.rows) if from_ms <= key[0] < to_ms]
+        return super().readings(from_ms, to_ms)
 
-    def episodes(self) -> list[Episode]:
+    def episodes(self) -> Sequence[Episode]:
         """Answer the engine from what is stored."""
         self.asked += 1
-        return list(self.by_alert.values())
-
-    def take(self, batch: Iterable[Reading]) -> list[EpisodeEvent]:
-        """Evaluate a batch and store the result, as ingest does in one transaction."""
-        batch = list(batch)
-        results = [
-            (on, evaluate(on, self.state(on), rows, self))
-            for on, rows in by_watch(self.watches, batch)
-        ]
-        for ts_ms, seq, value in batch:
-            self.rows.setdefault((ts_ms, seq), value)
-        return [event for on, result in results for event in self._store(on, result)]
+        return super().episodes()
 
     def replace(self, old: Watch, new: Watch, from_ms: int) -> list[EpisodeEvent]:
         """Learn that a watch is different from a moment on, and judge it again."""
@@ -82,58 +61,32 @@ class Memory:
         return self._reassess(new, new.start_ms)
 
     def restart(self) -> None:
-        """Forget all but what is stored: states go through their JSON."""
-        for start_ms, state in self.states.items():
-            again = WatchState.from_json(json.loads(json.dumps(state.to_json())))
-            assert again == state
-            self.states[start_ms] = again
-
-    def state(self, on: Watch) -> WatchState:
-        """Return the stored state of a watch."""
-        if on.end_ms is not None:
-            return WatchState.ended(on)
-        return self.states.get(on.start_ms) or WatchState.initial(on)
+        """Forget all but what is stored: states survive JSON."""
+        before = dict(self.states)
+        for state in before.values():
+            assert WatchState.from_json(json.loads(json.dumps(state.to_json()))) == state
+        super().restart()
+        assert self.states == before
 
     def found(self, rule_id: str, on: Watch | None = None) -> list[Expected]:
         """Return the episodes not withdrawn, by start; the open one with its peak of now."""
-        on = on or self.watches[0]
-        found = []
-        for episode in sorted(self.by_alert.values(), key=lambda episode: episode.start_ms):
-            if episode.withdrawn or (episode.rule_id, episode.unit_id) != (rule_id, on.unit_id):
-                continue
-            peak_c = episode.peak_c
-            if episode.resolved_ms is None:
-                firing = self.state(on).active[rule_id]
-                assert isinstance(firing, Firing)
-                peak_c = firing.peak_c
-            found.append(
-                Expected(
-                    episode.start_ms,
-                    episode.fired_ms,
-                    peak_c,
-                    episode.recovered_ms,
-                    episode.resolved_ms,
-                )
-            )
-        return found
+        return [Expected(*outcome) for outcome in self.outcomes(rule_id, on)]
+
+    def keep(self, on: Watch, result: Evaluation) -> list[EpisodeEvent]:
+        """Store what an evaluation says when it is sound; return its events."""
+        for change in result.changes:
+            alert_id = change.episode.alert_id
+            assert change.event.alert_id == alert_id == str(UUID(alert_id))
+        told = super().keep(on, result)
+        for alert_id in {event.alert_id for event in told}:
+            assert self.by_alert[alert_id].version == len(self.streams[alert_id])
+            self._check_told(alert_id)
+        return told
 
     def _reassess(self, on: Watch, from_ms: int) -> list[EpisodeEvent]:
         state = self.states.get(on.start_ms) or WatchState.initial(on)
         result = reassess(on, state, from_ms=from_ms, to_ms=END_OF_TIME_MS, stored=self)
-        return self._store(on, result)
-
-    def _store(self, on: Watch, result: Evaluation) -> list[EpisodeEvent]:
-        for change in result.changes:
-            alert_id = change.episode.alert_id
-            assert change.event.alert_id == alert_id == str(UUID(alert_id))
-            stream = self.streams.setdefault(alert_id, [])
-            stream.append(change.event)
-            assert change.episode.version == len(stream)
-            self.by_alert[alert_id] = change.episode
-        for alert_id in {change.episode.alert_id for change in result.changes}:
-            self._check_told(alert_id)
-        self.states[on.start_ms] = result.state
-        return [change.event for change in result.changes]
+        return self.keep(on, result)
 
     def _check_told(self, alert_id: str) -> None:
         """Whoever heard the events knows what the row says."""

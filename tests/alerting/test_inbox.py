@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -18,6 +19,7 @@ from domain.alerting.events import (
     AlertEscalated,
     AlertResolved,
     AlertWithdrawn,
+    ConditionEnded,
     RuleSetPublished,
 )
 from domain.alerting.rules import SHIPPED
@@ -28,7 +30,7 @@ from projections.alerting import AlertRow
 from projections.runner import Runner
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
-from tests.alerts.notices_of import FIRED_AT, fired
+from tests.alerts.notices_of import FIRED_AT, fired, raised
 from tests.conftest import Database
 
 pytestmark = pytest.mark.database
@@ -193,6 +195,31 @@ def test_given_amended_when_read_then_as_the_correction_says(
         10.5,
         "late_data",
     ]
+
+
+def test_given_a_condition_when_told_taken_on_graver_and_over_then_one_row(alert: Alert) -> None:
+    one = raised("probe_offline", alert_id=alert.alert_id, severity="minor", subject_kind="device")
+    row = alert.write(one).row()
+    assert told(row, "kind", "subject_id", "device_id", "rule_id", "peak_c", "side") == [
+        *("probe_offline", "gw-1", "gw-1", "probe_offline", None, ""),
+    ]
+    assert row.escalate_at == after(120)
+    assert alert.write(alert.acknowledged(), at=4).row().state == "acknowledged"
+    alert.write(replace(one, severity="major", silenced_by="o1"), at=30)
+    assert told(alert.row(), "severity", "state", "escalate_at") == ["major", "firing", None]
+    row = alert.write(replace(one, severity="major"), at=40).row()
+    assert told(row, "escalate_at", "detected_at", "version") == [after(50), after(0), 1]
+    over = ConditionEnded(alert_id=alert.alert_id, ended_at=after(60), cause="recovered")
+    row = alert.write(over, at=60).row()
+    assert told(row, "state", "resolved_at", "cause") == ["resolved", after(60), ""]
+
+
+def test_given_a_condition_of_what_is_gone_when_read_then_nobody_saw_it_recover(
+    alert: Alert,
+) -> None:
+    over = ConditionEnded(alert_id=alert.alert_id, ended_at=after(60), cause="removed")
+    row = alert.write(raised(alert_id=alert.alert_id), over).row()
+    assert told(row, "state", "recovered_at", "cause") == ["closed_unverified", None, "removed"]
 
 
 def test_given_streams_apart_when_folded_then_the_same_as_in_order_of_arrival(

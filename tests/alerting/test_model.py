@@ -15,6 +15,8 @@ from domain.alerting.events import (
     AlertFired,
     AlertResolved,
     AlertWithdrawn,
+    ConditionEnded,
+    ConditionRaised,
     RuleSetPublished,
 )
 from domain.alerting.model import (
@@ -23,6 +25,8 @@ from domain.alerting.model import (
     Status,
     acknowledge,
     alert_stream,
+    begins_alert,
+    condition_stream,
     episode_stream,
     escalate,
     evolve,
@@ -160,6 +164,44 @@ def test_given_escalated_when_the_same_level_comes_again_then_nothing() -> None:
 @pytest.mark.parametrize("settled", [ACKNOWLEDGED, RESOLVED, CLOSED, WITHDRAWN])
 def test_given_a_settled_alert_when_a_level_is_due_then_nothing(settled: AlertEvent) -> None:
     alert.given(FIRED, settled).when(escalate, level=1, due_at=LATER).then()
+
+
+RAISED = ConditionRaised(
+    alert_id=ALERT_ID,
+    kind="gateway_offline",
+    subject_kind="gateway",
+    subject_id="gw-1",
+    unit_id="",
+    site_id="clinic",
+    region_code="640202",
+    severity="minor",
+    started_at=AT,
+    fired_at=LATER,
+    detail="{}",
+)
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"), [("recovered", Status.RESOLVED), ("removed", Status.CLOSED_UNVERIFIED)]
+)
+def test_given_a_condition_when_graver_and_over_then_as_it_was_told(
+    cause: str, status: Status
+) -> None:
+    taken_on = AlertAcknowledged(alert_id=ALERT_ID, actor_id="k", actor_role="cdc", comment="x")
+    graver = replace(RAISED, severity="major")
+    alert = fold(evolve, None, [RAISED, taken_on, graver])
+    assert isinstance(alert, Alert)
+    assert (alert.fired, alert.acknowledged, alert.status) == (graver, None, Status.FIRING)
+    over = evolve(alert, ConditionEnded(alert_id=ALERT_ID, ended_at=LATER, cause=cause))
+    assert over is not None
+    assert over.status is status
+
+
+def test_given_conditions_when_named_then_by_kind_subject_and_beginning() -> None:
+    assert begins_alert(RAISED)
+    assert not begins_alert(RESOLVED)
+    names = [condition_stream("stuck", "d", n) for n in (1, 2)]
+    assert len({*names, condition_stream("rate", "d", 1)}) == 3
 
 
 def test_given_no_alert_when_escalated_then_not_found() -> None:

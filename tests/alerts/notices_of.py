@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 from alerts import notices
 from alerts.notices import Notice
 from alerts.outbox import Pool
-from domain.alerting.events import AlertEscalated, AlertFired, AlertResolved, AlertWithdrawn
+from domain.alerting.events import (
+    AlertEscalated,
+    AlertFired,
+    AlertResolved,
+    AlertWithdrawn,
+    ConditionRaised,
+)
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
 from store.envelope import Envelope, Meta
@@ -53,6 +59,24 @@ def resolved(alert_id: str = ALERT) -> AlertResolved:
 def withdrawn(alert_id: str = ALERT) -> AlertWithdrawn:
     """Return what late data said of it."""
     return AlertWithdrawn(alert_id=alert_id, cause="late_data")
+
+
+def raised(
+    kind: str = "gateway_offline", *, alert_id: str = ALERT, severity: str = "major", **more: str
+) -> ConditionRaised:
+    """Return the event of a gateway that is silent, or of something else."""
+    about = {"subject_kind": "gateway", "subject_id": "gw-1", "unit_id": ""}
+    detail = '{"devices":8,"silent":8}'
+    return ConditionRaised(
+        **{"detail": detail, **about, **more},
+        alert_id=alert_id,
+        kind=kind,
+        site_id="s1",
+        region_code="640202",
+        severity=severity,
+        started_at=FIRED_AT - timedelta(minutes=30),
+        fired_at=FIRED_AT,
+    )
 
 
 def escalated(level: int) -> AlertEscalated:

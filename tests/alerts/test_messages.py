@@ -11,7 +11,8 @@ import pytest
 from alerts import messages
 from alerts.messages import SHORT_MAX, Facts, long, short
 from alerts.notices import AEFI_CLUSTER, KINDS
-from tests.alerts.notices_of import ALERT, fired, resolved
+from domain.alerting.conditions import Kind
+from tests.alerts.notices_of import ALERT, fired, raised, resolved
 
 AT = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 
@@ -23,7 +24,7 @@ def facts(kind: str, site: str = "石嘴山市疾控中心", **more: Any) -> Fac
     return Facts(ALERT, kind, 2, "major", AT, alert, names, link)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.values()))
+@pytest.mark.parametrize("kind", sorted(set(KINDS.values())))
 @pytest.mark.parametrize(
     "site", ["一站", "某某自治区某某市某某区第一人民医院感染性疾病科预防接种门诊" * 3]
 )
@@ -94,3 +95,42 @@ def test_given_a_cluster_of_adverse_events_when_worded_then_lot_cases_and_what_t
     assert line == f"【紧急】疑似预防接种异常反应聚集 批次8474354.A2026573 3例 {ALERT[:8].upper()}"
     assert "暂停使用该批次" in text
     assert "Cases: 3, 1 serious, within 2.5 days" in text
+
+
+CONDITION = '{"devices":8,"silent":8,"gateways":2,"bat":9.0,"value_c":5.1,"offset_s":90.5}'
+
+
+def of_condition(kind: str, of: str, site: str = "一站", detail: str = CONDITION) -> Facts:
+    told = raised(of, subject_kind="device", subject_id="TH-1", unit_id="u1", detail=detail)
+    names = {"site_id": (site, "Shizuishan CDC"), "unit_id": ("1号冷库", "Cold room 1")}
+    return Facts(
+        ALERT, kind, 1, "major", AT, msgspec.to_builtins(told), names, "https://v.example/a"
+    )
+
+
+@pytest.mark.parametrize("of", list(Kind))
+@pytest.mark.parametrize("kind", ["fired", "escalated", "resolved", "acknowledged"])
+def test_given_a_condition_when_worded_then_short_fits_and_long_is_complete(
+    kind: str, of: Kind
+) -> None:
+    line = short(of_condition(kind, of, "某某市第一人民医院感染性疾病科预防接种门诊" * 3))
+    assert len(line) <= SHORT_MAX
+    assert line.endswith(ALERT[:8].upper())
+    for part in long(of_condition(kind, of)).split("\n----\n"):
+        assert "TH-1" in part
+        assert "2026-03-02 07:30" in part
+        assert "{" not in part
+
+
+def test_given_a_dead_gateway_when_worded_then_as_people_say_it() -> None:
+    told = msgspec.to_builtins(raised())
+    names = {"site_id": ("大武口疾控", "Dawukou CDC")}
+    line = short(Facts(ALERT, "fired", 0, "major", AT, told, names, ""))
+    number = ALERT[:8].upper()
+    assert line == f"【重要】网关离线 大武口疾控 8 台记录仪中 8 台无数据 03-02 07:30起 {number}"
+    over = short(Facts(ALERT, "resolved", 0, "major", AT, told, names, ""))
+    assert over.startswith("【重要】已恢复：网关离线 大武口疾控")
+
+
+def test_given_no_figures_when_worded_then_none_are_told() -> None:
+    assert "{" not in long(of_condition("fired", Kind.STUCK, detail="{}"))

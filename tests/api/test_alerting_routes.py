@@ -17,7 +17,7 @@ from domain.shared.events import Event
 from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from store.envelope import Envelope, Meta
-from tests.alerts.notices_of import FIRED_AT, fired
+from tests.alerts.notices_of import FIRED_AT, fired, raised
 from tests.served import Api
 
 ALERTS, RECIPIENTS, RULE_SETS = "/api/v1/alerts", "/api/v1/recipients", "/api/v1/rule-sets"
@@ -100,6 +100,25 @@ def test_given_alerts_when_listed_then_filtered_and_paged(
         assert [item["alert_id"] for item in seen] == [over]
         assert county.get(ALERTS, params={"region": "532503"}).status_code == 403
         assert county.get(f"{ALERTS}/{min(mine)}").status_code == 404
+
+
+def test_given_a_condition_when_read_then_with_its_figures_and_taken_on_as_any_alert(
+    api: Api, fire: Fire, admin: httpx.Client
+) -> None:
+    fire()
+    alert_id = str(model.condition_stream("gateway_offline", "gw-1", 1))
+    meta = Meta(occurred_at=FIRED_AT, recorded_at=FIRED_AT)
+    stream = model.episode_stream(alert_id)
+    event = raised(alert_id=alert_id)
+    api.followed(api.deps.ledger.append([Envelope(stream, 1, event, meta)]))
+    (listed,) = admin.get(ALERTS, params={"kind": "gateway_offline"}).json()["items"]
+    told = admin.get(f"{ALERTS}/{alert_id}")
+    assert told.json() == listed
+    assert listed["detail"] == {"devices": 8, "silent": 8}
+    assert (listed["limit_c"], listed["side"], listed["subject_id"]) == (None, "", "gw-1")
+    headers = {"If-Match": told.headers["ETag"]}
+    path = f"{ALERTS}/{alert_id}/acknowledgements"
+    assert admin.post(path, json=COMMENT, headers=headers).status_code == 201
 
 
 def test_given_bad_cursor_when_listed_then_said(admin: httpx.Client) -> None:
