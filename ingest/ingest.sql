@@ -105,6 +105,16 @@ JOIN ledger_events e USING (originator_id, originator_version)
 SELECT ts, boot, seq, t1, t2, t3, t4 FROM reading
 WHERE device_no = %s AND ts >= %s AND ts < %s ORDER BY ts, boot, seq
 
+-- name: probe_span
+-- The number of a device, and the times of its first and its last stored reading.
+SELECT d.device_no, first.ts AS first, last.ts AS last
+FROM device_no d
+LEFT JOIN LATERAL (SELECT ts FROM reading r WHERE r.device_no = d.device_no
+                   ORDER BY ts LIMIT 1) first ON true
+LEFT JOIN LATERAL (SELECT ts FROM reading r WHERE r.device_no = d.device_no
+                   ORDER BY ts DESC LIMIT 1) last ON true
+WHERE d.device_id = %(device_id)s
+
 -- name: probe_episodes
 SELECT alert_id, unit_id, rule_id, rule_version, severity, started_at, fired_at, peak_c,
        recovered_at, resolved_at, withdrawn, version

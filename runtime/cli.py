@@ -30,14 +30,16 @@ app = typer.Typer(
 LEAN = {"up", "migrate", *services.Service}
 config = typer.Typer(no_args_is_help=True, help="设置 | settings")
 app.add_typer(config, name="config")
+alert = typer.Typer(invoke_without_command=True)
+app.add_typer(alert, name="alert")
 
 
 @cache
 def whole() -> typer.Typer:
     """Return the command with all that it can do."""
     for name in (
-        *("backup", "clinic", "database", "epcis", "evidence", "gateway", "import", "keys"),
-        *("profile", "quarantine", "simulators", "storage", "trace"),
+        *("alerts", "backup", "clinic", "database", "epcis", "evidence", "gateway", "import"),
+        *("keys", "profile", "quarantine", "replay", "simulators", "storage", "trace"),
     ):
         import_module(f"runtime.cli_{name}").add_to(app)
     return app
@@ -96,8 +98,16 @@ def ingest(
 
 
 _service("project", services.run_project, "维护读模型 | keep the read models up to date")
-_service("alert", services.run_alert, "升级并送达告警 | escalate and deliver alerts")
 _service("api", services.run_api, "提供 HTTP 接口 | serve the HTTP interface")
+
+
+@alert.callback()
+def run_alert(ctx: typer.Context) -> None:
+    """升级并送达告警 | escalate and deliver alerts."""
+    if ctx.invoked_subcommand is None:
+        settings = settings_of(ctx, "alert")
+        folder.begin(settings.data, settings.clock)
+        services.run_alert(settings)
 
 
 @app.command("status")
@@ -166,14 +176,15 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _asked(arguments: Sequence[str]) -> str:
-    """Return the name of the command; empty when there is none."""
+    """Return the name of the command, empty when there is none; with what is asked of `alert`."""
+    named: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--data":
             next(words, None)
         elif not word.startswith("-"):
-            return word
-    return ""
+            named.append(word)
+    return " ".join(named[: 2 if named[:1] == ["alert"] else 1])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`vaxtrail demo|replay`: start a driver from `simulators/` beside an instance.
+"""`vaxtrail demo`: start a driver from `simulators/` beside an instance.
 
 The drivers know only MQTT and HTTP: they get addresses and a key of their own in the environment.
 """
@@ -44,22 +44,22 @@ DEMO_FOLDER = Path(".vaxtrail")
 UP_STOP_STEPS = ((signal.SIGTERM, 120.0), (signal.SIGKILL, 5.0))
 DRIVER_STOP_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 _ROOT = Path(__file__).parent.parent
-_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_PASSED_ON = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": ["--help"],
+}
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.command(context_settings={**_PASSED_ON, "help_option_names": ["--help"]})(demo)
-    text = "回放真实记录仪文件 | play a real logger file as a device"
-    app.command("replay", help=text, context_settings=_PASSED_ON)(_driver)
+    app.command(context_settings=_PASSED_ON)(demo)
 
 
-def _driver(ctx: typer.Context) -> None:
-    """Run the driver named like the command with all further arguments."""
-    settings = settings_of(ctx)
-    with _with_key(settings, str(ctx.info_name)) as env:
-        status = _run_driver(str(ctx.info_name), ctx.args, env)
-    end(status)
+def drive(ctx: typer.Context, name: str, arguments: list[str]) -> int:
+    """Run a driver beside the running instance; return its exit status."""
+    with _with_key(settings_of(ctx), name) as env:
+        return _run_driver(name, arguments, env)
 
 
 def demo(

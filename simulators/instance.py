@@ -12,7 +12,6 @@ from typing import NoReturn
 import httpx
 
 from simulators.http import Api, Problem
-from simulators.logger_files import BadFile
 from simulators.wire import Publisher, Unanswered
 
 MQTT_URL, API_URL, API_KEY = "VAXTRAIL_SIM_MQTT_URL", "VAXTRAIL_SIM_API_URL", "VAXTRAIL_SIM_API_KEY"
@@ -65,7 +64,7 @@ def run(main: Callable[[], int]) -> int:
     """Run a driver; an expected failure becomes one bilingual line and exit code 1."""
     try:
         return main()
-    except (BadFile, NoInstance, Problem, Unanswered) as error:
+    except (NoInstance, Problem, Unanswered) as error:
         print(f"错误 / error: {error}", file=sys.stderr)
     except httpx.TransportError as error:
         print(f"错误 / error: 无法连接接口 / no connection to the API: {error}", file=sys.stderr)

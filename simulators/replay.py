@@ -1,34 +1,50 @@
-"""Play a real logger's file over MQTT as a device: `python -m simulators.replay FILE`.
+"""Play a real logger's file over MQTT as a device: `vaxtrail replay FILE --play`.
 
-The logger is registered as a simulated device in a place of its own, its readings go out on
-`backfill`, unchanged. Its session number is the minute of its first reading, so the same file
-again is recognised reading by reading and changes nothing. A file with daily summaries only has
-no readings: it is kept as evidence.
+What is in the file has been read before (`READ`: JSON, a `LoggerFile`). The logger is registered
+as a simulated device in a place of its own, its readings go out on `backfill`, unchanged. Its
+session number is the minute of its first reading, so the same file again is recognised reading by
+reading and changes nothing. A file with daily summaries only has no readings: it is kept as
+evidence.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from simulators import logger_files, wire
+from simulators import wire
 from simulators.city import org_code
 from simulators.http import Api, Json
 from simulators.instance import Parser, connect, milliseconds, moment, rfc3339, run
-from simulators.logger_files import BadFile, LoggerFile
 from simulators.wire import Message, Publisher
 
-DEFAULT_TZ, DEFAULT_PROFILE, DEFAULT_REGION = "Asia/Shanghai", "who_30_day_logger", "640202"
 SESSION_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)  # no reading is older
 SESSIONS = (1 << 22) - 1
 ORGANISATION_NUMBER = 900_000
 # Messages on their way before their answers are awaited.
 MESSAGES_AT_ONCE = 20
 FOLLOW_WAIT_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggerFile:
+    """What a file holds: n times ascending (UTC ms) with n values in °C (None: unplugged).
+
+    `summary_days` counts its daily summaries; `interval_s` is the logging interval.
+    """
+
+    kind: str
+    name_zh: str
+    name_en: str
+    serial: str
+    interval_s: int
+    summary_days: int
+    times_ms: list[int]
+    values: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ class Place:
         return wire.prefix(self.region, self.site_id, self.gateway_id)
 
 
-def registrations(file: LoggerFile, place: Place, first_ms: int) -> list[tuple[str, Json]]:
+def registrations(file: LoggerFile, place: Place) -> list[tuple[str, Json]]:
     """Return the commands that register the logger, in order; again they change nothing."""
     code = org_code("12", place.region, ORGANISATION_NUMBER)
     return [
@@ -81,12 +97,13 @@ def registrations(file: LoggerFile, place: Place, first_ms: int) -> list[tuple[s
         ("/devices", {"device_id": place.device_id, "gateway_id": place.gateway_id,
                       "channels": ["t1"], "interval_s": file.interval_s, "simulated": True}),
         ("/probes", {"device_id": place.device_id, "channel": "t1", "unit_id": place.unit_id,
-                     "placed_at": rfc3339(first_ms)}),
+                     "placed_at": rfc3339(file.times_ms[0])}),
     ]  # fmt: skip
 
 
-def messages(file: LoggerFile, place: Place, times_ms: list[int]) -> list[Message]:
+def messages(file: LoggerFile, place: Place) -> list[Message]:
     """Return the whole file as backfill messages of at most 500 readings."""
+    times_ms = file.times_ms
     boot = (times_ms[0] - milliseconds(SESSION_EPOCH)) // 60_000 % SESSIONS
     return [
         wire.batch(
@@ -103,15 +120,6 @@ def messages(file: LoggerFile, place: Place, times_ms: list[int]) -> list[Messag
     ]
 
 
-def utc_ms(file: LoggerFile, tz: str) -> list[int]:
-    """Return the file's local times of zone `tz` as UTC milliseconds; BadFile: unknown zone."""
-    try:
-        zone = ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise BadFile(f"不认识的时区 / unknown time zone: {tz}") from error
-    return [milliseconds(local.replace(tzinfo=zone)) for local in file.times]
-
-
 def main(argv: list[str] | None = None) -> int:
     """Replay one file; exit code 1 when it could not be taken whole."""
     parser = Parser(
@@ -120,57 +128,43 @@ def main(argv: list[str] | None = None) -> int:
         "play a real logger's file as a device; again it changes nothing",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="记录仪文件 | the logger's file")
-    parser.add_argument(
-        "--tz", default=DEFAULT_TZ, help="文件时间的时区 | zone of the file's times (%(default)s)"
-    )
-    parser.add_argument(
-        "--profile", default=DEFAULT_PROFILE, help="储存条件 | storage profile (%(default)s)"
-    )
-    parser.add_argument(
-        "--region", default=DEFAULT_REGION, help="县级区划代码 | county, GB/T 2260 (%(default)s)"
-    )
+    parser.add_argument("read", type=Path, metavar="READ", help="其内容 | what is in it, JSON")
+    parser.add_argument("--profile", required=True, help="储存条件 | storage profile")
+    parser.add_argument("--region", required=True, help="县级区划代码 | county, GB/T 2260")
     given = parser.parse_args(argv)
-    file = logger_files.read(given.file)
-    if not file.times and not file.summary_days:
-        raise BadFile(f"文件里没有读数 / the file holds no readings: {given.file}")
-    times_ms = utc_ms(file, given.tz)
+    file = LoggerFile(**json.loads(given.read.read_bytes()))
     place = Place(given.region, given.profile, file.serial)
     api, publisher = connect("replay")
     try:
-        if not file.times:
+        if not file.times_ms:
             return _keep_evidence(api, given.file, file)
-        if file.zone_named:
-            print(
-                f"文件注明时区 {file.zone_named}，按 {given.tz} 解释（--tz 可改） / the file names "
-                f"zone {file.zone_named}, read as {given.tz} (change it with --tz)"
-            )
-        return _replay(api, publisher, file, place, times_ms)
+        return _replay(api, publisher, file, place)
     finally:
         publisher.close()
         api.close()
 
 
-def _replay(
-    api: Api, publisher: Publisher, file: LoggerFile, place: Place, times_ms: list[int]
-) -> int:
+def _replay(api: Api, publisher: Publisher, file: LoggerFile, place: Place) -> int:
+    times_ms = file.times_ms
     clock = api.get("/clock")
     if clock["stepped"] and milliseconds(moment(clock["now"])) < times_ms[-1]:
         api.post("/clock", {"now": rfc3339(times_ms[-1])})
-    for path, body in registrations(file, place, times_ms[0]):
+    for path, body in registrations(file, place):
         api.post(path, body, wait_s=FOLLOW_WAIT_S if path == "/probes" else None)
     acks: list[dict[str, int]] = []
-    parts = messages(file, place, times_ms)
+    parts = messages(file, place)
     for at in range(0, len(parts), MESSAGES_AT_ONCE):
         acks += publisher.send(parts[at : at + MESSAGES_AT_ONCE])
     new, known = sum(ack["n"] for ack in acks), sum(ack["dup"] for ack in acks)
-    _report(file, place, times_ms, new, known)
+    _report(file, place, new, known)
     _show_alerts(api, place)
     for refusal in publisher.tally.refusals:
         print(f"拒收 / refused [{refusal.code}]: {refusal.detail_zh} / {refusal.detail_en}")
     return 0 if new + known == len(times_ms) else 1
 
 
-def _report(file: LoggerFile, place: Place, times_ms: list[int], new: int, known: int) -> None:
+def _report(file: LoggerFile, place: Place, new: int, known: int) -> None:
+    times_ms = file.times_ms
     measured = [value for value in file.values if value is not None]
     print(f"{file.name_zh} {file.serial} → {place.device_id} / {file.name_en}")
     print(f"  文件读数 / readings in the file: {len(times_ms)}")

@@ -130,13 +130,15 @@ def commands() -> str:
     """Return the page of all commands."""
 
     def walk(command: Any, words: str) -> Iterator[tuple[object, ...]]:
+        zh, _, en = (command.help or "").partition(" | ")
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"`{words}`", zh, en
             for name in sorted(command.commands):
                 yield from walk(command.commands[name], f"{words} {name}")
             return
         context = click.Context(command, info_name=words)
         arguments = " ".join(command.collect_usage_pieces(context)).replace("[OPTIONS] ", "")
-        zh, _, en = (command.help or "").partition(" | ")
         yield f"`{words} {arguments.replace('[OPTIONS]', '').strip()}`".replace(" `", "`"), zh, en
 
     shown = walk(typer.main.get_command(whole()), "vaxtrail")

@@ -44,6 +44,38 @@ TEXTS = {
     ),
     "naive_time": ("字段 {field} 的时间须带时区", "The time in field {field} needs an offset"),
     "empty_file": ("文件是空的", "The file is empty"),
+    "unknown_logger_file": (
+        "不认识的文件格式（支持 Fridge-tag 2 L、Fridge-tag 2、DS1923 CSV）",
+        "Unknown file format (Fridge-tag 2 L, Fridge-tag 2 and DS1923 CSV are known)",
+    ),
+    "not_celsius": (
+        "只支持摄氏度文件（数据第 {row} 行）",
+        "Only files in degrees Celsius are read (row {row} of the data)",
+    ),
+    "no_logger_data": (
+        "文件里没有数据表头 {heading}",
+        "The data heading {heading} is missing in the file",
+    ),
+    "bad_logger_time": (
+        "数据第 {row} 行的时间无法识别：{value}",
+        "Row {row} of the data has no readable time: {value}",
+    ),
+    "bad_logger_value": (
+        "数据第 {row} 行的温度无法识别：{value}",
+        "Row {row} of the data has no readable value: {value}",
+    ),
+    "bad_logger_number": (
+        "文件里的数字无法识别：{value}",
+        "The file has an unreadable number: {value}",
+    ),
+    "bad_logger_serial": (
+        "文件里没有可用的设备序列号：{value}",
+        "The file names no usable serial number: {value}",
+    ),
+    "logger_times_not_ascending": (
+        "数据第 {row} 行的时间没有递增",
+        "Row {row} of the data does not come after the one before it",
+    ),
     "unknown_profile": ("没有储存条件 {profile_id}", "There is no storage profile {profile_id}"),
     "unknown_unit": ("没有这台设备", "There is no such unit"),
     "unknown_gateway": ("没有这个网关", "There is no such gateway"),

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from domain.alerting.rules import ThresholdRule
+from runtime.cli_alerts import Rule, read_scenarios, rule_of
 from tests.alerting.memory import MINUTE_MS, Memory, watch
 from tests.alerting.oracle import Expected
 
@@ -46,25 +46,6 @@ def load(shared: Path, name: str) -> Any:
     return json.loads((shared / "standards" / "coldchain" / name).read_text(encoding="utf-8"))
 
 
-def rule_of(given: dict[str, Any], rule_id: str = "rule") -> ThresholdRule:
-    """Return the rule as the vectors write it."""
-    return ThresholdRule(
-        rule_id=rule_id,
-        side=given["side"],
-        limit_c=given["limit"],
-        hysteresis_c=given["hysteresis"],
-        raise_after_min=given["raise_after"],
-        clear_after_min=given["clear_after"],
-        max_gap_min=given["max_gap"],
-        severity="major",
-    )
-
-
-def to_rows(readings: list[list[Any]]) -> Rows:
-    """Return the readings of a scenario with times in milliseconds."""
-    return [(minute * MINUTE_MS, seq, value) for minute, seq, value in readings]
-
-
 def ms(minutes: float | None) -> int | None:
     """Return minutes of a vector as milliseconds."""
     return None if minutes is None else round(minutes * MINUTE_MS)
@@ -73,20 +54,12 @@ def ms(minutes: float | None) -> int | None:
 @pytest.fixture(params=NAMES)
 def scenario(request: pytest.FixtureRequest, shared: Path) -> tuple[Memory, Rows, list[Expected]]:
     """Give one scenario: an empty memory under its rule, its rows, what must be found."""
-    scenarios = {each["name"]: each for each in load(shared, "alert_scenarios.json")["scenarios"]}
+    file = shared / "standards" / "coldchain" / "alert_scenarios.json"
+    scenarios = {each.name: each for each in read_scenarios(file.read_bytes())}
     assert tuple(scenarios) == NAMES
     given = scenarios[request.param]
-    expected = [
-        Expected(
-            each["start"] * MINUTE_MS,
-            each["fired_at"] * MINUTE_MS,
-            each["peak"],
-            ms(each["recovered"]),
-            ms(each["resolved_at"]),
-        )
-        for each in given["expected_episodes"]
-    ]
-    return Memory(watch(rule_of(given["rule"]))), to_rows(given["readings"]), expected
+    expected = [Expected(*outcome) for outcome in given.expected()]
+    return Memory(watch(rule_of(given.rule))), given.rows(), expected
 
 
 Scenario: TypeAlias = tuple[Memory, Rows, list[Expected]]
@@ -168,7 +141,7 @@ def test_given_a_real_file_when_replayed_then_the_expected_episodes_of_every_rul
 ) -> None:
     expected, rows = real
     assert len(rows) == expected["readings"]
-    memory = Memory(watch(*(rule_of(expected[name]["rule"], name) for name in REAL_RULES)))
+    memory = Memory(watch(*(rule_of(Rule(**expected[name]["rule"]), name) for name in REAL_RULES)))
     chunks = [rows[at : at + 288] for at in range(0, len(rows), 288)]
     for chunk in chunks if arrival == "in_order" else reversed(chunks):
         memory.take(chunk)

@@ -60,7 +60,7 @@ def replayed(request: pytest.FixtureRequest, shared: Path, up: Up) -> Replayed:
     path = shared / FOLDER / request.param
     points = [(at - SHANGHAI, value) for at, value in PARSERS[request.param](path.read_text())]
     expected = load(shared, "real_files_expected.json")[request.param]
-    done = run_apart(up.data, "replay", str(path))
+    done = run_apart(up.data, "replay", str(path), "--play")
     assert done.returncode == 0, done.stdout + done.stderr
     return Replayed(request.param, path, points, expected, done)
 
@@ -93,7 +93,7 @@ def test_given_a_real_file_when_replayed_again_then_nothing_changes(
         return tree.rows(up, READINGS, replayed.device_id), shown, tree.rows(up, CHANGES)
 
     before = state()
-    again = run_apart(up.data, "replay", str(replayed.path))
+    again = run_apart(up.data, "replay", str(replayed.path), "--play")
     assert again.returncode == 0, again.stderr
     assert "没有任何变化 / replayed before: nothing has changed" in again.stdout
     assert state() == before
@@ -103,7 +103,7 @@ def test_given_a_file_of_daily_summaries_when_replayed_then_told_and_kept_as_evi
     shared: Path, up: Up, api: Api
 ) -> None:
     path = shared / FOLDER / SUMMARIES
-    done = run_apart(up.data, "replay", str(path))
+    done = run_apart(up.data, "replay", str(path), "--play")
     assert done.returncode == 0, done.stderr
     assert "只有 4 天的日汇总，没有读数" in done.stdout
     assert "4 daily summaries and no readings" in done.stdout

@@ -44,6 +44,15 @@ def up() -> Iterator[Up]:
             yield started
 
 
+def _logger_file(folder: Path) -> Path:
+    """Write a file of two readings."""
+    file = folder / "logger.csv"
+    head = "1-Wire/iButton Part Number: DS1923\n1-Wire/iButton Registration Number: 65000000\n"
+    rows = "3/24/22 2:20:01 PM,C,5\n3/24/22 2:22:01 PM,C,5\n"
+    file.write_text(f"{head}Date/Time,Unit,Value\n{rows}")
+    return file
+
+
 def _url(up: Up, files: Path) -> str:
     names = {"ca": "ca.crt", "cert": f"{field.GATEWAY}.crt", "key": f"{field.GATEWAY}.key"}
     query = urlencode({name: files / file for name, file in names.items()})
@@ -71,7 +80,8 @@ def test_given_an_encrypted_instance_when_a_gateway_gets_and_loses_its_account_t
     assert up.instance["mqtt_gateway_url"] == ""
     assert up.log.read_text().count("shared_account_closed") == 1
     assert waiting(up.data) == [], "put on record by the API"
-    assert "SHARED_ACCOUNT" in run(up.data, "replay", "x", **SETTINGS).stderr
+    asked = ("replay", str(_logger_file(up.data)), "--play")
+    assert "SHARED_ACCOUNT" in run(up.data, *asked, **SETTINGS).stderr
     client = _connected(_url(up, files), f"{field.BASE}/ack/+")
     reading = field.single("d-1", 0, 4.0)
     client.say(reading.topic, reading.payload)
