@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
@@ -60,6 +61,7 @@ _COPY = {
     "doubt": all_at_once.copy_doubt,
 }
 _NO_STREAM = UUID(int=0)
+_ORDER = itemgetter(0)
 _Lines = dict[str, list[str]]
 
 
@@ -132,7 +134,7 @@ class _Facts:
 
     def take(self, given: Sequence[Given]) -> _Lines:
         """Take the facts of a page; return the rows that they make."""
-        for told in sorted(told for told, _ in given):
+        for told in sorted((told for told, _ in given), key=_ORDER):
             self._lives.take(told)
         life_of = self._lives.life
         lives = {code: life_of(code) for told, _ in given for code in told.scanned}

@@ -23,6 +23,7 @@ from domain.traceability.events import (
 )
 from domain.traceability.exceptions import LATE_MS
 from domain.traceability.facts import (
+    FIELDS,
     STEP_OF,
     Fact,
     FactEvent,
@@ -80,7 +81,8 @@ _SILENT: dict[Any, Callable[[Any], bool]] = {
 class _Shape(NamedTuple):
     """How to read one class of events; `where` gives "" for what the class does not have.
 
-    `silent`: names by which facts say something that may show something by itself.
+    `said`: all that has no column, first what has one of the `names`, then details; it is `nothing`
+    where nothing is said. `silent`: whether a fact shows nothing by itself.
     """
 
     step: int
@@ -97,6 +99,7 @@ class _Shape(NamedTuple):
 def _shape(cls: type[FactEvent]) -> _Shape:
     has = {f.name for f in fields(cls)}
     said = [(name, none) for name, none in SAID if name in has]
+    more = [(f.name, f.default) for f in fields(cls) if f.name not in {*FIELDS, "codes", "parent"}]
     return _Shape(
         step=int(STEP_OF[cls]),
         where=_WHERE.get(cls, _where),
@@ -105,8 +108,8 @@ def _shape(cls: type[FactEvent]) -> _Shape:
         bill="bill_no" in has,
         names=tuple(name for name, _ in said),
         # Of two attributes or more attrgetter makes a tuple.
-        said=attrgetter("TOPIC", "VERSION", *(name for name, _ in said)),
-        nothing=(cls.TOPIC, cls.VERSION, *(none for _, none in said)),
+        said=attrgetter("TOPIC", "VERSION", *(name for name, _ in [*said, *more])),
+        nothing=(cls.TOPIC, cls.VERSION, *(none for _, none in [*said, *more])),
         silent=_SILENT.get(cls, _speaks),
     )
 
@@ -142,7 +145,7 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
         codes = tuple(code for code in codes if code != pack)
     t_ms, recorded_ms = ms(meta.occurred_at), ms(meta.recorded_at)
     to_site_id, lot_id, unit_id, vehicle_id, device_id = shape.where(event)
-    return Told(
+    told = (
         (t_ms, shape.step, event.fact_id),
         position,
         recorded_ms,
@@ -161,6 +164,7 @@ def _told(event: Any, shape: _Shape, meta: Meta, position: int) -> Told:
         recorded_ms - t_ms <= LATE_MS and shape.silent(event),
         event.bill_no if shape.bill else "",
     )
+    return tuple.__new__(Told, told)  # what Told(...) does, at a third of the time
 
 
 def ms(time: datetime) -> int:
@@ -255,10 +259,10 @@ def _said(event: FactEvent) -> str:
     shape = _SHAPES[type(event)]
     values = shape.said(event)
     emptied = type(event) is PacksDisaggregated and not event.codes
-    details = details_of(event)
-    if values == shape.nothing and not emptied and not details:
+    if values == shape.nothing and not emptied:
         return "{}"
-    given = zip(shape.names, values[2:], shape.nothing[2:], strict=True)
+    details = details_of(event)
+    given = zip(shape.names, values[2:], shape.nothing[2:], strict=False)
     said: dict[str, Any] = {each: value for each, value, none in given if value != none}
     if emptied:
         said["all_contents"] = True
