@@ -42,19 +42,19 @@ ADD_STATES = """INSERT INTO device_state (device_no, region_code, ts, boot, seq,
 Floats = npt.NDArray[np.float64]
 
 
-def store(made: Rig, readings: int, until: datetime) -> int:
-    """Store about so many readings of the 1,000 devices, the newest before `until`.
+def store(made: Rig, readings: int, until: datetime, devices: int = DEVICES) -> int:
+    """Store about so many readings of the first devices, the newest before `until`.
 
     Return how many. No device may be registered or have told anything yet.
     """
-    turns = max(1, readings // (DEVICES * EVENT_READINGS))
+    turns = max(1, readings // (devices * EVENT_READINGS))
     with psycopg.connect(made.product.dsn, autocommit=True) as conn:
-        names = [device_name(n) for n in range(DEVICES)]
+        names = [device_name(n) for n in range(devices)]
         numbers = [int(row[0]) for row in conn.execute(ADD_DEVICES, (names,))]
         begins = until - turns * _event_lasts()
         conn.execute("SELECT ensure_reading_partitions(%s, %s)", (begins.date(), until.date()))
         for turn in range(turns):
-            for first in range(0, DEVICES, TOGETHER):
+            for first in range(0, devices, TOGETHER):
                 with conn.transaction(), conn.cursor() as cur:
                     _append(cur, numbers, first, turn, begins + turn * _event_lasts())
         _keep_states(conn, numbers, turns * EVENT_READINGS, until)
@@ -62,7 +62,7 @@ def store(made: Rig, readings: int, until: datetime) -> int:
         # In life each day is vacuumed once; here that would go on while W1 is measured.
         conn.execute("VACUUM (FREEZE, ANALYZE)")
         conn.execute("CHECKPOINT")
-    return turns * DEVICES * EVENT_READINGS
+    return turns * devices * EVENT_READINGS
 
 
 def rest(made: Rig) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 from fastapi import Path, Query, Response
 from pydantic import Field
 
-from api import captures, custody, exceptions, facts, lot_chain, lot_custody, recalls
+from api import captures, custody, exceptions, facts, lot_chain, lot_custody, recalls, thermal
 from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, state_of, versioned
 from api.deps import Deps, DepsOf
@@ -457,5 +457,5 @@ def _site_region(deps: Deps, who: Principal, site_id: str) -> str:
     return who.require_region(region)
 
 
-for part in (captures, custody, lot_custody, exceptions, lot_chain, recalls):
+for part in (captures, custody, lot_custody, exceptions, lot_chain, recalls, thermal):
     router.routes.extend(part.router.routes)

@@ -1,8 +1,8 @@
 -- name: told_of_codes
 -- Facts of a lot's codes, or of some codes, and of all packs above them, as columns of big-endian
 -- numbers: who is named (`k`, `position`, `parent`, 0 = none, `filled`), the facts in their order,
--- stays in packs, and the smallest packs that are the lot's. Facts that place nothing are left out, and what
--- was said of a dose where one dose is all there is (`single`).
+-- stays in packs, and the smallest packs that are the lot's. Facts that place nothing are left out,
+-- and what was said of a dose where one is all there is (`single`); `to_sites`: of sendings alone.
 -- A lot in packs that are not its own (`mixed`) is told by its codes.
 WITH RECURSIVE mixed AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM rm_traceability.mixed WHERE lot_id = %(lot)s) AS found
@@ -32,10 +32,9 @@ WITH RECURSIVE mixed AS MATERIALIZED (
     SELECT coalesce(string_agg(int8send(position), ''::bytea), '') AS position,
         coalesce(string_agg(int2send(step), ''::bytea), '') AS step,
         coalesce(string_agg(int8send(t_ms), ''::bytea), '') AS t_ms,
-        coalesce(array_agg(site_id), '{}') AS sites,
-        coalesce(array_agg(to_site_id), '{}') AS to_sites,
-        coalesce(array_agg(CASE WHEN %(single)s AND step = 80 THEN '{}' ELSE said END), '{}')
-            AS said
+        coalesce(array_agg(site_id) FILTER (WHERE NOT (%(single)s AND step = 80)), '{}') AS sites,
+        coalesce(array_agg(to_site_id) FILTER (WHERE step IN (30, 35)), '{}') AS to_sites,
+        coalesce(array_agg(said) FILTER (WHERE NOT (%(single)s AND step = 80)), '{}') AS said
     FROM (SELECT * FROM facts ORDER BY t_ms, step, fact_id COLLATE "C") AS facts
 ), packed AS (
     SELECT coalesce(string_agg(int8send(c.child), ''::bytea), '') AS child,

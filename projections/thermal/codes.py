@@ -13,6 +13,7 @@ from domain.traceability.presence import OPEN_MS, Presence
 from projections.thermal.spans import Connection, Exposures, Spans, exposures
 
 _SPAN = 2**31  # more than there are facts of one lot
+_TIME = 2**43  # more than any time in ms
 
 
 class Histories(NamedTuple):
@@ -45,17 +46,18 @@ def histories(
     until = np.where(until == OPEN_MS, until_ms, until)
     begin[some] = presence.t0[begins[some]]
     end[some] = np.maximum(until, presence.t0[last[some]])
-    ends, of_end = np.unique(np.column_stack([last[some], end[some]]), axis=0, return_inverse=True)
+    ends, of_end = np.unique(last[some] * _TIME + end[some], return_inverse=True)
+    of, until = np.divmod(ends, _TIME)
     stays = presence.t0.size
     closed = np.where(presence.t1 == OPEN_MS, presence.t0, presence.t1)
     spans = Spans(
-        np.concatenate([presence.unit, presence.unit[ends[:, 0]]]) - 1,
-        np.concatenate([presence.t0, presence.t0[ends[:, 0]]]),
-        np.concatenate([closed, ends[:, 1]]),
+        np.concatenate([presence.unit, presence.unit[of]]) - 1,
+        np.concatenate([presence.t0, presence.t0[of]]),
+        np.concatenate([closed, until]),
     )
     found = exposures(conn, units[1:], spans)
     before = _before(found, firsts, stays)
-    of_last = stays + of_end.reshape(-1)
+    of_last = stays + of_end
     exposed = Exposures(np.zeros((QUANTITIES, n)), np.full(n, np.nan), np.full(n, np.nan))
     exposed.sums[:, some] = before.sums[:, last[some]] + found.sums[:, of_last]
     exposed.hi[some] = np.fmax(before.hi[last[some]], found.hi[of_last])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,7 +29,7 @@ from domain.traceability.presence import (
 )
 from domain.traceability.thermal import whereabouts
 from projections.traceability.answers import queries as answers
-from projections.traceability.rows import ALWAYS, Connection, decode_said, read_mentions
+from projections.traceability.rows import ALWAYS, Connection, read_mentions
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_stays.sql")
@@ -36,6 +37,19 @@ queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_stays.s
 _SPAN = 2**31  # more than there are facts, or codes, of one lot
 # Scanned alone in one of these, a code is no longer in its pack, or not in this one.
 _ENDS = (Step.PACKING, Step.UNPACKING, *MOVING)
+
+
+class _Said(msgspec.Struct):
+    """What of a fact's particulars tells where its codes were."""
+
+    unit_id: str = ""
+    vehicle_id: str = ""
+    doses: int | None = None
+    level: int | None = None
+    all_contents: bool = False
+
+
+_decode = msgspec.json.Decoder(_Said).decode
 
 
 class Stays(NamedTuple):
@@ -67,7 +81,7 @@ def stays_of_lot(conn: Connection, lot_id: str) -> Stays:
 
 def stays_of_code(conn: Connection, code: str) -> Stays:
     """Return where one canonical code was, a pack as well; nothing where none is known."""
-    return stays_of_codes(conn, [code_key(code)], product_of(code))
+    return _by_book(conn, "", [code_key(code)], _doses(conn, product_of(code)))
 
 
 def stays_of_codes(conn: Connection, keys: Sequence[int], product_id: str) -> Stays:
@@ -106,9 +120,13 @@ def lot_known(conn: Connection, lot_id: str) -> bool:
     return bool((conn.execute(queries.known, {"lot": lot_id}).fetchone() or (False,))[0])
 
 
-def _stays(conn: Connection, lot_id: str, keys: Sequence[int], product_id: str) -> Stays:
+def _doses(conn: Connection, product_id: str) -> int:
     row = conn.execute(queries.doses_per_vial, (product_id,)).fetchone()
-    doses = int(row[0]) if row else 1
+    return int(row[0]) if row else 1
+
+
+def _stays(conn: Connection, lot_id: str, keys: Sequence[int], product_id: str) -> Stays:
+    doses = _doses(conn, product_id)
     asked = {"lot": lot_id, "keys": list(keys), "single": doses == 1}
     ((k, position, parent, filled, *told),) = conn.execute(
         queries.told_of_codes, asked, binary=True
@@ -176,35 +194,26 @@ def _facts(
     step, t_ms = _ints(columns[0], ">i2"), _ints(columns[1])
     sites, to_sites, said = columns[2:]
     n = step.size
-    unit, vehicle = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    unit, vehicle, site = (np.zeros(n, np.int64) for _ in range(3))
     doses, level = np.full(n, -1, np.int64), np.ones(n, np.int64)
     emptied = np.zeros(n, np.bool_)
-    for place, text in enumerate(said):
+    # Of the only dose of a vial it does not matter where it was given: it was the end.
+    placing = np.flatnonzero(step != Step.DISPENSING) if len(said) < n else np.arange(n)
+    sending = np.isin(step, (Step.SHIPPING, Step.RETURNING))
+    for place, text, sent in zip(placing.tolist(), said, sending[placing].tolist(), strict=True):
         if text == "{}":
             continue
-        more: dict[str, Any] = decode_said(text)
-        sent = step[place] in (Step.SHIPPING, Step.RETURNING)
-        stood = more.get("vehicle_id" if sent else "unit_id", "")
+        more = _decode(text)
+        stood = more.vehicle_id if sent else more.unit_id
         unit[place] = unit_ids.setdefault(stood, len(unit_ids))
-        vehicle[place] = unit_ids.setdefault(more.get("vehicle_id", ""), len(unit_ids))
-        doses[place] = -1 if more.get("doses") is None else more["doses"]
-        level[place] = more.get("level") or 1
-        emptied[place] = more.get("all_contents", False)
-    sending = np.isin(step, (Step.SHIPPING, Step.RETURNING)).tolist()
-    site = np.array(
-        [
-            site_ids.setdefault((sent and there) or here, len(site_ids))
-            for here, there, sent in zip(sites, to_sites, sending, strict=True)
-        ],
-        np.int64,
-    )
-    senders = np.array(
-        [
-            site_ids.setdefault(here, len(site_ids)) if sent else 0
-            for here, sent in zip(sites, sending, strict=True)
-        ],
-        np.int64,
-    )
+        vehicle[place] = unit_ids.setdefault(more.vehicle_id, len(unit_ids))
+        doses[place] = -1 if more.doses is None else more.doses
+        level[place] = more.level or 1
+        emptied[place] = more.all_contents
+    site[placing] = [site_ids.setdefault(each, len(site_ids)) for each in sites]
+    senders = np.where(sending, site, 0)
+    going = np.array([site_ids.setdefault(each, len(site_ids)) for each in to_sites], np.int64)
+    site[sending] = np.where(going > 0, going, site[sending])
     return Facts(step, t_ms, site, unit, vehicle, doses, level), emptied, senders
 
 
