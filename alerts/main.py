@@ -25,6 +25,7 @@ from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.conditions import Conditions
+from alerts.consequence import Consequences
 from alerts.escalate import Escalator
 from alerts.observations import Observations
 from alerts.outbox import Pool, Sender
@@ -110,10 +111,11 @@ class Alerting:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 4, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 5, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
             parts.append(threads.submit(self._keep, self._look_for_due))
             parts.append(threads.submit(self._keep, self._report))
+            parts.append(threads.submit(self._keep, self._hold))
             if self._platform is not None:
                 parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
             parts += [threads.submit(self._keep, self._send) for _ in range(WORKERS)]
@@ -155,6 +157,17 @@ class Alerting:
         with ThreadPoolExecutor(SENDERS, "reports") as threads:
             while not self._end.wait(POLL_S):
                 self._reporter.round(threads)
+
+    def _hold(self) -> None:
+        """Find the goods that alerts affect, and hold them."""
+        with (
+            psycopg.connect(self._app_dsn, autocommit=True) as conn,
+            Ledger(self._app_dsn) as ledger,
+        ):
+            consequences = Consequences(ledger, conn)
+            while not self._end.wait(POLL_S):
+                if consequences.leads():
+                    consequences.tick(self._clock.now())
 
     def _upload(self, access: Access) -> None:
         """Tell the platform what is due."""

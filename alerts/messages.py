@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from alerts import condition_texts
+from alerts import condition_texts, stock_texts
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # One part of a Chinese short message; the subject line keeps to it.
@@ -34,6 +34,8 @@ WHAT = {
     "aefi_cluster": ("疑似预防接种异常反应聚集", "Cluster of adverse events"),
     "recalled": ("疫苗召回", "Vaccine recall"),
     "observation_overdue": ("留观超时未结束", "Observation overdue"),
+    "stock": ("涉及疫苗", "Vaccine affected"),
+    "stock_here": ("贵处疫苗受影响", "Vaccine with you affected"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -60,6 +62,22 @@ TO_DO = {
     "withdrawn": (
         "补传数据表明并未超温，先前的通知作废，无需处理。",
         "Late data show that there was no excursion: nothing is to be done.",
+    ),
+    "withdrawn_held": (
+        "补传数据表明并未超温；已封存的疫苗不会自动解除，请评估后解除。",
+        "Late data show that there was no excursion; what is on hold waits for its assessment.",
+    ),
+    "stock": (
+        "请将所列疫苗单独存放、不得使用，按规定评估。",
+        "Set this vaccine apart, do not use it, and have it assessed.",
+    ),
+    "stock_here": (
+        "这些疫苗曾存放的设备温度异常：请单独存放、不得使用，按规定评估。",
+        "Equipment where this vaccine was left its limits: set it apart, and have it assessed.",
+    ),
+    "exposure_revised": (
+        "请将这些疫苗单独存放、不得使用，按规定评估。",
+        "Set these packs apart, do not use them, and have them assessed.",
     ),
     "closed": (
         "探头已移走或规则已停用，未见恢复：请现场核对疫苗。",
@@ -154,7 +172,8 @@ def short(facts: Facts) -> str:
     value = degrees(facts.alert.get("peak_c"))
     limit = degrees(facts.alert.get("limit_c"))
     before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
-    after = f" {value}℃{side}{limit}℃ {since} {facts.number}"
+    goods = stock_texts.brief(facts.alert)
+    after = f" {value}℃{side}{limit}℃ {since}{goods} {facts.number}"
     place = facts.name("site_id", 0) + facts.name("unit_id", 0)
     return before + _fitting(place, before, after) + after
 
@@ -194,6 +213,8 @@ def _to_do(facts: Facts, language: int) -> str:
         if facts.kind == "resolved":
             return TO_DO["condition_over"][language]
         return condition_texts.to_do(facts.alert, language)
+    if facts.kind == "withdrawn" and (facts.alert.get("stock") or {}).get("held"):
+        return TO_DO["withdrawn_held"][language]
     known = TO_DO.get(facts.kind) or TO_DO[str(facts.alert.get("side", "high"))]
     return known[language]
 
@@ -306,7 +327,7 @@ def _lines(facts: Facts, language: int) -> list[str]:
 
 
 def _ending(facts: Facts, language: int) -> list[str]:
-    lines = []
+    lines = stock_texts.lines(facts.alert, language)
     late = ("说明：由补传数据发现，以上为实际发生时间", "Note: found in late data; times are real")
     who = ("确认人：", "Taken on by: ")[language]
     if facts.alert.get("late"):

@@ -37,6 +37,8 @@ AEFI_CLUSTER = "aefi_cluster"
 RECALLED = "recalled"
 # People past the end of their observation whom nobody has let go.
 OBSERVATION_OVERDUE = "observation_overdue"
+# Goods that an alert affected: more is known of them; they are held where nobody was told of it.
+STOCK, STOCK_HERE = "stock", "stock_here"
 
 KINDS: dict[type[Event], str] = {
     AlertFired: "fired",

@@ -15,9 +15,10 @@ from api.auth import Principal
 from api.commands import state_of
 from api.deps import Deps
 from api.messages import message
+from domain.alerting.policy import SOURCE
 from domain.cold_chain import model as cold_chain
 from domain.registry import model as registry
-from domain.shared.errors import Invalid, NotAllowed
+from domain.shared.errors import Conflict, Invalid, NotAllowed
 from domain.shared.ids import WHOLE_COUNTRY, stream_id
 from domain.shared.roles import Role
 from domain.traceability import model
@@ -123,12 +124,15 @@ def require_authority(deps: Deps, who: Principal, event: FactEvent) -> None:
 def require_withdrawable(deps: Deps, who: Principal, fact_id: str) -> Told | None:
     """Return the fact that a caller wants to withdraw; None when it is not known (yet).
 
-    NotFound("unknown_fact") for one out of region.
+    NotFound("unknown_fact") for one out of region. What an alert holds is released by an
+    assessment alone: Conflict("held_by_alert").
     """
     found, _ = told(deps, fact_id)
     if found is not None:
         who.require_seen(found.meta.region_code, "unknown_fact", fact_id=fact_id)
         require_authority(deps, who, found.event)
+        if found.meta.source == SOURCE:
+            raise Conflict("held_by_alert", fact_id=fact_id)
     return found
 
 

@@ -28,7 +28,8 @@ WITH taken AS (
             WHEN t.kind = 'fired'
                 AND t.created_at - (t.payload ->> 'fired_at')::timestamptz > %(history_after)s
                 THEN false
-            WHEN t.kind IN ('fired', 'escalated', 'aefi_cluster', 'recalled', 'observation_overdue')
+            WHEN t.kind IN ('fired', 'escalated', 'aefi_cluster', 'recalled', 'observation_overdue',
+                'stock_here')
                 THEN r.level <= t.level
             ELSE EXISTS (SELECT FROM delivery d
                          WHERE d.alert_id = t.alert_id AND d.recipient_id = r.recipient_id) END)

@@ -16,6 +16,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, recipients
+from api import affected
 from api.auth import Principal, permission
 from api.commands import CallOf, Receipt, VersionOf, receipt, versioned
 from api.deps import Deps, DepsOf
@@ -496,3 +497,6 @@ def _log_change(change: str, who: Principal, recipient_id: str, region_code: str
         region_code=region_code,
         key_id=who.key_id,
     )
+
+
+router.routes.extend(affected.router.routes)

@@ -40,4 +40,32 @@ TEXTS = {
         "字段 {field} 的时长 {value} 分钟不正确",
         "Field {field}: a duration of {value} min is not acceptable",
     ),
+    "nothing_to_assess": (
+        "这条告警没有待评估的疫苗",
+        "No vaccine of this alert waits for an assessment",
+    ),
+    "not_affected": (
+        "{value} 不在这条告警待评估的疫苗之中",
+        "{value} is not among what waits for an assessment of this alert",
+    ),
+    "alert_lasts": (
+        "告警 {alerts} 尚未结束，暂不能解除封存",
+        "Alert {alerts} still lasts: nothing can be released yet",
+    ),
+    "also_held": (
+        "部分疫苗还因告警 {alerts} 封存，请一并评估并在 also 中列出",
+        "Some of it is held for alert {alerts} too: assess them together and name them in also",
+    ),
+    "part_of_pack": (
+        "包装 {value} 整件封存，请连同其中全部疫苗一并评估，或先拆出",
+        "Pack {value} is held as a whole: assess all that is in it, or unpack first",
+    ),
+    "condemned_already": (
+        "{code} 已判定销毁，不能解除",
+        "{code} is condemned: it cannot be released",
+    ),
+    "held_by_alert": (
+        "这是告警所致的封存，须经评估解除，不能撤回",
+        "An alert placed this hold: it is released by an assessment, not withdrawn",
+    ),
 }

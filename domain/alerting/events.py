@@ -145,3 +145,71 @@ class ConditionEnded(Event):
     alert_id: str
     ended_at: datetime
     cause: str  # recovered | removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffectedLot:
+    """Smallest packs of one lot (`lot_id` empty: nobody said of which), with the doses left."""
+
+    lot_id: str
+    codes: tuple[str, ...]
+    doses: tuple[int, ...]  # by code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffectedStockFound(Event):
+    """Goods of one product at one site were where the alert's probe stood while it lasted.
+
+    Stream = alert. `site_id`: where they are now. `hold_id`: the fact by which they are held,
+    because of `reason`, as the codes `held` (the packs they are in, where all in these is held);
+    empty where they need not be, or are used up. The episode as it stood then; `ended_at` None: it
+    lasted. Told again of the same codes, it replaces what was told before.
+    """
+
+    TOPIC: ClassVar[str] = "alerting.AffectedStockFound"
+    alert_id: str
+    site_id: str
+    product_id: str
+    lots: tuple[AffectedLot, ...]
+    hold_id: str = ""
+    held: tuple[str, ...] = ()
+    reason: str = ""  # of the set in policy.py
+    found_at: datetime
+    started_at: datetime
+    ended_at: datetime | None = None
+    peak_c: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AffectedStockCleared(Event):
+    """Later facts showed that these codes were not there meanwhile; a hold of theirs stays."""
+
+    TOPIC: ClassVar[str] = "alerting.AffectedStockCleared"
+    alert_id: str
+    codes: tuple[str, ...]
+    cause: str  # withdrawn | corrected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockAssessed(Event):
+    """A person decided on affected goods, another confirmed; who told it stands in the envelope.
+
+    `codes`: the smallest packs decided on; `fact_ids`: the quality decisions by which they were
+    released or condemned. `also`: other alerts because of which they were held. The episode as the
+    persons saw it.
+    """
+
+    TOPIC: ClassVar[str] = "alerting.StockAssessed"
+    alert_id: str
+    decision: str  # release | condemn | keep
+    codes: tuple[str, ...]
+    fact_ids: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    grounds: str
+    method: str = ""  # of the set in consequence.py
+    executed_by: str
+    supervised_by: str = ""
+    decision_no: str = ""
+    started_at: datetime
+    ended_at: datetime | None = None
+    peak_c: float
