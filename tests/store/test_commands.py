@@ -128,19 +128,22 @@ def test_given_racing_writers_when_commanded_then_every_event_stored(ledger: Led
 def test_given_commands_stored_together_when_one_is_in_the_way_then_each_told_where_its_event_is(
     ledger: Ledger, database: Database
 ) -> None:
-    first, raced, other = uuid4(), uuid4(), uuid4()
+    streams, key = [uuid4() for _ in range(4)], str(uuid4())
+    # The last one finds its key taken after the others were told their positions.
+    keys = [None, asked(key), None, asked(key)]
     with psycopg.connect(database.app_dsn) as conn, ThreadPoolExecutor(4) as threads:
         conn.execute("SELECT lock_ledger_events()")  # the first one waits, and the others behind it
-        streams, asked = (first, raced, raced, other), []
-        for stream in streams:
-            asked.append(threads.submit(execute, ledger, Command(stream, again, META)))
+        waiting = []
+        for stream, each in zip(streams, keys, strict=True):
+            command = Command(stream, again, META, idempotency=each)
+            waiting.append(threads.submit(execute, ledger, command))
             time.sleep(0.1)
         conn.commit()
-        outcomes = [each.result() for each in asked]
-    for stream, outcome in zip(streams, outcomes, strict=True):
+        *outcomes, replayed = [each.result() for each in waiting]
+    for stream, outcome in zip(streams, outcomes, strict=False):
         (read,) = ledger.read(outcome.position - 1, 1)
         assert (read.position, read.envelope.originator_id) == (outcome.position, stream)
-        assert read.envelope.originator_version == outcome.version
+    assert (replayed.replayed, replayed.position) == (True, outcomes[1].position)
 
 
 def test_given_a_guard_when_commanded_then_both_streams_or_neither(ledger: Ledger) -> None:
