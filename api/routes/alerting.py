@@ -50,6 +50,7 @@ from store.commands import Answer, Command, Outcome, execute
 from store.envelope import Envelope
 
 router = module_router("alerting")
+router.routes.extend(affected.router.routes)
 _log = structlog.get_logger()
 
 ON_SITE = (Role.STORE_KEEPER, Role.CLINIC, Role.HOSPITAL, Role.VACCINATOR, Role.COURIER)
@@ -497,6 +498,3 @@ def _log_change(change: str, who: Principal, recipient_id: str, region_code: str
         region_code=region_code,
         key_id=who.key_id,
     )
-
-
-router.routes.extend(affected.router.routes)
