@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from alerts.notices import AEFI_CLUSTER, OBSERVATION_OVERDUE, RECALLED, STOCK, STOCK_HERE
+from alerts.notices import (
+    AEFI_CLUSTER,
+    EXPOSURE_REVISED,
+    OBSERVATION_OVERDUE,
+    RECALLED,
+    STOCK,
+    STOCK_HERE,
+)
 
 # What is no alert of its own, by kind of message; the names are fields of what it tells.
 _ELSEWHERE = {
     AEFI_CLUSTER: "vaccination/aefi-clusters",
+    EXPOSURE_REVISED: "lots/{lot_id}/thermal",
     OBSERVATION_OVERDUE: "vaccination/doses?observed=true&site_id={site_id}",
     RECALLED: "lots/{lot_id}/recall",
     STOCK: "alerts/{of_alert}/stock",

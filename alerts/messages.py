@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from alerts import condition_texts, stock_texts
+from alerts import condition_texts, exposure_texts, stock_texts
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # One part of a Chinese short message; the subject line keeps to it.
@@ -36,6 +36,7 @@ WHAT = {
     "observation_overdue": ("留观超时未结束", "Observation overdue"),
     "stock": ("涉及疫苗", "Vaccine affected"),
     "stock_here": ("贵处疫苗受影响", "Vaccine with you affected"),
+    "exposure_revised": ("温度经历更正", "Thermal history corrected"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -157,6 +158,10 @@ def short(facts: Facts) -> str:
     if facts.kind == "recalled":
         what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
         return f"{what} 批次{facts.alert['lot_id']} {facts.alert['units']}支 {facts.number}"
+    if facts.kind == "exposure_revised":
+        before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
+        after = f" {exposure_texts.brief(facts.alert)} {facts.number}"
+        return before + _fitting(facts.name("site_id", 0), before, after) + after
     if facts.kind == "observation_overdue":
         before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
         after = f" {facts.alert['people']}人 {facts.number}"
@@ -257,6 +262,17 @@ def _recall(facts: Facts, language: int) -> list[str]:
     ]
 
 
+def _revised(facts: Facts, language: int) -> list[str]:
+    """Return what late readings say of goods: where they are, where and when that was."""
+    head = ("【{}】{}", "[{}] {}")[language]
+    since, until = shown(facts.moment("started_at")), shown(facts.moment("ended_at"))
+    place = facts.name("site_id", language), facts.name("unit_id", language)
+    return [
+        head.format(SEVERITY[facts.severity][language], _what(facts, language)),
+        *exposure_texts.lines(facts.alert, place, f"{since} – {until}", language),
+    ]
+
+
 def _overdue(facts: Facts, language: int) -> list[str]:
     """Return who is overdue: how many people, where, since when."""
     since, site = shown(facts.moment("started_at")), facts.name("site_id", language)
@@ -297,6 +313,8 @@ def _lines(facts: Facts, language: int) -> list[str]:
         return _condition(facts, language) + _ending(facts, language)
     if facts.kind == "recalled":
         return _recall(facts, language) + _ending(facts, language)
+    if facts.kind == "exposure_revised":
+        return _revised(facts, language) + _ending(facts, language)
     if facts.kind == "observation_overdue":
         return _overdue(facts, language) + _ending(facts, language)
     if "cases" in alert:

@@ -29,7 +29,7 @@ WITH taken AS (
                 AND t.created_at - (t.payload ->> 'fired_at')::timestamptz > %(history_after)s
                 THEN false
             WHEN t.kind IN ('fired', 'escalated', 'aefi_cluster', 'recalled', 'observation_overdue',
-                'stock_here')
+                'stock_here', 'exposure_revised')
                 THEN r.level <= t.level
             ELSE EXISTS (SELECT FROM delivery d
                          WHERE d.alert_id = t.alert_id AND d.recipient_id = r.recipient_id) END)

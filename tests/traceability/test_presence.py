@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
+from domain.traceability import events as told
 from domain.traceability.codes import code_key
 from domain.traceability.custody import Book, Product
 from domain.traceability.presence import OPEN_MS
@@ -18,7 +20,7 @@ from projections.traceability import stays
 from store.envelope import Recorded
 from tests.conftest import Database
 from tests.traceability import lives
-from tests.traceability.chain import mentions, projected, recorded
+from tests.traceability.chain import START, mentions, projected, recorded
 from tests.traceability.test_quick import LOTS, log_of
 
 pytestmark = pytest.mark.database
@@ -34,10 +36,10 @@ def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
 def by_code(found: stays.Stays) -> dict[int, Where]:
     """Return the stays of each code, each until the code left its group."""
     here = found.presence
-    told: dict[int, Where] = {}
+    where: dict[int, Where] = {}
     for n, code in enumerate(here.code):
         of_group = np.flatnonzero(here.group == here.of_group[n])
-        told[int(found.keys[code])] = [
+        where[int(found.keys[code])] = [
             (
                 found.sites[here.site[i]],
                 found.units[here.unit[i]],
@@ -47,7 +49,7 @@ def by_code(found: stays.Stays) -> dict[int, Where]:
             for i in of_group
             if here.since[i] < here.left[n]
         ]
-    return told
+    return where
 
 
 def expected(book: Book, key: int, doses: int) -> Where:
@@ -107,3 +109,19 @@ def test_given_codes_as_texts_when_asked_by_one_then_the_same(
             found = stays.stays_of_code(conn, code)
             assert by_code(found) == {code_key(code): expected(book, code_key(code), 1)}
             assert stays.texts_of(conn, found.keys[found.presence.code]) == [code]
+
+
+def test_given_packs_in_each_other_when_followed_at_once_then_each_as_the_book_says(
+    conn: psycopg.Connection[Any],
+) -> None:
+    vial, one, other = (lives.code(n) for n in (1, 2, 3))
+    facts: list[Any] = [
+        told.CodesCommissioned(fact_id="a", site_id="maker", lot_id=lives.LOT, codes=(vial,)),
+        told.PacksAggregated(
+            fact_id="b", site_id="maker", unit_id="C1", parent=one, codes=(vial, other)
+        ),
+        told.PacksAggregated(fact_id="c", site_id="maker", parent=other, codes=(one,)),
+        told.GoodsReceived(fact_id="d", site_id="city", unit_id="C2", bill_no="", codes=(one,)),
+    ]
+    timed = [(fact, START + timedelta(hours=n), START) for n, fact in enumerate(facts)]
+    assert compare(conn, recorded([*lives.masters(), *timed]), [lives.LOT], 1) == 1

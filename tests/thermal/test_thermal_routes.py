@@ -1,0 +1,171 @@
+"""What a code, a pack and a lot went through, over HTTP; and what late readings change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from alerts.revised import Revisions
+from api import thermal
+from domain.cold_chain.events import ExposureRevised
+from domain.shared.ids import stream_id
+from domain.shared.roles import Role
+from projections.thermal import follow as exposure
+from store.logs import Ledger
+from tests.api.world import CODE, LOT, build, scan
+from tests.conftest import START, Database
+from tests.served import Api
+from tests.store.stored import event, store
+
+pytestmark = pytest.mark.database
+
+BOX = "84743540181360019999"
+MINUTE = timedelta(minutes=1)
+ARRIVED = START + 90 * MINUTE
+HOLD_MIN = 15
+
+
+def follow(database: Database) -> None:
+    with closing(exposure.connect(database.app_dsn)) as conn:
+        while not exposure.step(conn).complete:
+            pass
+
+
+def read(database: Database, seq: int, at: datetime, *values: float, late: timedelta) -> None:
+    """Let the clinic's probe have read values five minutes apart, and follow."""
+    told = event("dwk-log-1", seq, at, step=5 * MINUTE, t1=list(values))
+    last = at + 5 * MINUTE * (len(values) - 1) + late
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        store(conn, replace(told, received_ms=round(last.timestamp() * 1000)))
+    follow(database)
+
+
+@pytest.fixture(scope="module")
+def world(api: Api, database: Database) -> Iterator[httpx.Client]:
+    """Give a client of a world in which a pack in a box went from the city to a clinic."""
+    with api.client() as client:
+        build(client)
+        steps: list[dict[str, Any]] = [
+            {"site": "szs", "step": "commissioning", "lot": LOT, "level": 1},
+            {"site": "szs", "step": "packing", "parent": BOX, "unit": "szs-room"},
+            {"site": "szs", "step": "shipping", "to": "dwk-cdc", "bill": "B1"},
+            {"site": "dwk-cdc", "step": "receiving", "bill": "B1", "unit": "dwk-room-1"},
+        ]
+        for body in steps:
+            wait = 15 if body["step"] in {"shipping", "receiving"} else 30
+            told = scan(api.clock.advance(minutes=wait), **body)
+            if body["step"] in {"shipping", "receiving"}:
+                told["codes"] = [BOX]
+            answer = client.post("/api/v1/scans", json=told)
+            assert answer.status_code == 201, answer.text
+        values = [5.0] * 6 + [9.0] * 6 + [5.0] * 6
+        read(database, 0, ARRIVED - 10 * MINUTE, *values, late=timedelta())
+        api.clock.set(ARRIVED + 120 * MINUTE)
+        yield client
+
+
+def test_given_readings_when_the_history_of_a_code_is_asked_then_stay_by_stay(
+    world: httpx.Client,
+) -> None:
+    found = world.get(f"/api/v1/codes/{CODE}/thermal")
+    assert found.status_code == 200, found.text
+    body = thermal.CodeThermal.model_validate_json(found.content)
+    assert [(s.unit_id, s.since) for s in body.stays] == [
+        ("", START + 30 * MINUTE),
+        ("szs-room", START + 60 * MINUTE),
+        ("", START + 75 * MINUTE),
+        ("dwk-room-1", ARRIVED),
+    ]
+    clinic = body.stays[3]
+    # 18 readings in 85 minutes, the first ten minutes before the pack came, the last one open.
+    assert (clinic.known_min, clinic.above_min, clinic.above_c_min) == (75, 30, 30)
+    assert (clinic.hi_c, clinic.lo_c) == (9.0, None)
+    assert clinic.mkt_c == pytest.approx(6.8, abs=0.3)
+    assert body.stays[1].known_min == body.stays[0].known_min == 0
+    assert body.stays[1].mkt_c is None
+    assert body.whole.above_min == 30
+    assert body.whole.unknown_min == pytest.approx(
+        (clinic.until - body.stays[0].since) / MINUTE - 75
+    )
+    assert 0 < body.whole.heat_budget["30"] < body.whole.heat_budget["7"] < 1e-3
+    assert found.headers["vaxtrail-position"] == body.as_of
+
+
+@pytest.mark.parametrize("path", [f"lots/{LOT}", f"packs/{BOX}", f"packs/{CODE}"])
+def test_given_readings_when_a_lot_or_pack_is_asked_then_each_code_as_by_itself(
+    world: httpx.Client, path: str
+) -> None:
+    found = world.get(f"/api/v1/{path}/thermal")
+    assert found.status_code == 200, found.text
+    body = thermal.CodesThermal.model_validate_json(found.content)
+    alone = world.get(f"/api/v1/codes/{CODE}/thermal").json()["whole"]
+    assert body.codes == [CODE]
+    told = body.model_dump()
+    for name, value in alone.items():
+        if name != "heat_budget":
+            assert told[name] == [value], name
+            assert told["worst"][name] == value, name
+    assert {kind: [share] for kind, share in alone["heat_budget"].items()} == body.heat_budget
+
+
+def test_given_other_regions_when_asked_then_only_what_is_theirs(
+    api: Api, world: httpx.Client
+) -> None:
+    paths = [f"/api/v1/{p}/thermal" for p in (f"codes/{CODE}", f"packs/{BOX}", f"lots/{LOT}")]
+    with api.client(Role.CLINIC, "640202") as clinic:
+        assert [clinic.get(path).status_code for path in paths] == [200, 200, 200]
+    with api.client(Role.CLINIC, "640205") as stranger:
+        assert [stranger.get(path).status_code for path in paths] == [404, 404, 404]
+    with api.client(Role.REGULATOR, "640205") as overseer:
+        assert [overseer.get(path).status_code for path in paths] == [404, 404, 404]
+    with api.client(Role.REGULATOR, "640200") as overseer:
+        assert [overseer.get(path).status_code for path in paths] == [200, 200, 200]
+    assert world.get("/api/v1/codes/84743540181360015555/thermal").status_code == 404
+    assert world.get("/api/v1/packs/84743540181360015555/thermal").status_code == 404
+    assert world.get("/api/v1/lots/8474354.NONE/thermal").status_code == 404
+
+
+def test_given_late_frost_when_the_goods_have_left_then_their_holder_is_told_once(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    sent = scan(api.clock.advance(minutes=1), site="dwk-cdc", step="shipping", to="szs", bill="B2")
+    came = scan(api.clock.advance(minutes=9), site="szs", step="receiving", bill="B2")
+    for told in (sent, came):
+        answer = world.post("/api/v1/scans", json=told)
+        assert answer.status_code == 201, answer.text
+    read(database, 50, ARRIVED + 62 * MINUTE, -1.0, late=timedelta(hours=9))
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        revisions = Revisions(ledger)
+        assert revisions.tick(conn, api.clock.now()) == 1
+        assert revisions.tick(conn, api.clock.now()) == 0
+        ((alert_id, severity, region, payload),) = conn.execute(
+            "SELECT alert_id::text, severity, region_code, payload FROM outbox"
+            " WHERE kind = 'exposure_revised'"
+        ).fetchall()
+    (stored,) = ledger.stream(stream_id("cold_chain.revision", alert_id))
+    assert isinstance(stored.event, ExposureRevised)
+    assert stored.event.codes == (CODE,)
+    assert stored.event.passed == ("below", "freezing")
+    assert stored.event.no_longer == ()
+    assert (stored.event.unit_id, stored.event.site_id) == ("dwk-room-1", "szs")
+    assert (severity, region) == ("critical", "640200")
+    assert (payload["site_id"], payload["units"]) == ("szs", 1)
+    whole = world.get(f"/api/v1/codes/{CODE}/thermal").json()["whole"]
+    assert (whole["freezing_min"], whole["lo_c"]) == (3, -1.0)
+
+
+def test_given_late_readings_that_pass_no_limit_when_followed_then_nobody_is_told(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    read(database, 60, ARRIVED + 21 * MINUTE, 9.5, late=timedelta(hours=9))
+    read(database, 61, ARRIVED + 1 * MINUTE, 4.5, late=timedelta(hours=9))
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        assert Revisions(ledger).tick(conn, api.clock.now()) == 0
+        assert conn.execute("SELECT count(*) FROM exposure_change").fetchone() == (0,)
