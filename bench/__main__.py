@@ -23,6 +23,7 @@ from bench.report import Report
 from bench.rig import Rig, rig
 from bench.rules import rules
 from bench.soak import soak
+from bench.thermal import thermal
 
 WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "w1": w1,
@@ -37,6 +38,7 @@ WORKS: Mapping[str, Callable[[Options, Rig], Report]] = {
     "burst": burst,
     "backlog": backlog,
     "soak": soak,
+    "thermal": thermal,
     "rules": rules,
 }
 

@@ -39,7 +39,7 @@ def whole() -> typer.Typer:
     """Return the command with all that it can do."""
     for name in (
         *("alerts", "backup", "clinic", "database", "epcis", "evidence", "gateway", "import"),
-        *("keys", "profile", "quarantine", "replay", "simulators", "storage", "trace"),
+        *("keys", "profile", "quarantine", "replay", "simulators", "stability", "storage", "trace"),
     ):
         import_module(f"runtime.cli_{name}").add_to(app)
     return app
