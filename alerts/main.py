@@ -34,6 +34,7 @@ from alerts.platform.connector import Connector
 from alerts.platform.national import Access, National
 from alerts.recalls import Recalls
 from alerts.reports import SENDERS, Reporter
+from alerts.revised import Revisions
 from domain.shared.clock import Clock
 from store.logs import Ledger
 from store.sql import load_queries
@@ -192,7 +193,10 @@ class Alerting:
             Ledger(self._app_dsn) as ledger,
         ):
             escalator = Escalator(ledger, conn)
-            lookouts = (Recalls(), Observations(), Conditions(ledger), Overdue(ledger))
+            lookouts = (
+                *(Recalls(), Observations(), Conditions(ledger), Overdue(ledger)),
+                Revisions(ledger),
+            )
             while not stop.is_set():
                 for part in parts:
                     if part.done():
