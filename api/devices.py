@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-import orjson
 import psycopg
 from fastapi import Response
 from psycopg.rows import dict_row
 from pydantic import Field
 
+from alerts import device_commands
 from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, receipt, state_of
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import Body, Items, Name, NameAsked, NameInPath, Region, RegionAsked
-from domain.alerting.watch import to_datetime, to_ms
+from domain.alerting.watch import to_ms
 from domain.cold_chain import commands, model
 from domain.cold_chain.commands import Cmd
 from domain.cold_chain.gaps import SEQ_END
@@ -170,11 +169,8 @@ def command_device(
     )
 
     def hand_over(cur: psycopg.Cursor[Any]) -> None:
-        for event in issued:
-            row = asdict(event) | {"arguments": orjson.dumps(event.arguments).decode()}
-            row |= {"expires_at": to_datetime(event.expires_ms), "issued_at": now}
-            scope = {"region_code": device.region_code, "actor_id": who.key_id}
-            cur.execute(queries.insert_command, row | scope)
+        scope = {"region_code": device.region_code, "actor_id": who.key_id}
+        device_commands.hand_over(cur, issued, **scope, now=now)
 
     telemetry = call.deps.telemetry.last_position()
 

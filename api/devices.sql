@@ -12,12 +12,6 @@ WHERE g.region_code LIKE %(region)s || '%%'
       > (%(opened_at)s, %(after_id)s, %(first)s)
 ORDER BY g.opened_at, d.device_id COLLATE "C", g.first LIMIT %(limit)s
 
--- name: insert_command
-INSERT INTO device_command (command_id, device_id, region_code, cmd, arguments, actor_id,
-                            issued_at, expires_at, changed_at)
-VALUES (%(command_id)s, %(device_id)s, %(region_code)s, %(cmd)s, %(arguments)s, %(actor_id)s,
-        %(issued_at)s, %(expires_at)s, %(issued_at)s)
-
 -- name: commands
 SELECT command_id, device_id, region_code, cmd, arguments, actor_id, issued_at, expires_at,
        state, answer, changed_at

@@ -31,9 +31,14 @@ class Cmd(StrEnum):
     SET_INTERVAL = "set_interval"
     IDENTIFY = "identify"
     FW_INFO = "fw_info"
+    SET_THRESHOLD = "set_threshold"
+    SIREN = "siren"
 
 
-# Whole numbers that a command takes, with their bounds, both inclusive. `to` is the last one.
+# Thousandths of °C that a probe's threshold may have: where its sensor measures.
+_MILLI_C = (-200_000, 100_000)
+# Whole numbers that a command takes, with their bounds, both inclusive. `to` is the last one;
+# `probe` 1 to 4 are the channels t1 to t4, `on` 1 is on and 0 off.
 ARGUMENTS: Mapping[Cmd, Mapping[str, tuple[int, int]]] = {
     Cmd.BACKFILL: {
         "boot": (0, BOOT_UNSEQUENCED - 1),
@@ -44,6 +49,18 @@ ARGUMENTS: Mapping[Cmd, Mapping[str, tuple[int, int]]] = {
     Cmd.SET_INTERVAL: {"interval_s": (INTERVAL_S_MIN, INTERVAL_S_MAX)},
     Cmd.IDENTIFY: {},
     Cmd.FW_INFO: {},
+    Cmd.SET_THRESHOLD: {
+        "rule_version": (1, 2**31 - 1),
+        "probe": (1, 4),
+        "low_mc": _MILLI_C,
+        "high_mc": _MILLI_C,
+    },
+    Cmd.SIREN: {"on": (0, 1)},
+}
+# Of which two arguments the first is not above the second.
+_ORDERED: Mapping[Cmd, tuple[str, str]] = {
+    Cmd.BACKFILL: ("from", "to"),
+    Cmd.SET_THRESHOLD: ("low_mc", "high_mc"),
 }
 
 
@@ -90,7 +107,8 @@ def _checked(cmd: Cmd, arguments: Mapping[str, int]) -> dict[str, int]:
     fits = arguments.keys() == wanted.keys() and all(
         low <= arguments[name] <= high for name, (low, high) in wanted.items()
     )
-    if not fits or (cmd is Cmd.BACKFILL and arguments["to"] < arguments["from"]):
+    lower, upper = _ORDERED.get(cmd, ("", ""))
+    if not fits or (lower and arguments[lower] > arguments[upper]):
         takes = ", ".join(f"{name} {low}–{high}" for name, (low, high) in wanted.items())
         raise Invalid("bad_arguments", field="arguments", cmd=cmd.value, takes=takes or "–")
     return dict(arguments)

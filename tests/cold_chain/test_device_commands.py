@@ -13,6 +13,7 @@ from tests.spec import Outcome, spec
 
 NOW_MS = 1_772_409_600_000
 MISSING = {"boot": 3, "from": 10, "to": 19}
+LIMITS = {"rule_version": 4, "probe": 1, "low_mc": 2_000, "high_mc": 8_000}
 
 
 def asked(cmd: str, arguments: dict[str, int], *, known: bool = True) -> Outcome:
@@ -29,6 +30,9 @@ def asked(cmd: str, arguments: dict[str, int], *, known: bool = True) -> Outcome
         ("time_sync", {}),
         ("identify", {}),
         ("fw_info", {}),
+        ("set_threshold", LIMITS),
+        ("siren", {"on": 1}),
+        ("siren", {"on": 0}),
     ],
 )
 def test_given_a_device_when_something_is_asked_then_issued(
@@ -54,6 +58,9 @@ def test_given_a_device_when_something_is_asked_then_issued(
         ("backfill", {**MISSING, "boot": 2**22 - 1}, "bad_arguments"),
         ("set_interval", {"interval_s": 0}, "bad_arguments"),
         ("identify", {"interval_s": 60}, "bad_arguments"),
+        ("set_threshold", {**LIMITS, "low_mc": 8_001}, "bad_arguments"),
+        ("set_threshold", {**LIMITS, "probe": 5}, "bad_arguments"),
+        ("siren", {"on": 2}, "bad_arguments"),
     ],
 )
 def test_given_a_device_when_it_cannot_be_asked_then_refused(
