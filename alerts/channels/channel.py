@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
+
+# Posts a body with its headers to a web address and returns the status and the body answered;
+# Undelivered without an answer.
+Ask = Callable[[str, bytes, dict[str, str]], tuple[int, bytes]]
 
 
 class Undelivered(Exception):
@@ -16,6 +20,14 @@ class Undelivered(Exception):
 
 class Transient(Undelivered):
     """May work later: no connection, a time-out, a server that asks to wait."""
+
+
+class Later(Transient):
+    """Not now, and nothing is wrong: to be taken up after `seconds`, and no attempt is counted."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class Permanent(Undelivered):
@@ -30,8 +42,8 @@ class Message:
 
     `key` is the delivery's: an attempt repeated after a crash carries the same, so that the
     receiver can tell. `thread` is common to all messages of one alert. `event` is what systems
-    get, `subject` and `text` what people read. `at` is when the notice was made, `sent_at` the
-    present attempt.
+    get, `subject` and `text` what people read, `brief` what a template of a short message takes.
+    `at` is when the notice was made, `sent_at` the present attempt.
     """
 
     key: str
@@ -43,6 +55,12 @@ class Message:
     event: Mapping[str, Any]
     at: datetime
     sent_at: datetime
+    brief: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def critical(self) -> bool:
+        """Tell whether it goes before others where not all can go."""
+        return self.event.get("severity") == "critical"
 
 
 class Channel(Protocol):

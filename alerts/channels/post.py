@@ -1,7 +1,7 @@
 """One POST over HTTP/1.1: all that telling a system takes, in a fraction of a whole client's time.
 
-Of the answer the status is read. A connection is kept for a moment after an answer without a body;
-whoever sends one has it closed.
+Of the answer the status is read, and its body where it is asked for. A connection is kept for a
+moment after an answer without a body; whoever sends one has it closed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ KEPT_S = 5.0
 CONNECT_S = 3.0
 PORTS = {"http": 80, "https": 443}
 STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})[ \r]")
+# Bytes of a body that are read at most.
+BODY_MAX = 65_536
 _REFUSED = 400
 _FINAL = 200  # what comes before is no answer yet
 _NO_CONTENT = 204
@@ -60,7 +62,7 @@ class Poster:
         not HTTP/1.
         """
         target = httpx.URL(url)
-        place = target.scheme, target.raw_host.decode(), target.port or PORTS[target.scheme]
+        place = _place(target)
         request = _request(target, body, headers)
         addresses = await self._addresses(place[1], place[2])
         line = self._take(place, addresses)
@@ -72,6 +74,21 @@ class Poster:
             if 0 < status < _REFUSED:  # else it may be what the host said when it closed
                 return status
         return await self._exchange(place, await self._connect(place, addresses), request)
+
+    async def ask(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Post a body over a connection of its own and return the status and the body answered.
+
+        Errors as of `post`; a body beyond BODY_MAX bytes is cut.
+        """
+        target = httpx.URL(url)
+        place = _place(target)
+        line = await self._connect(place, await self._addresses(place[1], place[2]))
+        try:
+            line.writer.write(_request(target, body, {**headers, "Connection": "close"}))
+            status, fields, _ = await _head(line.reader)
+            return status, b"" if status == _NO_CONTENT else await _body(line.reader, fields)
+        finally:
+            line.writer.transport.abort()
 
     def close(self) -> None:
         """Close kept connections."""
@@ -136,6 +153,10 @@ class Poster:
         return status
 
 
+def _place(target: httpx.URL) -> Place:
+    return target.scheme, target.raw_host.decode(), target.port or PORTS[target.scheme]
+
+
 def _request(target: httpx.URL, body: bytes, headers: Mapping[str, str]) -> bytes:
     """Return a whole request. ValueError for a header that would be several."""
     lines = [f"POST {target.raw_path.decode()} HTTP/1.1", f"Host: {target.netloc.decode()}"]
@@ -148,6 +169,13 @@ def _request(target: httpx.URL, body: bytes, headers: Mapping[str, str]) -> byte
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     """Return the status and whether the connection may be used again."""
+    status, fields, is_11 = await _head(reader)
+    empty = status == _NO_CONTENT or fields.get(b"content-length") == b"0"
+    return status, is_11 and empty and fields.get(b"connection") != b"close"
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes], bool]:
+    """Return the status of an answer, its fields in lower case, and whether it is of HTTP/1.1."""
     while True:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -162,5 +190,26 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
                 name.strip().lower(): value.strip().lower()
                 for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
             }
-            empty = status == _NO_CONTENT or fields.get(b"content-length") == b"0"
-            return status, found[1] == b"1" and empty and fields.get(b"connection") != b"close"
+            return status, fields, found[1] == b"1"
+
+
+async def _body(reader: asyncio.StreamReader, fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the body after a head: in chunks, of a told length, or to the end."""
+    if fields.get(b"transfer-encoding") == b"chunked":
+        return await _chunks(reader)
+    if b"content-length" in fields:
+        return await reader.readexactly(min(int(fields[b"content-length"]), BODY_MAX))
+    parts = b""
+    while len(parts) < BODY_MAX and (part := await reader.read(BODY_MAX - len(parts))):
+        parts += part
+    return parts
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    """Return a body in chunks (RFC 9112 §7.1); trailers are left unread."""
+    parts = b""
+    while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+        if len(parts) + size > BODY_MAX:
+            break
+        parts += (await reader.readexactly(size + 2))[:-2]
+    return parts

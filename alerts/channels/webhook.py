@@ -11,8 +11,10 @@ import asyncio
 import hashlib
 import hmac
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from datetime import datetime
+from typing import Any, TypeVar
 
 import httpx
 import orjson
@@ -25,6 +27,8 @@ from alerts.channels.post import Poster
 TIMEOUT_S = 15.0
 # A request time-out, "too early" and "too many": the same request may succeed later (RFC 9110).
 RETRIED_4XX = frozenset({408, 425, 429})
+
+T = TypeVar("T")
 
 
 class Webhook:
@@ -61,20 +65,33 @@ class Webhook:
         posting = self._post(address, body, headers)
         return asyncio.run_coroutine_threadsafe(posting, self._loop).result()
 
+    def ask(self, address: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Post a body and return the status and the body answered; Undelivered without them."""
+        asking = self._within(self._poster.ask, address, body, headers)
+        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
+
     async def _tell(self, address: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         status = await self._post(address, body, headers)
-        if 200 <= status < 300:
-            return {"status": str(status)}
-        if 400 <= status < 500 and status not in RETRIED_4XX:
-            raise Permanent(f"HTTP {status}")
-        raise Transient(f"HTTP {status}")
+        if not 200 <= status < 300:
+            raise refused(status)
+        return {"status": str(status)}
 
     async def _post(self, address: str, body: bytes, headers: dict[str, str]) -> int:
+        return await self._within(self._poster.post, address, body, headers)
+
+    async def _within(
+        self,
+        call: Callable[[str, bytes, dict[str, str]], Coroutine[Any, Any, T]],
+        address: str,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> T:
+        """Return what a call gives within the time of an attempt; Undelivered without it."""
         if not allowed(address):
             raise Permanent("only http and https addresses without a password are called")
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._poster.post(address, body, headers)
+                return await call(address, body, headers)
         except httpx.InvalidURL as error:
             raise Permanent(str(error)) from error
         except TimeoutError as error:
@@ -88,6 +105,12 @@ class Webhook:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def refused(status: int) -> Permanent | Transient:
+    """Return the error of a status that is no success: what the request lacks stays."""
+    final = 400 <= status < 500 and status not in RETRIED_4XX
+    return (Permanent if final else Transient)(f"HTTP {status}")
 
 
 def signature(secret: str, at: datetime, body: bytes) -> str:

@@ -167,3 +167,45 @@ def test_given_a_certificate_nobody_signed_when_posted_then_nothing_is_sent(
 
     asyncio.run(doing())
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (OK, (200, b"ok")),
+        (EMPTY, (204, b"")),
+        (b"HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\nto the end", (400, b"to the end")),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"
+            b"5\r\nto th\r\n3;x=y\r\ne e\r\n0\r\n\r\n",
+            (200, b"to the e"),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
+            (200, b"x" * 65_536),
+        ),
+    ],
+)
+def test_given_an_answer_of_any_form_when_asked_then_its_body_is_given(
+    answer: bytes, expected: tuple[int, bytes]
+) -> None:
+    async def act(poster: Poster, url: str) -> None:
+        assert await poster.ask(url, b"{}", {}) == expected
+
+    run(Server([answer]), act)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ncu",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_given_a_body_that_breaks_off_when_asked_then_said(answer: bytes) -> None:
+    async def act(poster: Poster, url: str) -> None:
+        with pytest.raises((EOFError, ValueError)):
+            await poster.ask(url, b"{}", {})
+
+    run(Server([answer]), act)
