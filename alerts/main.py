@@ -22,7 +22,9 @@ from eventsourcing.persistence import PersistenceError
 
 from alerts.channels.channel import Channel
 from alerts.channels.destinations import Destinations
-from alerts.channels.email import Email, Smtp
+from alerts.channels.offered import Offer
+from alerts.channels.siren import Siren
+from alerts.channels.sms import Sms
 from alerts.channels.webhook import Webhook
 from alerts.conditions import Conditions
 from alerts.consequence import Consequences
@@ -33,6 +35,7 @@ from alerts.overdue import Overdue
 from alerts.platform.connector import Connector
 from alerts.platform.national import Access, National
 from alerts.recalls import Recalls
+from alerts.receipts import Receipts
 from alerts.reports import SENDERS, Reporter
 from alerts.revised import Revisions
 from domain.shared.clock import Clock
@@ -56,24 +59,29 @@ def run(
     *,
     app_dsn: str,
     clock: Clock,
-    smtp: Smtp | None,
+    offer: Offer,
     public_url: str,
     stop: threading.Event,
     destinations: Destinations,
     platform: Access | None = None,
 ) -> None:
     """Deliver and escalate until `stop`; an absent database is waited for."""
-    webhook = Webhook(destinations)
-    channels: dict[str, Channel] = {"webhook": webhook}
-    if smtp is not None:
-        channels["email"] = Email(smtp)
+    webhook, ledger = Webhook(destinations), Ledger(app_dsn)
+    channels: dict[str, Channel] = {
+        "webhook": webhook,
+        "siren": Siren(ledger, clock.now),
+        **offer.opened(webhook.ask),
+    }
     with (
+        ledger,
         _pool(app_dsn, SENDERS + 1) as pool,
         _pool(app_dsn, WORKERS + 2, configure=_plan_once, prepare_threshold=0) as senders,
         closing(Sender(senders, channels, now=clock.now, public_url=public_url)) as sender,
     ):
         reporter = Reporter(pool, webhook, now=clock.now)
-        Alerting(app_dsn, clock, sender, reporter, platform).run(stop)
+        sms = channels.get("sms")
+        receipts = Receipts(sms, clock.now) if isinstance(sms, Sms) else None
+        Alerting(app_dsn, clock, sender, reporter, platform, receipts=receipts).run(stop)
 
 
 def _pool(
@@ -100,25 +108,30 @@ class Alerting:
         sender: Sender,
         reporter: Reporter,
         platform: Access | None = None,
+        *,
+        receipts: Receipts | None = None,
     ) -> None:
         self._app_dsn = app_dsn
         self._clock = clock
         self._sender = sender
         self._reporter = reporter
         self._platform = platform
+        self._receipts = receipts
         self._bell = _Bell()
         self._wake = threading.Event()
         self._end = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 5, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 6, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
             parts.append(threads.submit(self._keep, self._look_for_due))
             parts.append(threads.submit(self._keep, self._report))
             parts.append(threads.submit(self._keep, self._hold))
             if self._platform is not None:
                 parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
+            if self._receipts is not None:
+                parts.append(threads.submit(self._keep, partial(self._confirm, self._receipts)))
             parts += [threads.submit(self._keep, self._send) for _ in range(WORKERS)]
             try:
                 while not stop.is_set():
@@ -169,6 +182,12 @@ class Alerting:
             while not self._end.wait(POLL_S):
                 if consequences.leads():
                     consequences.tick(self._clock.now())
+
+    def _confirm(self, receipts: Receipts) -> None:
+        """Ask whether phones have what was accepted."""
+        with psycopg.connect(self._app_dsn, autocommit=True) as conn:
+            while not self._end.wait(POLL_S):
+                receipts.round(conn)
 
     def _upload(self, access: Access) -> None:
         """Tell the platform what is due."""

@@ -29,8 +29,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from alerts import links, messages
-from alerts.channels.channel import Channel, Message, Permanent, Transient, Undelivered
+from alerts import brief, links, messages
+from alerts.channels.channel import Channel, Later, Message, Permanent, Transient, Undelivered
 from alerts.channels.webhook import Webhook
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from store.one_trip import one_trip
@@ -257,12 +257,18 @@ class Sender:
             },
             at=held.created_at,
             sent_at=self._now(),
+            brief=brief.parts(facts),
         )
 
     def _undelivered(self, conn: psycopg.Connection[Any], held: Held, error: Undelivered) -> None:
         # What the other side said may hold what a text of the database cannot.
         said = str(error).replace("\0", "?")[:ERROR_MAX]
         text = said.encode(errors="replace").decode()
+        if isinstance(error, Later):
+            next_at = self._now() + timedelta(seconds=error.seconds)
+            conn.execute(queries.record_later, (next_at, text, held.delivery_id))
+            log.info("alert_waits", key=held.key, why=text)
+            return
         if error.permanent or held.attempts >= ATTEMPTS_MAX:
             conn.execute(queries.record_failed, (text, held.delivery_id))
             result = "failed"

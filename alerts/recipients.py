@@ -6,6 +6,7 @@ towards the channel that signs with it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,9 @@ from psycopg.rows import class_row
 from domain.shared.errors import Conflict
 from store.sql import load_queries
 
+# A mobile number of mainland China.
+PHONE = re.compile(r"(\+86)?1[3-9][0-9]{9}")
+
 queries = load_queries(Path(__file__).with_name("sql") / "recipients.sql")
 
 
@@ -25,8 +29,8 @@ queries = load_queries(Path(__file__).with_name("sql") / "recipients.sql")
 class Recipient:
     """Somebody (or a system) told of alerts in a region, optionally of one site only.
 
-    channel: email or webhook. level: from which step of escalation a person is told, 0 at once.
-    severity_min: the least severity told of.
+    channel: one of `channels.offered.NEEDS`. level: from which step of escalation a person is told,
+    0 at once. severity_min: the least severity told of.
     """
 
     recipient_id: str
@@ -41,7 +45,10 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One notice to one recipient. state: queued, sending, sent, failed."""
+    """One notice to one recipient. state: queued, sending, sent, failed.
+
+    accepted_id: under which a provider took it; delivered_at: when a phone or a siren had it.
+    """
 
     delivery_id: int
     recipient_id: str
@@ -56,6 +63,8 @@ class Delivery:
     next_at: datetime | None
     sent_at: datetime | None
     last_error: str
+    accepted_id: str
+    delivered_at: datetime | None
 
 
 def add(conn: psycopg.Connection[Any], recipient: Recipient, *, secret: str) -> None:
@@ -101,5 +110,10 @@ def masked(address: str) -> str:
     if "://" in address:
         parts = urlsplit(address)
         return f"{parts.scheme}://{parts.hostname}/***"
-    local, _, domain = address.rpartition("@")
-    return f"{local[:1]}***@{domain}"
+    if "@" in address:
+        local, _, domain = address.rpartition("@")
+        return f"{local[:1]}***@{domain}"
+    if PHONE.fullmatch(address):
+        digits = address.removeprefix("+86")
+        return f"{digits[:3]}****{digits[-4:]}"
+    return f"{address[:4]}***"

@@ -11,6 +11,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from alerts.channels.destinations import Destinations
+from alerts.channels.offered import Offer
 from domain.shared.errors import NotFound
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class Deps:
     parts that are not ready with the reason; empty = ready. `collectors` tell the rest of the
     instance's figures on `/metrics`. `read_sample` opens a message of readings, given its device
     and the time now (UTC ms). `signing_key` gives the key for files that leave the instance.
-    `elements` is the table of immunization data elements (None: the one shipped). `known` are the
-    streams of the ledger that were read for the request in hand.
+    `elements` is the table of immunization data elements (None: the one shipped). `offer` is which
+    channels of alerts are set up. `known` are the streams of the ledger that were read for the
+    request in hand.
     """
 
     ledger: Ledger
@@ -59,6 +61,7 @@ class Deps:
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     elements: Path | None = None
     destinations: Destinations = field(default_factory=Destinations)
+    offer: Offer = field(default_factory=Offer)
     known: Mapping[UUID, Sequence[Envelope]] = field(default_factory=dict)
 
     def knowing(self, streams: Collection[UUID]) -> Deps:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.schemas import NAME_OR_NONE_PATTERN, NOTE_PATTERN, REGION_OR_COUNTRY_PATTERN
+from api.schemas import (
+    EMAIL_PATTERN,
+    KEY_PATTERN,
+    NAME_OR_NONE_PATTERN,
+    NOTE_PATTERN,
+    PHONE_PATTERN,
+    REGION_OR_COUNTRY_PATTERN,
+    ROBOT_PATTERN,
+    URL_PATTERN,
+)
 from domain.shared.ids import NAME_PATTERN, ORG_CODE_PATTERN, REGION_PATTERN
 from domain.shared.text import TEXT_PATTERN
 
@@ -89,6 +98,27 @@ PATTERNS: dict[str, Both] = {
         "it must be a 6-digit region code, 000000 for the whole country (GB/T 2260)",
     ),
     ORG_CODE_PATTERN: _ORG,
+    EMAIL_PATTERN: (
+        "须为邮箱，例如 duty@cdc.example",
+        "it must be an e-mail address, for example duty@cdc.example",
+    ),
+    URL_PATTERN: (
+        "须为网址，例如 https://city.example/alerts",
+        "it must be a web address, for example https://city.example/alerts",
+    ),
+    PHONE_PATTERN: (
+        "须为中国大陆手机号，例如 +8613800000000",
+        "it must be a mobile number of mainland China, for example +8613800000000",
+    ),
+    ROBOT_PATTERN: (
+        "须为机器人网址末尾的密钥（key=、access_token= 或 hook/ 之后的部分），不是整个网址",
+        "it must be the key that ends the robot's address (after key=, access_token= or hook/),"
+        " not the whole address",
+    ),
+    KEY_PATTERN: (
+        "须为浏览器订阅给出的 base64url 密钥",
+        "it must be a key of the browser's subscription, in base64url",
+    ),
 }
 
 _CHANNEL: Both = (
@@ -111,10 +141,6 @@ _PRODUCT: Both = (
 
 # Patterns that one field has.
 FIELDS: dict[str, Both] = {
-    "address": (
-        "邮箱须如 duty@cdc.example，网址须如 https://city.example/alerts",
-        "an e-mail address like duty@cdc.example, a web address like https://city.example/alerts",
-    ),
     "alert_id": ("须为告警编号（UUID）", "it must be the id of an alert (a UUID)"),
     "as_of": (
         "须为位置（例如 L12.T34）或带时区的时间（例如 2026-11-22T08:00:00Z）",
@@ -139,6 +165,10 @@ FIELDS: dict[str, Both] = {
     "if-match": (
         '须为读取时给出的 ETag，带引号，例如 "1"',
         'it must be the ETag as it was read, in quotes, for example "1"',
+    ),
+    "last-event-id": (
+        "须为事件的 id（数字）",
+        "it must be the id of an event, a number",
     ),
     "lot_id": _LOT,
     "lot_ids": _LOT,

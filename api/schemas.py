@@ -73,6 +73,16 @@ TIME_PATTERN = (
 )
 NOTE_PATTERN = f"^$|{TEXT_PATTERN}"
 NAME_OR_NONE_PATTERN = f"^$|{NAME_PATTERN}"
+# Addresses of recipients: mail, web, a mobile number of mainland China, a robot's key, a key of web
+# push in base64url.
+EMAIL_PATTERN = (
+    r"^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,8}$"
+)
+URL_PATTERN = r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[!-~]{0,1000})?$"
+PHONE_PATTERN = r"^(\+86)?1[3-9][0-9]{9}$"
+ROBOT_PATTERN = r"^[A-Za-z0-9_-]{16,128}$"
+KEY_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"
 REGION_OR_COUNTRY_PATTERN = f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}"
 Moment = Annotated[
     datetime, BeforeValidator(_moment), Field(examples=["2026-03-02T08:00:00+08:00"])

@@ -271,7 +271,7 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=3,
+    version=4,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,
@@ -318,6 +318,12 @@ def alert(conn: psycopg.Connection[Any], alert_id: str) -> AlertRow | None:
     with conn.cursor(row_factory=class_row(AlertRow)) as cur:
         found = _with_peaks(conn, cur.execute(queries.alert, (alert_id,)).fetchall())
     return found[0] if found else None
+
+
+def changed(conn: psycopg.Connection[Any], *, after: int, limit: int) -> list[AlertRow]:
+    """Return up to `limit` alerts that changed after a ledger position, by that of their change."""
+    with conn.cursor(row_factory=class_row(AlertRow)) as cur:
+        return _with_peaks(conn, cur.execute(queries.changed, (after, limit)).fetchall())
 
 
 def _with_peaks(conn: psycopg.Connection[Any], rows: list[AlertRow]) -> list[AlertRow]:

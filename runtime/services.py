@@ -33,6 +33,7 @@ from store.tables import APP_ROLE
 if TYPE_CHECKING:
     from alerts.channels.destinations import Destinations
     from alerts.channels.email import Smtp
+    from alerts.channels.offered import Offer
     from alerts.platform.national import Access
     from domain.shared.clock import Clock
 
@@ -96,7 +97,7 @@ def run_alert(settings: Settings) -> None:
     alerting.run(
         app_dsn=_session(database_url(settings), "alert"),
         clock=open_clock(settings.clock, settings.data),
-        smtp=smtp(settings),
+        offer=offer(settings),
         public_url=settings.public_url,
         stop=stop_event(),
         destinations=destinations(settings),
@@ -214,6 +215,7 @@ def run_api(settings: Settings) -> None:
             signing_key=partial(signing_key, settings.data),
             elements=settings.immunization_elements,
             destinations=destinations(settings),
+            offer=offer(settings),
         )
         app = create_app(deps)
         # What is there now stays: looking it through again would delay an answer now and then.
@@ -251,6 +253,38 @@ def smtp(settings: Settings) -> Smtp | None:
         return Smtp.from_url(url, sender=settings.smtp_from)
     except ValueError as error:
         raise Refusal(f"VAXTRAIL_SMTP_URL 有误：{error}", f"VAXTRAIL_SMTP_URL: {error}") from error
+
+
+def offer(settings: Settings) -> Offer:
+    """Return which channels of alerts are set up. Refusal for what cannot be."""
+    from alerts.channels.offered import URLS, Offer
+    from alerts.channels.push import Vapid
+    from alerts.channels.sms import Account
+
+    account, vapid, secret_text = None, None, dsn(settings.sms_secret)
+    if settings.sms_provider and secret_text:
+        account = Account(
+            url=settings.sms_url or URLS[settings.sms_provider],
+            key_id=settings.sms_key_id,
+            secret=secret_text,
+            signature=settings.sms_signature,
+            template=settings.sms_template,
+            app=settings.sms_app,
+        )
+    if settings.push_key:
+        try:
+            vapid = Vapid.of(settings.push_key.get_secret_value(), settings.push_contact)
+        except ValueError as error:
+            raise Refusal(
+                "VAXTRAIL_PUSH_KEY 须为 32 字节的 base64url（P-256 私钥）",
+                "VAXTRAIL_PUSH_KEY: 32 bytes in base64url, a private key of P-256.",
+            ) from error
+    robots = {
+        "wecom": settings.wecom_url,
+        "dingtalk": settings.dingtalk_url,
+        "feishu": settings.feishu_url,
+    }
+    return Offer(smtp(settings), settings.sms_provider, account, robots, vapid)
 
 
 def destinations(settings: Settings) -> Destinations:

@@ -37,6 +37,8 @@ _SIMULATORS = "SIM_"
 _NO_NETWORK = "none"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# A web address without what may follow its path, or nothing.
+WebAddress = Annotated[str, Field(pattern=r"^$|^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 
 
 class Settings(BaseModel):
@@ -105,6 +107,53 @@ class Settings(BaseModel):
         description="发信服务器 | mail server: smtp[s]://[user:password@]host[:port]",
     )
     smtp_from: str = Field("", description="发信人地址 | address mail is sent from")
+    sms_provider: Literal["", "aliyun", "tencent"] = Field(
+        "",
+        description="短信接口形式；不填则不发短信"
+        " | shape of the provider of short messages; none are sent when empty",
+    )
+    sms_url: WebAddress = Field(
+        "",
+        description="短信接口地址；不填用服务商公网地址"
+        " | its address; the provider's own when empty",
+    )
+    sms_key_id: str = Field("", description="短信接口密钥编号 | id of the key that it gave")
+    sms_secret: SecretStr | None = Field(
+        None, description="短信接口密钥 | secret that calls to it are signed with"
+    )
+    sms_signature: Annotated[str, Field(pattern=r"^$|^[^\s【】]{2,12}$")] = Field(
+        "", description="短信签名，不带【】 | signature of short messages, without 【】"
+    )
+    sms_template: str = Field(
+        "",
+        description="短信模板编号（内容见文档）| id of the template (its text: how-to/channels.md)",
+    )
+    sms_app: str = Field("", description="腾讯云 SmsSdkAppId | Tencent's SmsSdkAppId")
+    wecom_url: WebAddress = Field(
+        "",
+        description="企业微信接口地址（https://qyapi.weixin.qq.com）；不填则不用"
+        " | address of WeCom, whose robots are not told when empty",
+    )
+    dingtalk_url: WebAddress = Field(
+        "",
+        description="钉钉接口地址（https://oapi.dingtalk.com）；不填则不用"
+        " | address of DingTalk, whose robots are not told when empty",
+    )
+    feishu_url: WebAddress = Field(
+        "",
+        description="飞书接口地址（https://open.feishu.cn）；不填则不用"
+        " | address of Feishu, whose robots are not told when empty",
+    )
+    push_key: SecretStr | None = Field(
+        None,
+        description="网页推送私钥（VAPID，32 字节 base64url）；不填则不推送"
+        " | private key of web push (VAPID, 32 bytes in base64url); no push when unset",
+    )
+    push_contact: Annotated[str, Field(pattern=r"^$|^(mailto:|https://)\S+$")] = Field(
+        "",
+        description="推送服务联系运维的地址（mailto: 或 https:）"
+        " | where push services reach the operator (mailto: or https:)",
+    )
     webhook_networks: tuple[str, ...] = Field(
         ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
         description="互联网之外可以回调（webhook、EPCIS 订阅）的网段，逗号分隔；none 为都不可以"
@@ -219,6 +268,7 @@ class Settings(BaseModel):
                 "platform_url 须与 platform_app_key、platform_secret 同时给出"
                 " / needs platform_app_key and platform_secret beside it"
             )
+        self._whole_channels()
         if self.ingest_workers > max(1, len(set(self.regions))):
             raise ValueError(
                 f"ingest_workers 为 {self.ingest_workers}，regions 须至少列出同样多的地区"
@@ -236,6 +286,16 @@ class Settings(BaseModel):
                 f" / at least {years}: the longest shelf life and the years past it"
             )
         return self
+
+    def _whole_channels(self) -> None:
+        """Refuse a channel of alerts of which only some is set."""
+        sms = ["sms_key_id", "sms_secret", "sms_signature", "sms_template"]
+        if self.sms_provider == "tencent":
+            sms.append("sms_app")
+        for name, others in {"sms_provider": sms, "push_key": ["push_contact"]}.items():
+            missing = ", ".join(other for other in others if not getattr(self, other))
+            if getattr(self, name) and missing:
+                raise ValueError(f"{name} 须与 {missing} 同时给出 / needs {missing} beside it")
 
     @property
     def legal_years(self) -> int:

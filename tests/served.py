@@ -15,6 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg_pool import ConnectionPool
 
 from alerts.channels.destinations import Destinations
+from alerts.channels.email import Smtp
+from alerts.channels.offered import Offer
+from alerts.channels.push import Vapid
+from alerts.channels.sms import Account
 from api.app import create_app
 from api.asof import followed
 from api.auth import KEYS_RETRY_S, digest
@@ -31,6 +35,14 @@ from tests.conftest import START, Database, ManualClock
 
 COUNTRY = "000000"
 SIGNING_KEY = Ed25519PrivateKey.generate()
+# Every channel of alerts; nothing is sent by the API.
+OFFER = Offer(
+    smtp=Smtp("127.0.0.1", 9),
+    shape="aliyun",
+    account=Account("http://127.0.0.1:9", "key", "secret", "疾控", "SMS_1"),
+    robots=dict.fromkeys(("wecom", "dingtalk", "feishu"), "http://127.0.0.1:9"),
+    vapid=Vapid.of("A" * 42 + "E", "mailto:ops@cdc.example"),
+)
 
 
 class TickingClock(ManualClock):
@@ -106,6 +118,7 @@ def api(database: Database, ledger: Ledger, telemetry: Telemetry) -> Iterator[Ap
             read_sample=read_sample,
             signing_key=lambda: SIGNING_KEY,
             destinations=Destinations.of(["127.0.0.0/8"]),
+            offer=OFFER,
         )
         app = create_app(deps)
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")

@@ -24,7 +24,9 @@ DELETE FROM recipient WHERE recipient_id = %s
 -- Who was told of an alert, in order; a recipient who was removed has no name and address any more.
 SELECT d.id AS delivery_id, d.recipient_id, coalesce(r.name, '') AS name, d.channel, coalesce(r.address, '') AS address,
     o.kind, d.level, d.state, d.attempts, d.created_at,
-    CASE WHEN d.state = 'queued' THEN d.next_at END AS next_at, d.sent_at, d.last_error
+    CASE WHEN d.state = 'queued' THEN d.next_at END AS next_at, d.sent_at, d.last_error,
+    coalesce(d.evidence ->> 'accepted_id', '') AS accepted_id,
+    (d.evidence ->> 'delivered_at')::timestamptz AS delivered_at
 FROM delivery d JOIN outbox o ON o.id = d.outbox_id
 LEFT JOIN recipient r ON r.recipient_id = d.recipient_id
 WHERE d.alert_id = %(alert_id)s AND d.id > %(after)s

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import orjson
 import psycopg
-import structlog
 from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, recipients
-from api import affected
+from api import affected, live
+from api import recipients as api_recipients
+from api.alert_shown import ON_SITE, READERS, shown
 from api.auth import Principal, permission
 from api.commands import CallOf, Receipt, VersionOf, receipt, versioned
 from api.deps import Deps, DepsOf
 from api.paging import Page, PageOf
+from api.recipients import Severity
 from api.routing import PREFIX, json_answer, module_router
 from api.schemas import (
     Body,
@@ -29,11 +29,8 @@ from api.schemas import (
     Name,
     NameAsked,
     NameInPath,
-    NameOrNone,
     Region,
     RegionAsked,
-    RegionOrCountry,
-    Text,
     Version,
     moment,
 )
@@ -50,27 +47,13 @@ from store.commands import Answer, Command, Outcome, execute
 from store.envelope import Envelope
 
 router = module_router("alerting")
-router.routes.extend(affected.router.routes)
-_log = structlog.get_logger()
 
-ON_SITE = (Role.STORE_KEEPER, Role.CLINIC, Role.HOSPITAL, Role.VACCINATOR, Role.COURIER)
-READERS = (Role.CDC, Role.REGULATOR, Role.AUDITOR, Role.PLATFORM, *ON_SITE)
-# Random bytes of a webhook secret that we make.
-SECRET_BYTES = 32
 # Digits of an alert's id in hex, in the form of a uuid.
 ALERT_ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-EMAIL_PATTERN = (
-    r"^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,8}$"
-)
-URL_PATTERN = r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[!-~]{0,1000})?$"
-
-Severity = Literal["info", "minor", "major", "critical"]
 State = Literal["firing", "acknowledged", "resolved", "closed_unverified", "withdrawn"]
 Side = Literal["high", "low"]
 Kind = Literal["temperature"] | ConditionKind
 AlertId = Annotated[str, Path(pattern=ALERT_ID_PATTERN)]
-Level = Annotated[int, Field(ge=0, le=9)]
 Celsius = Annotated[float, Field(ge=rules.LIMIT_C_MIN, le=rules.LIMIT_C_MAX)]
 Minutes = Annotated[float, Field(ge=0, le=rules.DURATION_MIN_MAX)]
 
@@ -81,7 +64,6 @@ class May(StrEnum):
     READ = "alerting.read"
     ACKNOWLEDGE = "alerting.acknowledge"
     SEE_DELIVERIES = "alerting.see_deliveries"
-    MANAGE_RECIPIENTS = "alerting.manage_recipients"
     PUBLISH_RULES = "alerting.publish_rules"
 
 
@@ -143,7 +125,10 @@ class Acknowledgement(Body):
 
 
 class DeliveryOut(Body):
-    """One notice to one recipient; the address is masked."""
+    """One notice to one recipient; the address is masked.
+
+    `accepted_id`: under which a provider took it; `delivered_at`: when a phone or a siren had it.
+    """
 
     delivery_id: int
     recipient_id: str
@@ -158,53 +143,8 @@ class DeliveryOut(Body):
     next_at: Moment | None
     sent_at: Moment | None
     last_error: str
-
-
-class RecipientFields(Body):
-    """Who is told of which alerts; `level`: from which step of escalation on, 0 at once."""
-
-    recipient_id: Annotated[Name, Field(examples=["dwk-duty"])]
-    name: Annotated[Text, Field(examples=["大武口区疾控值班"])]
-    region_code: RegionOrCountry
-    site_id: NameOrNone = ""
-    level: Level = 0
-    severity_min: Severity = "minor"
-
-
-class EmailRecipient(RecipientFields):
-    """A person, by e-mail."""
-
-    channel: Literal["email"]
-    address: Annotated[
-        str, Field(max_length=254, pattern=EMAIL_PATTERN, examples=["duty@cdc.example"])
-    ]
-
-
-class WebhookRecipient(RecipientFields):
-    """A system, told of every event by signed POST; without a secret one is made."""
-
-    channel: Literal["webhook"]
-    address: Annotated[
-        str,
-        Field(max_length=1300, pattern=URL_PATTERN, examples=["https://city.example/alerts"]),
-    ]
-    secret: Annotated[str, Field(pattern=r"^[!-~]{16,200}$")] | None = None
-
-
-RecipientIn = Annotated[EmailRecipient | WebhookRecipient, Field(discriminator="channel")]
-
-
-class RecipientOut(RecipientFields):
-    """A recipient, without its secret."""
-
-    channel: Literal["email", "webhook"]
-    address: str
-
-
-class NewRecipient(RecipientOut):
-    """A recipient just put down; `secret` is shown here and never again."""
-
-    secret: str | None
+    accepted_id: str
+    delivered_at: Moment | None
 
 
 class RuleIn(Body):
@@ -260,7 +200,7 @@ def list_alerts(
             limit=page.limit + 1,
         )
     return page.answer(
-        [_shown(row) for row in rows],
+        [shown(row) for row in rows],
         lambda row: [row["fired_at"].isoformat(), row["alert_id"]],
     )
 
@@ -283,7 +223,7 @@ def read_alert(
 ) -> Response:
     """Return one alert; its ETag is what taking it on must name."""
     row = _seen(deps, who, alert_id)
-    return json_answer(_shown(row), headers={"ETag": f'"{row.version}"'})
+    return json_answer(shown(row), headers={"ETag": f'"{row.version}"'})
 
 
 @router.post("/alerts/{alert_id}/acknowledgements", status_code=201, response_model=Receipt)
@@ -343,69 +283,6 @@ def list_deliveries(
         rows = recipients.deliveries(conn, alert_id, after=after, limit=page.limit + 1)
     items = [{**asdict(row), "address": recipients.masked(row.address)} for row in rows]
     return page.answer(items, lambda item: [item["delivery_id"]])
-
-
-@router.post("/recipients", status_code=201, response_model=NewRecipient)
-def add_recipient(
-    body: RecipientIn,
-    who: Annotated[Principal, permission(May.MANAGE_RECIPIENTS, Role.CDC)],
-    deps: DepsOf,
-) -> Response:
-    """Put down who is told; a webhook's secret stands in this answer only."""
-    who.require_region(body.region_code)
-    secret = ""
-    if isinstance(body, WebhookRecipient):
-        if not deps.destinations.may_call(body.address):
-            raise Invalid("bad_address", field="address")
-        secret = body.secret or secrets.token_urlsafe(SECRET_BYTES)
-    fields = body.model_dump(exclude={"secret"})
-    with deps.pool.connection() as conn:
-        recipients.add(conn, recipients.Recipient(**fields), secret=secret)
-    _log_change("added", who, body.recipient_id, body.region_code)
-    headers = {
-        "Location": f"{PREFIX}/recipients/{body.recipient_id}",
-        "Cache-Control": "no-store",
-    }
-    return json_answer({**fields, "secret": secret or None}, 201, headers)
-
-
-@router.get("/recipients", response_model=Items[RecipientOut])
-def list_recipients(
-    who: Annotated[Principal, permission(May.MANAGE_RECIPIENTS, Role.CDC)],
-    deps: DepsOf,
-    page: PageOf,
-    region: RegionAsked = None,
-) -> Response:
-    """List the recipients of the caller's region, by id."""
-    prefix = who.narrowed(region)
-    with deps.pool.connection() as conn:
-        rows = recipients.listed(conn, region=prefix, after=page.after_text(), limit=page.limit + 1)
-    return page.answer(rows, lambda row: [row.recipient_id])
-
-
-@router.get("/recipients/{recipient_id}", response_model=RecipientOut)
-def read_recipient(
-    recipient_id: NameInPath,
-    who: Annotated[Principal, permission(May.MANAGE_RECIPIENTS, Role.CDC)],
-    deps: DepsOf,
-) -> Response:
-    """Return one recipient, without its secret."""
-    with deps.pool.connection() as conn:
-        return json_answer(_recipient(conn, who, recipient_id))
-
-
-@router.delete("/recipients/{recipient_id}", status_code=204, response_model=None)
-def remove_recipient(
-    recipient_id: NameInPath,
-    who: Annotated[Principal, permission(May.MANAGE_RECIPIENTS, Role.CDC)],
-    deps: DepsOf,
-) -> Response:
-    """Forget a recipient, name and address with it; what is still queued is not sent."""
-    with deps.pool.connection() as conn:
-        found = _recipient(conn, who, recipient_id)
-        recipients.remove(conn, recipient_id)
-    _log_change("removed", who, recipient_id, found.region_code)
-    return Response(status_code=204)
 
 
 @router.post("/rule-sets", status_code=201, response_model=Receipt)
@@ -474,27 +351,5 @@ def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
     return row
 
 
-def _shown(row: read.AlertRow) -> dict[str, Any]:
-    hidden = ("due_at", "pos")
-    shown = {name: value for name, value in asdict(row).items() if name not in hidden}
-    return {**shown, "detail": orjson.loads(row.detail)}
-
-
-def _recipient(
-    conn: psycopg.Connection[Any], who: Principal, recipient_id: str
-) -> recipients.Recipient:
-    found = recipients.one(conn, recipient_id)
-    if found is None or not who.covers(found.region_code):
-        raise NotFound("unknown_recipient")
-    return found
-
-
-def _log_change(change: str, who: Principal, recipient_id: str, region_code: str) -> None:
-    """Tell the log who changed the list; recipients are no events, and their addresses no log."""
-    _log.info(
-        "recipient_changed",
-        change=change,
-        recipient_id=recipient_id,
-        region_code=region_code,
-        key_id=who.key_id,
-    )
+for part in (api_recipients, live, affected):
+    router.routes.extend(part.router.routes)

@@ -18,6 +18,14 @@ TEXTS = {
         "The address must be http(s) without a password, in a network that may be called"
         " (VAXTRAIL_WEBHOOK_NETWORKS)",
     ),
+    "channel_not_offered": (
+        "本实例没有设置 {channel} 渠道（需要 {setting}）",
+        "Channel {channel} is not set up here ({setting} is needed)",
+    ),
+    "bad_push_keys": (
+        "不是浏览器推送订阅的密钥（p256dh 须为 P-256 公钥，auth 须为 16 字节）",
+        "Not the keys of a browser's subscription (p256dh a public key of P-256, auth 16 bytes)",
+    ),
     "rules_not_later": (
         "新规则须在现行版本（{effective_from}）之后生效",
         "New rules must take effect after the present ones ({effective_from})",

@@ -38,6 +38,7 @@ CREATE TABLE alert (
 );
 CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
 CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
+CREATE INDEX alert_pos_idx ON alert (pos);
 CREATE INDEX alert_escalate_at_idx ON alert (escalate_at) WHERE escalate_at IS NOT NULL;
 CREATE TABLE rule_set (
     profile_id text COLLATE "C" NOT NULL,
@@ -93,6 +94,9 @@ ORDER BY fired_at DESC, alert_id DESC LIMIT %(limit)s
 
 -- name: alert
 SELECT * FROM rm_alerting.alert WHERE alert_id = %s
+
+-- name: changed
+SELECT * FROM rm_alerting.alert WHERE pos > %s ORDER BY pos LIMIT %s
 
 -- name: peaks_so_far
 -- The engine's state of the rules that are firing, which ingest keeps with each device.

@@ -15,6 +15,7 @@ import pytest
 
 from alerts import escalate, main
 from alerts.channels.email import Smtp
+from alerts.channels.offered import Offer
 from alerts.outbox import Pool, Sender
 from domain.alerting import model
 from domain.shared.clock import Clock
@@ -62,8 +63,8 @@ def thread(work: Callable[..., None], **arguments: Any) -> Iterator[None]:
 
 @contextmanager
 def alerting(database: Database, clock: Clock, mailbox: Mailbox | None = None) -> Iterator[None]:
-    smtp = Smtp("127.0.0.1", mailbox.port) if mailbox else None
-    parts: dict[str, Any] = {"smtp": smtp, "public_url": PUBLIC_URL, "destinations": LOOPBACK}
+    offer = Offer(smtp=Smtp("127.0.0.1", mailbox.port) if mailbox else None)
+    parts: dict[str, Any] = {"offer": offer, "public_url": PUBLIC_URL, "destinations": LOOPBACK}
     with thread(main.run, app_dsn=database.app_dsn, clock=clock, **parts):
         yield
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from runtime import services
 from runtime.refusal import Refusal
 from runtime.settings import Settings, dsn, load, shown, template
 
@@ -119,3 +120,44 @@ def test_given_years_to_keep_readings_when_below_the_legal_time_then_refused(
     else:
         with pytest.raises(Refusal, match=r"不得少于|须不小于"):
             load(years)
+
+
+SMS = {
+    "VAXTRAIL_SMS_PROVIDER": "aliyun",
+    "VAXTRAIL_SMS_KEY_ID": "id",
+    "VAXTRAIL_SMS_SECRET": "kept",
+    "VAXTRAIL_SMS_SIGNATURE": "石嘴山疾控",
+    "VAXTRAIL_SMS_TEMPLATE": "SMS_1",
+}
+
+
+def test_given_channels_of_alerts_when_set_up_then_these_are_offered_and_no_others() -> None:
+    assert services.offer(load({})).channels == {"webhook", "siren"}
+    told = {
+        **SMS,
+        "VAXTRAIL_DINGTALK_URL": "https://oapi.dingtalk.com",
+        "VAXTRAIL_PUSH_KEY": "A" * 42 + "E",
+        "VAXTRAIL_PUSH_CONTACT": "mailto:ops@cdc.example",
+    }
+    offer = services.offer(load(told))
+    assert offer.channels == {"webhook", "siren", "sms", "dingtalk", "push"}
+    assert offer.account is not None
+    assert offer.account.url == "https://dysmsapi.aliyuncs.com"
+    assert "kept" not in repr(offer)
+    with pytest.raises(Refusal, match="PUSH_KEY"):
+        services.offer(load({**told, "VAXTRAIL_PUSH_KEY": "short"}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "missing"),
+    [
+        ({"VAXTRAIL_SMS_SECRET": ""}, "sms_secret"),
+        ({"VAXTRAIL_SMS_PROVIDER": "tencent"}, "sms_app"),
+        ({"VAXTRAIL_PUSH_KEY": "A" * 43}, "push_contact"),
+    ],
+)
+def test_given_a_channel_of_which_some_is_set_when_loaded_then_refused_by_what_is_missing(
+    changed: dict[str, str], missing: str
+) -> None:
+    with pytest.raises(Refusal, match=f"{missing} 同时给出"):
+        load({**SMS, **changed})
