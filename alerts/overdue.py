@@ -58,8 +58,8 @@ class Overdue:
             over.append(heapq.heappop(self._awaited)[1])
         if len(over) < TOLD_MAX:
             self._looked = now
-        told = self._out(conn, -1, over) if over else []
-        for region, fact in told:
+        told = 0
+        for region, fact in self._out(conn, -1, over) if over else ():
             meta = Meta(occurred_at=now, recorded_at=now, region_code=region, source="timer")
             decision = decide(
                 overdue.evolve_overdue,
@@ -68,8 +68,9 @@ class Overdue:
                 fact=fact,
                 now_ms=now_ms,
             )
-            execute(self._ledger, Command(overdue.overdue_stream(fact.fact_id), decision, meta))
-        return len(told)
+            command = Command(overdue.overdue_stream(fact.fact_id), decision, meta)
+            told += len(execute(self._ledger, command).events)
+        return told
 
     def _out(
         self, conn: psycopg.Connection[Any], after: int, fact_ids: Sequence[str] | None = None
