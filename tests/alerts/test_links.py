@@ -10,7 +10,14 @@ import psycopg
 import pytest
 
 from alerts import messages
-from alerts.notices import AEFI_CLUSTER, OBSERVATION_OVERDUE, RECALLED, Notice
+from alerts.notices import (
+    AEFI_CLUSTER,
+    EXPOSURE_REVISED,
+    OBSERVATION_OVERDUE,
+    RECALLED,
+    STOCK_HERE,
+    Notice,
+)
 from alerts.outbox import Pool
 from alerts.recalls import Recalls
 from domain.alerting.model import episode_stream
@@ -33,6 +40,15 @@ _MORE: dict[str, dict[str, Any]] = {
         "limit": 3,
     },
     OBSERVATION_OVERDUE: {"people": 2},
+    STOCK_HERE: {"of_alert": ALERT},
+    EXPOSURE_REVISED: {
+        "lot_id": LOT,
+        "lot_ids": [LOT],
+        "units": 2,
+        "ended_at": FIRED_AT.isoformat(),
+        "passed": ["freezing"],
+        "no_longer": [],
+    },
 }
 
 
