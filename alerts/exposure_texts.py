@@ -19,7 +19,9 @@ LOTS_MAX = 5
 
 def brief(alert: Mapping[str, Any]) -> str:
     """Return the goods for one line in Chinese."""
-    return f"{alert['units']}支{_named(alert['passed'] or alert['no_longer'], 0)}"
+    passed, no_longer = (_named(alert[name], 0) for name in ("passed", "no_longer"))
+    found = [f"曾{passed}"] * bool(passed) + [f"并未{no_longer}"] * bool(no_longer)
+    return f"{alert['units']}支{'，'.join(found)}"
 
 
 def lines(alert: Mapping[str, Any], place: tuple[str, str], times: str, language: int) -> list[str]:

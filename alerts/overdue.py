@@ -26,6 +26,10 @@ from store.sql import load_queries
 queries = load_queries(Path(__file__).with_name("sql") / "overdue.sql")
 
 LOOK_AGAIN = timedelta(minutes=1)
+# Everything is looked through as often: an arrival may have been declared wrong.
+LOOK_THROUGH = timedelta(hours=6)
+# A shipment told of after its time has so long for its arrival to be told as well.
+GRACE_MS = 3_600_000
 # Shipments put on record in one tick; the rest at the next.
 TOLD_MAX = 100
 
@@ -36,6 +40,7 @@ class Overdue:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._looked: datetime | None = None
+        self._through: datetime | None = None
         self._after = -1
         self._awaited: list[tuple[int, str]] = []  # (expected ms, fact id), a heap
 
@@ -43,9 +48,12 @@ class Overdue:
         """Put on record what is overdue; return how many."""
         if self._looked is not None and self._looked <= now < self._looked + LOOK_AGAIN:
             return 0
+        if self._through is None or not self._through <= now < self._through + LOOK_THROUGH:
+            self._through, self._after, self._awaited = now, -1, []
         try:
             for _, fact in self._out(conn, self._after):
-                heapq.heappush(self._awaited, (overdue.expected_ms(fact), fact.fact_id))
+                due_ms = max(overdue.expected_ms(fact), fact.recorded_ms + GRACE_MS)
+                heapq.heappush(self._awaited, (due_ms, fact.fact_id))
                 self._after = fact.position
             return self._tell(conn, now)
         except psycopg.errors.UndefinedTable:  # the read model is not built yet

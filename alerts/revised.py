@@ -7,7 +7,7 @@ goods. What is told and what is forgotten of it are one transaction, so nothing 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +20,12 @@ import structlog
 from alerts.notices import EXPOSURE_REVISED, Notice, write
 from domain.cold_chain.events import ExposureRevised
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
+from domain.shared.decide import fold
 from domain.shared.ids import stream_id
 from domain.stability.arrhenius import Floats
 from domain.stability.budget import passed
+from domain.stability.exposure import COLD_C, FREEZING_C, WARM_C
+from domain.traceability import model as traceability
 from domain.traceability.codes import code_key
 from domain.traceability.thermal import Excursion
 from projections import thermal
@@ -77,7 +80,8 @@ class Revisions:
         )
         try:
             stood = conn.execute(queries.next_probe, {"channels": list(TEMPERATURE_CHANNELS)})
-            events = [e for row in stood.fetchall() for e in revised(conn, Where(*row), changes)]
+            told = self._bears
+            events = [e for r in stood.fetchall() for e in revised(conn, Where(*r), changes, told)]
         except psycopg.errors.UndefinedTable:  # the read models are not built yet
             return 0
         envelopes = [
@@ -94,9 +98,31 @@ class Revisions:
             log.info("exposure_revised", events=len(events), probe=events[0].device_id)
         return len(events)
 
+    def _bears(self, product_id: str) -> frozenset[str]:
+        """Return the limits that say nothing of a product, as it is kept beyond them."""
+        told = self._ledger.stream(traceability.product_stream(product_id))
+        product = fold(traceability.evolve_product, None, (each.event for each in told))
+        return frozenset() if product is None else borne(product)
 
-def revised(conn: psycopg.Connection[Any], where: Where, changes: Changes) -> list[ExposureRevised]:
-    """Return what a probe's late readings changed of the goods in its unit, by holder."""
+
+def borne(product: traceability.Product) -> frozenset[str]:
+    """Return the limits (`budget.LIMITS`) that a product is kept beyond, or that do not hurt it."""
+    least, most = product.temperature_c_min, product.temperature_c_max
+    frozen = not product.freeze_sensitive or least <= FREEZING_C
+    found = {"above": most > WARM_C, "below": least < COLD_C, "freezing": frozen}
+    return frozenset(name for name, bears in found.items() if bears)
+
+
+def revised(
+    conn: psycopg.Connection[Any],
+    where: Where,
+    changes: Changes,
+    bears: Callable[[str], frozenset[str]],
+) -> list[ExposureRevised]:
+    """Return what a probe's late readings changed of the goods in its unit, by holder.
+
+    `bears`: the limits that say nothing of a product.
+    """
     excursion = Excursion(
         device_id="",
         start_ms=where.since_ms,
@@ -105,14 +131,16 @@ def revised(conn: psycopg.Connection[Any], where: Where, changes: Changes) -> li
         peak_c=0.0,
         unit_id=where.unit_id,
     )
-    goods = inside(conn, excursion, where.site_id, lambda _product: False)
     by_product: dict[str, list[Inside]] = defaultdict(list)
-    for each in goods:
+    for each in inside(conn, excursion, where.site_id, lambda _product: False):
         by_product[each.product_id].append(each)
     found: dict[tuple[str, frozenset[str], frozenset[str]], list[Inside]] = defaultdict(list)
     for product_id, some in by_product.items():
+        borne_here = bears(product_id)
         for each, by_now, no_longer in _crossed(conn, where, changes, product_id, some):
-            found[each.site_id, by_now, no_longer].append(each)
+            if by_now - borne_here or no_longer - borne_here:
+                key = (each.site_id, by_now - borne_here, no_longer - borne_here)
+                found[key].append(each)
     names = org_tree.names(conn, {site_id for site_id, _, _ in found})
     return [
         _event(where, changes, names[key[0]].region, key, some)

@@ -147,6 +147,7 @@ FIELDS: dict[str, Both] = {
         "a position like L12.T34, or a time with its offset like 2026-11-22T08:00:00Z",
     ),
     "case_id": ("须为异常编号（UUID）", "it must be the id of an exception (a UUID)"),
+    "also": ("须为告警编号", "it must be the id of an alert"),
     "case_no": (
         "须为案号：1 至 64 个字符，不含 / ? # %",
         "it must be a case number of 1 to 64 characters without / ? # %",
@@ -181,9 +182,12 @@ FIELDS: dict[str, Both] = {
     "prefer": ("例如 wait=2", "for example wait=2"),
     "product_id": _PRODUCT,
     "product_ids": _PRODUCT,
-    "recipient": (
-        "须为假名：1 至 64 位字母、数字或“_.:-”",
-        "it must be a pseudonym of 1 to 64 letters, digits and _.:-",
+    **dict.fromkeys(
+        ("executer", "recipient", "supervisor"),
+        (
+            "须为假名：1 至 64 位字母、数字或“_.:-”",
+            "it must be a pseudonym of 1 to 64 letters, digits and _.:-",
+        ),
     ),
     "secret": (
         "须为 16 至 200 个可见 ASCII 字符，不含空格",

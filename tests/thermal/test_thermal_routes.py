@@ -12,11 +12,13 @@ import httpx
 import psycopg
 import pytest
 
-from alerts.revised import Revisions
+from alerts import exposure_texts
+from alerts.revised import Revisions, borne
 from api import thermal
 from domain.cold_chain.events import ExposureRevised
 from domain.shared.ids import stream_id
 from domain.shared.roles import Role
+from domain.traceability.events import ProductRegistered
 from projections.thermal import follow as exposure
 from store.logs import Ledger
 from tests.api.world import CODE, LOT, build, scan
@@ -169,3 +171,35 @@ def test_given_late_readings_that_pass_no_limit_when_followed_then_nobody_is_tol
     with psycopg.connect(database.app_dsn, autocommit=True) as conn:
         assert Revisions(ledger).tick(conn, api.clock.now()) == 0
         assert conn.execute("SELECT count(*) FROM exposure_change").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("range_c", "freeze_sensitive", "borne_by_it"),
+    [
+        ((2.0, 8.0), True, set()),
+        ((2.0, 8.0), False, {"freezing"}),
+        ((-40.0, -15.0), False, {"below", "freezing"}),
+        ((2.0, 25.0), True, {"above"}),
+    ],
+)
+def test_given_product_when_limits_are_asked_then_those_it_is_kept_beyond_say_nothing(
+    range_c: tuple[float, float], freeze_sensitive: bool, borne_by_it: set[str]
+) -> None:
+    product = ProductRegistered(
+        product_id="8474354",
+        name="疫苗",
+        holder="H",
+        doses_per_vial=1,
+        temperature_c_min=range_c[0],
+        temperature_c_max=range_c[1],
+        freeze_sensitive=freeze_sensitive,
+    )
+    assert borne(product) == borne_by_it
+
+
+def test_given_excursion_taken_back_when_told_in_one_line_then_it_says_that_it_was_not() -> None:
+    told = {"units": 12, "passed": [], "no_longer": ["above"]}
+    assert exposure_texts.brief(told) == "12支并未高于 8 ℃"
+    assert exposure_texts.brief(told | {"passed": ["freezing"]}) == (
+        "12支曾不高于 −0.5 ℃，并未高于 8 ℃"
+    )

@@ -136,7 +136,15 @@ def test_given_shipments_when_the_clock_passes_their_time_then_each_is_on_record
     assert told(4) == 0
     meta = Meta(occurred_at=START, recorded_at=START)
     ledger.append([Envelope(stream_id("test", "r3"), 1, got, meta)])
-    assert told(6) == 1
+    past = told_as.GoodsDispatched(
+        fact_id="s4", site_id="A", to_site_id="B", bill_no="4", codes=(V[2],),
+        expected_at=expected_at,
+    )  # fmt: skip
+    late = Meta(occurred_at=START, recorded_at=START + timedelta(hours=5.5))
+    ledger.append([Envelope(stream_id("test", "s4"), 1, past, late)])
+    assert told(6) == 1, "what is told after its time has an hour for its arrival"
+    ended = told_as.GoodsReceived(fact_id="r4", site_id="B", bill_no="4", codes=(V[2],))
+    ledger.append([Envelope(stream_id("test", "r4"), 1, ended, late)])
     # (Another that the read model has not told of it yet.)
     assert Overdue(ledger).tick(conn, START + timedelta(hours=6)) == 0
     assert [told(hours) for hours in (7, 74, 74, 76)] == [0, 1, 0, 0]
