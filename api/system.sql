@@ -6,8 +6,9 @@ SELECT count(*) FROM reading
 EXPLAIN (FORMAT JSON) SELECT FROM reading
 
 -- name: scans
--- Facts about codes, by the topics of their events.
+-- Facts about codes, by the topics of their events; not the holds that follow from alerts.
 SELECT count(*) FROM ledger_events WHERE topic = ANY(%s::text[])
+  AND NOT (topic = 'traceability.HoldPlaced' AND position('"source":"alerts"'::bytea IN state) > 0)
 
 -- name: scans_planned
 EXPLAIN (FORMAT JSON) SELECT FROM ledger_events WHERE topic = ANY(%s::text[])
