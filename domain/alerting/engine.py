@@ -11,7 +11,8 @@ Readings after the newest one judged only move the rules on. A late reading is j
 belongs: the fold restarts at an anchor, the last reading before it that left the rule idle, and
 runs on over the stored readings until the rule is idle at a reading that had left it idle before as
 well; from there on nothing can differ. Most late readings need none of this: one that is not bad
-and lies outside every episode and the present pending run changes nothing.
+and lies outside every episode and the present pending run changes nothing; nor does one that is not
+good and not beyond the peak, between the firing of an episode and its recovery.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from domain.alerting.episodes import Book, Change, Episode, Found, Stored, as_found
+from domain.alerting.rules import ThresholdRule
 from domain.alerting.tape import Key, Known, Tape, known
-from domain.alerting.threshold import Closed, Fired, Firing, Pending, RuleState, is_bad, step
+from domain.alerting.threshold import (
+    Closed,
+    Fired,
+    Firing,
+    Pending,
+    RuleState,
+    is_bad,
+    is_good,
+    step,
+)
 from domain.alerting.watch import Reading, Watch, WatchState, is_quiet
 
 
@@ -167,11 +178,38 @@ def _matters(
     """Tell whether late readings can change anything for the rule.
 
     One that is not bad can only break a run of bad readings. A run that never fired and is over
-    stays so when broken; what is left are episodes and the run pending now.
+    stays so when broken; what is left are episodes and the run pending now. Within an episode, one
+    that is not good can only break a recovery: those that came to nothing stay so.
     """
     if isinstance(rule_state, Pending) and late[-1][0] >= rule_state.since_ms:
         return True
-    return not all(_left_idle(watch, rule_id, told, ts, value_c) for ts, _, value_c in late)
+    recovering_ms = rule_state.good_since_ms if isinstance(rule_state, Firing) else None
+    return not all(
+        _left_idle(watch, rule_id, told, ts, value_c)
+        or _goes_on(watch.rule(rule_id, ts), told, recovering_ms, ts, value_c)
+        for ts, _, value_c in late
+    )
+
+
+def _goes_on(
+    rule: ThresholdRule | None,
+    told: Sequence[Episode],
+    recovering_ms: int | None,
+    ts_ms: int,
+    value_c: float,
+) -> bool:
+    """Tell whether a reading lies in an episode, after it fired and before it recovers, no worse.
+
+    recovering_ms: since when the open episode has been good, if it has.
+    """
+    at = bisect_right(told, ts_ms, key=lambda episode: episode.start_ms)
+    if rule is None or not at or is_good(rule, value_c):
+        return False
+    episode = told[at - 1]
+    ends_ms = episode.recovered_ms or episode.resolved_ms or recovering_ms
+    within = episode.fired_ms < ts_ms and (ends_ms is None or ts_ms < ends_ms)
+    worse = value_c > episode.peak_c if rule.side == "high" else value_c < episode.peak_c
+    return within and not worse
 
 
 def _told(state: RuleState, living: list[Episode]) -> list[Episode]:

@@ -212,6 +212,17 @@ def test_given_a_quiet_probe_when_a_late_good_reading_comes_then_no_reading_is_r
     assert memory.asked == 1  # for the episodes only
 
 
+def test_given_a_long_alert_when_a_late_reading_says_no_more_then_no_reading_is_read() -> None:
+    memory = Memory(watch(HIGH))
+    memory.take(readings(9.0, 9.0, 9.0, 9.0))
+    memory.take(readings(9.0, 9.0, 7.8, from_min=25))
+    asked = memory.asked
+    assert memory.take(readings(8.9, from_min=20)) == []
+    assert memory.asked == asked + 1  # for the episodes only
+    (event,) = memory.take([(21 * MINUTE_MS, 99, 9.1)])
+    assert isinstance(event, AlertAmended)
+
+
 def test_given_a_gap_when_bad_readings_fill_it_late_then_fired_late_and_resolved() -> None:
     memory = Memory(watch(HIGH))
     memory.take(readings(5.0, 5.0))
