@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
@@ -102,6 +103,14 @@ def write(cur: psycopg.Cursor[Any], replies: Sequence[Reply], batch: Batch) -> N
             batch.add_ledger(stream, version, event, **meta)
 
 
+def ask_again(conn: Connection, regions: Sequence[str], now: datetime) -> None:
+    """Let what was taken for devices of these regions wait anew: no process knows that it went out.
+
+    A device does a command once, however often it comes.
+    """
+    conn.execute(queries.ask_again, {"regions": list(regions), "now": now})
+
+
 def due_commands(
     conn: Connection,
     directory: Directory,
@@ -137,6 +146,7 @@ def _waiting(
     if not known:
         return []
     values |= {"device_ids": known, "limit": WAITING_MAX}
+    taken = conn.execute(queries.take_waiting, values).fetchall()
     return [
         DeviceCommandIssued(
             command_id=command_id,
@@ -145,9 +155,7 @@ def _waiting(
             arguments=arguments,
             expires_ms=to_ms(expires_at),
         )
-        for command_id, device_id, cmd, arguments, expires_at in conn.execute(
-            queries.take_waiting, values
-        ).fetchall()
+        for command_id, device_id, cmd, arguments, expires_at, _ in sorted(taken, key=itemgetter(5))
     ]
 
 

@@ -12,7 +12,13 @@ WHERE command_id IN (
     WHERE state = 'waiting' AND expires_at > %(now)s AND device_id = ANY(%(device_ids)s)
       AND (%(regions)s::text[] = '{}' OR region_code = ANY(%(regions)s))
     ORDER BY issued_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING command_id::text, device_id, cmd, arguments, expires_at
+RETURNING command_id::text, device_id, cmd, arguments, expires_at, issued_at
+
+-- name: ask_again
+-- What a worker before this one took, of these regions (none: all), and perhaps never sent.
+UPDATE device_command SET state = 'waiting'
+WHERE state = 'sent' AND expires_at > %(now)s
+  AND (%(regions)s::text[] = '{}' OR region_code = ANY(%(regions)s))
 
 -- name: answer_command
 -- Nothing more is heard after `applied` or `failed`. Returns the version of the answer.

@@ -211,6 +211,8 @@ class Refused(Exception):
         self.code = code
         self.zh = zh.format(**shown)
         self.en = en.format(**shown)
+        ts = facts.get("ts") if code == "clock" else None
+        self.ts_ms = ts if isinstance(ts, int) else None  # a time that cannot be
         super().__init__(reason, facts)
 
     @property

@@ -105,6 +105,7 @@ class Worker:
     def start(self) -> None:
         """Take the database and learn the registry. AlreadyRunning when another ingest has it."""
         self._persist(self._settle)
+        self._persist(lambda conn: commands.ask_again(conn, self._regions, self._clock.now()))
 
     def close(self) -> None:
         """Write what is unwritten, where the database is there; give connection and lock back."""
@@ -480,10 +481,18 @@ class Worker:
         self.commit(entry)
         for device_id in batch.states:
             self._directory.waiting.pop(device_id, None)
+        self._note_clocks(batch)
+        return answers(batch)
+
+    def _note_clocks(self, batch: Batch) -> None:
+        """Sample the clocks of live messages; one that is far off is seen where it is refused."""
         for item, message in batch.messages:
             if item.new and item.topic.kind == "tele" and not message.backfill:
                 self._clocks.note(message.device_id, batch.now_ms, max(message.ts_ms))
-        return answers(batch)
+        for item in batch.items:
+            ts_ms = item.refused.ts_ms if item.refused is not None else None
+            if ts_ms is not None and item.topic.kind == "tele" and item.received.replay_id is None:
+                self._clocks.note(item.topic.device_id, batch.now_ms, ts_ms)
 
     def _number(self, conn: Connection) -> int:
         if not self._numbers:

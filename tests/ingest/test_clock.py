@@ -17,6 +17,7 @@ from ingest.commands import due_commands
 from ingest.directory import Directory
 from store.logs import Telemetry
 from tests.conftest import Database, ManualClock
+from tests.ingest import field
 from tests.ingest.field import BASE, NOW_MS
 
 pytestmark = pytest.mark.database
@@ -109,6 +110,27 @@ def test_given_a_clock_that_stays_wrong_when_it_speaks_on_then_set_again_every_t
                 asked.append(minute)
     assert asked == [4, 14, 24] * 2
     assert len(told(telemetry, before)) == 1
+
+
+@pytest.mark.parametrize("ahead_ms", [6 * EVERY_MS, -NOW_MS])
+def test_given_a_clock_so_wrong_that_its_readings_are_refused_when_it_speaks_then_told_and_set(
+    device: str, telemetry: Telemetry, database: Database, ahead_ms: int
+) -> None:
+    before, clock = telemetry.last_position(), RunningClock()
+    worker = field.started(database.app_dsn, clock)
+    asked = []
+    for n in range(clocks.SAMPLES):
+        ts_ms = to_ms(clock.advance(minutes=1)) + ahead_ms
+        body = {"v": 1, "boot": 1, "seq": n, "ts": ts_ms, "m": {"t1": 5.0}}
+        worker.take([field.message(f"{BASE}/tele/{device}", body)])
+        asked += worker.due()
+    worker.close()
+    assert [json.loads(each.payload)["cmd"] for each in asked] == ["time_sync"]
+    (found,) = told(telemetry, before)
+    assert isinstance(found, ClockSkewDetected)
+    assert (found.device_id, found.severity) == (device, "major")
+    kept = database.query("SELECT code FROM quarantine WHERE topic LIKE %s", f"%{device}")
+    assert kept == [("clock",)] * clocks.SAMPLES
 
 
 def test_given_few_messages_when_their_clock_is_wrong_then_not_judged_yet(

@@ -99,6 +99,31 @@ def test_given_a_device_that_is_not_known_here_yet_when_looked_then_its_command_
     assert len(sent(taker, ManualClock())) == 1
 
 
+def test_given_a_process_that_ends_before_it_publishes_when_the_next_starts_then_sent_again(
+    taker: Taker, device: str, clock: ManualClock, database: Database
+) -> None:
+    lost = ask(database, clock, device, "siren", on=1)
+    assert len(sent(taker, ManualClock())) == 1  # and the process ends
+    worker = field.started(database.app_dsn, ManualClock())
+    (again,) = worker.due()
+    assert json.loads(again.payload)["cmd_id"] == str(lost)
+    taker.take(device, [], reports=[report(kind="cmd", cmd_id=str(lost), state="accepted")])
+    worker.close()
+    answered = field.started(database.app_dsn, ManualClock())
+    assert answered.due() == []
+    answered.close()
+
+
+def test_given_commands_of_one_second_when_taken_then_sent_in_the_order_they_were_asked(
+    taker: Taker, device: str, clock: ManualClock, database: Database
+) -> None:
+    asked = [str(ask(database, clock, device, "siren", on=on)) for on in (1, 0, 1)]
+    # A row that was written anew lies behind the others.
+    database.query("UPDATE device_command SET answer = '' WHERE command_id = %s", asked[0])
+    found = sent(taker, ManualClock())
+    assert [json.loads(told.payload)["cmd_id"] for told in found] == asked
+
+
 def test_given_a_command_for_the_clock_when_sent_then_with_the_time_and_not_kept(
     taker: Taker, device: str, clock: ManualClock, database: Database
 ) -> None:
