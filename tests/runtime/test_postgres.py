@@ -55,6 +55,7 @@ def test_given_committed_rows_when_killed_and_started_then_all_there(cluster: Pa
         if os.geteuid() == 0:
             assert os.stat(f"/proc/{server.pid}").st_uid != 0  # noqa: PTH116 - of a process
         with psycopg.connect(server.owner_dsn) as conn:
+            assert conn.info.host == str(server.pgdata.parent)
             conn.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000)")
         port = server.port
         os.kill(server.pid, signal.SIGKILL)
@@ -105,6 +106,14 @@ def test_given_stale_pid_file_of_another_process_when_started_then_that_one_is_l
         other.kill()
 
 
+@pytest.mark.parametrize("name", ["long" * 24, "a,b"])
+def test_given_a_folder_unfit_for_a_socket_when_connected_then_by_loopback(
+    cluster: Path, name: str
+) -> None:
+    server = PostgresServer(cluster.parent / name, port=5432)
+    assert f"@{postgres.HOST}:5432/" in server.app_dsn
+
+
 def test_given_two_folders_when_both_run_then_side_by_side(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +132,7 @@ def test_given_two_folders_when_both_run_then_side_by_side(
         assert len(found) == 2
         assert one.port != other.port
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(one.app_dsn.replace(f":{one.port}/", f":{other.port}/"))
+            psycopg.connect(one.app_dsn, host=postgres.HOST, port=other.port)
     finally:
         one.stop()
         other.stop()
