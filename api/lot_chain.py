@@ -96,7 +96,6 @@ def _lot_chain(
     return json_answer(shown, headers={"Vaxtrail-Position": str(at)})
 
 
-_LINE = b'{"step":"%b","site_id":%b,"packs":%d,"first":%b,"last":%b}'
 _TIMES = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
 
@@ -106,17 +105,15 @@ def lines(steps: Sequence[Step]) -> bytes:
         return b"[]"
     numbers, sites, packs, first, last = zip(*steps, strict=True)
     times = orjson.dumps(np.array([*first, *last], "datetime64[ms]"), option=_TIMES)
-    texts = times[1:-1].split(b",")
-    names = {number: read.step_name(number).encode() for number in set(numbers)}
-    places = {site_id: orjson.dumps(site_id) for site_id in set(sites)}
-    columns = (
-        map(names.__getitem__, numbers),
-        map(places.__getitem__, sites),
-        packs,
-        texts[: len(steps)],
-        texts[len(steps) :],
+    texts = times[2:-2].decode().split('","')
+    names = {number: read.step_name(number) for number in set(numbers)}
+    rows = zip(numbers, sites, packs, texts[: len(steps)], texts[len(steps) :], strict=True)
+    return orjson.dumps(
+        [
+            {"step": names[step], "site_id": site_id, "packs": n, "first": began, "last": ended}
+            for step, site_id, n, began, ended in rows
+        ]
     )
-    return b"[%b]" % b",".join(map(_LINE.__mod__, zip(*columns, strict=True)))
 
 
 def _seen(
