@@ -15,7 +15,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from alerts.channels.channel import Undelivered
-from alerts.channels.sms import Sms
+from alerts.channels.sms import Report, Sms
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).with_name("sql") / "receipts.sql")
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 # Seconds after a message was sent at which it is asked about first, and doubled each time after.
 FIRST_S = 5.0
-# Nothing more is asked of older ones, nor of more at a time.
+# Nothing more is asked of older ones, nor of more of the newest at a time.
 ASKED_FOR = timedelta(hours=2)
-AT_ONCE = 100
+KNOWN_MAX = 2_000
 
 
 class Receipts:
@@ -37,9 +37,12 @@ class Receipts:
         self._asked: dict[int, int] = {}  # how often, by delivery
 
     def round(self, conn: psycopg.Connection[Any]) -> int:
-        """Ask about what is due; return how many were told of."""
+        """Ask about what is due, the newest first; return how many were told of.
+
+        The first question that is not answered ends the round: others may be due before its next.
+        """
         now = self._now()
-        page = {"since": now - ASKED_FOR, "limit": AT_ONCE}
+        page = {"since": now - ASKED_FOR, "limit": KNOWN_MAX}
         rows = conn.execute(queries.unreported, page).fetchall()
         self._asked = {row[0]: self._asked.get(row[0], 0) for row in rows}
         told = 0
@@ -47,25 +50,20 @@ class Receipts:
             times = self._asked[delivery_id]
             if now >= sent_at + timedelta(seconds=FIRST_S * 2**times):
                 self._asked[delivery_id] += 1
-                told += self._ask(conn, delivery_id, address, accepted_id, sent_at)
+                try:
+                    report = self._sms.report(address, accepted_id, sent_at, self._now())
+                except Undelivered as error:  # the question, not the message
+                    log.info("receipt_not_told", delivery_id=delivery_id, error=str(error))
+                    break
+                told += _keep(conn, delivery_id, report)
         return told
 
-    def _ask(
-        self,
-        conn: psycopg.Connection[Any],
-        delivery_id: int,
-        address: str,
-        accepted_id: str,
-        sent_at: datetime,
-    ) -> bool:
-        try:
-            report = self._sms.report(address, accepted_id, sent_at, self._now())
-        except Undelivered as error:  # the question, not the message
-            log.info("receipt_not_told", delivery_id=delivery_id, error=str(error))
-            return False
-        evidence = {"undelivered": report.failure} if report.failure else {}
-        if report.delivered_at is not None:
-            evidence["delivered_at"] = report.delivered_at.isoformat()
-        if evidence:
-            conn.execute(queries.report, (Jsonb(evidence), delivery_id))
-        return bool(evidence)
+
+def _keep(conn: psycopg.Connection[Any], delivery_id: int, report: Report) -> bool:
+    """Add what a provider says to the evidence; tell whether that is something."""
+    evidence = {"undelivered": report.failure} if report.failure else {}
+    if report.delivered_at is not None:
+        evidence["delivered_at"] = report.delivered_at.isoformat()
+    if evidence:
+        conn.execute(queries.report, (Jsonb(evidence), delivery_id))
+    return bool(evidence)

@@ -12,13 +12,14 @@ request, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from alerts.channels.channel import Ask, Message, Undelivered
+from alerts.channels.channel import Ask, Message, Transient, Undelivered
 from alerts.recipients import masked
 
 # One part of a message outside the GSM alphabet (3GPP TS 23.040), in UTF-16 units.
@@ -89,21 +90,34 @@ class Sms:
         phone = digits(message.address)
         parts = fitted(message.brief, self._account.signature)
         call = self._provider.sending(phone, parts, message.key, message.sent_at)
-        try:
+        with _masking(phone):
             accepted_id = self._provider.accepted(*self._ask(*call))
-        except Undelivered as error:
-            error.args = (str(error).replace(phone, masked(phone)),)
-            raise
         host = urlsplit(self._account.url).hostname or ""
         return {"accepted_id": accepted_id, "accepted_by": host}
 
     def report(self, address: str, accepted_id: str, sent_at: datetime, now: datetime) -> Report:
         """Ask what became of a message that was accepted; Undelivered without an answer."""
-        call = self._provider.asking(digits(address), accepted_id, sent_at, now)
-        return self._provider.report(*self._ask(*call), accepted_id)
+        phone = digits(address)
+        call = self._provider.asking(phone, accepted_id, sent_at, now)
+        with _masking(phone):
+            answer = self._ask(*call)
+            try:
+                return self._provider.report(*answer, accepted_id)
+            except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
+                raise Transient("not a report of this provider") from error
 
     def close(self) -> None:
         """Keep nothing open between messages."""
+
+
+@contextmanager
+def _masking(phone: str) -> Iterator[None]:
+    """Let what the provider says of a phone show as much of its number as others may see."""
+    try:
+        yield
+    except Undelivered as error:
+        error.args = (str(error).replace(phone, masked(phone)),)
+        raise
 
 
 def digits(address: str) -> str:

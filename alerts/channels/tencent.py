@@ -71,7 +71,7 @@ class Tencent:
         sent: dict[str, Any] = (_told(status, answer).get("SendStatusSet") or [{}])[0]
         if sent.get("Code") != "Ok":
             raise _failure(str(sent.get("Code")), str(sent.get("Message", "")))
-        return str(sent["SerialNo"])
+        return str(sent.get("SerialNo", ""))
 
     def asking(self, phone: str, accepted_id: str, sent_at: datetime, at: datetime) -> Call:
         """Return the request that asks what became of a message."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from alerts import receipts
 from alerts.channels import push, robots, sms
-from alerts.channels.channel import Channel, Later, Message, Permanent, Transient
+from alerts.channels.channel import Ask, Channel, Later, Message, Permanent, Transient
 from alerts.channels.offered import SHAPES
 from alerts.channels.push import Push, Vapid
 from alerts.channels.siren import Siren
@@ -281,6 +281,80 @@ def test_given_an_accepted_short_message_when_a_phone_has_it_then_the_evidence_s
     had = datetime.fromisoformat(keeper["delivered_at"])
     assert had == FIRED_AT + timedelta(seconds=2)
     assert keeper["accepted_id"]
+
+
+ODD: dict[str, list[dict[str, Any]]] = {
+    "aliyun": [
+        {"SmsSendDetailDTOs": {"SmsSendDetailDTO": [{"SendStatus": 3, "ReceiveDate": ""}]}},
+        {"SmsSendDetailDTOs": {"SmsSendDetailDTO": [{}]}},
+        {"SmsSendDetailDTOs": [1]},
+    ],
+    "tencent": [
+        {
+            "PullSmsSendStatusSet": [
+                {"SerialNo": "1", "ReportStatus": "SUCCESS", "UserReceiveTime": at}
+            ]
+        }
+        for at in (None, "soon", 10**18)
+    ],
+}
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_given_a_report_that_nobody_can_read_when_asked_then_not_told_and_no_number_in_it(
+    shape: str, clock: ManualClock
+) -> None:
+    for odd in ODD[shape]:
+        said = {"Code": "OK", "Response": odd, **odd}
+        channel = sms_of(shape, lambda *_, said=said: (200, orjson.dumps(said)))
+        with pytest.raises(Transient, match="not a report"):
+            channel.report(PHONE, "1", clock.now(), clock.now())
+    error = {"Code": "isv.X", "Message": "13800000001 is wrong"}
+    said = {**error, "Response": {"Error": error}}
+    with pytest.raises(Transient, match=r"138\*\*\*\*0001 is wrong"):
+        sms_of(shape, lambda *_: (200, orjson.dumps(said))).report(
+            PHONE, "1", clock.now(), clock.now()
+        )
+
+
+def sms_of(shape: str, ask: Ask) -> Sms:
+    account = Account("http://127.0.0.1:9", "key", "secret", "疾控", "SMS_1", app="1")
+    return Sms(SHAPES[shape](account), account, ask)
+
+
+def test_given_a_provider_that_does_not_answer_when_asked_then_the_newest_are_asked_first(
+    pool: Pool, clock: ManualClock
+) -> None:
+    asked: list[str] = []
+
+    def ask(_address: str, body: bytes, _headers: dict[str, str]) -> tuple[int, bytes]:
+        asked.append(orjson.loads(body)["PhoneNumber"])
+        if len(asked) == 2:
+            raise Transient("no answer within 15 s")
+        return 200, orjson.dumps({"Response": {}})
+
+    with pool.connection() as conn:
+        for n in range(4):
+            conn.execute(
+                "INSERT INTO recipient (recipient_id, name, channel, address, region_code)"
+                " VALUES (%s, '', 'sms', %s, '640200')",
+                (f"p{n}", f"1380000000{n}"),
+            )
+            conn.execute(
+                "WITH o AS (INSERT INTO outbox (key, alert_id, kind, severity, region_code,"
+                " payload, created_at, expanded) VALUES (%(n)s, %(alert)s, 'fired', 'major',"
+                " '640202', '{}', %(at)s, true) RETURNING id)"
+                " INSERT INTO delivery (outbox_id, alert_id, recipient_id, channel, level, key,"
+                " state, next_at, created_at, sent_at, evidence) SELECT id, %(alert)s, %(who)s,"
+                " 'sms', 0, %(n)s, 'sent', %(at)s, %(at)s, %(at)s, '{\"accepted_id\": \"1\"}'"
+                " FROM o",
+                {"n": str(n), "alert": ALERT, "who": f"p{n}", "at": clock.advance(seconds=1)},
+            )
+        asking = Receipts(sms_of("tencent", ask), clock.now)
+        clock.advance(minutes=1)
+        for _ in range(2):
+            asking.round(conn)
+    assert [number[-1] for number in asked] == ["3", "2", "3", "2", "1", "0"]
 
 
 def test_given_the_published_example_of_push_when_sealed_then_the_same_bytes() -> None:
