@@ -7,6 +7,7 @@ recording carries the same one, and mailbox servers that drop doubles by it do s
 from __future__ import annotations
 
 import hashlib
+import re
 import smtplib
 import ssl
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from alerts.channels.channel import Message, Permanent, Transient
+from alerts.recipients import masked
 
 # Seconds for connecting and for each answer; beyond it the attempt is transient.
 TIMEOUT_S = 10.0
@@ -69,12 +71,12 @@ class Email:
                 server.send_message(mail, self._smtp.sender, [message.address])
         except smtplib.SMTPRecipientsRefused as error:
             code, answer = error.recipients[message.address]
-            raise _refused(code, answer) from error
+            raise _refused(code, answer, message.address) from error
         except smtplib.SMTPAuthenticationError as error:
             # The operator's mistake, not this message's: it can go once that is mended.
             raise Transient(f"sign-in refused: {error.smtp_code}") from error
         except smtplib.SMTPResponseException as error:
-            raise _refused(error.smtp_code, error.smtp_error) from error
+            raise _refused(error.smtp_code, error.smtp_error, message.address) from error
         except smtplib.SMTPNotSupportedError as error:
             raise Permanent(str(error)) from error
         except (smtplib.SMTPException, OSError) as error:
@@ -131,7 +133,11 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _refused(code: int, answer: bytes | str) -> Permanent | Transient:
-    """Return the error of an SMTP answer: 5yz stays, 4yz may pass (RFC 5321 §4.2.1)."""
+def _refused(code: int, answer: bytes | str, address: str) -> Permanent | Transient:
+    """Return the error of an SMTP answer: 5yz stays, 4yz may pass (RFC 5321 §4.2.1).
+
+    Servers repeat the address that they refuse; here it is as others may see it.
+    """
     said = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
+    said = re.sub(re.escape(address), lambda _: masked(address), said, flags=re.IGNORECASE)
     return (Permanent if code >= 500 else Transient)(f"{code} {said}")

@@ -149,6 +149,15 @@ def test_given_address_that_cannot_be_when_sent_then_failed_for_good(
     assert mailbox.mails == []
 
 
+def test_given_a_server_that_repeats_the_address_when_refused_then_it_is_masked(
+    mailbox: Mailbox,
+) -> None:
+    mailbox.answers = ["550 <Zhang.San@x.example>: unknown"]
+    email = Email(Smtp("127.0.0.1", mailbox.port))
+    with pytest.raises(Permanent, match=r"^550 <z\*\*\*@x.example>: unknown$"):
+        email.send(message("zhang.san@x.example"))
+
+
 def test_given_url_when_read_then_parts_of_the_mail_server_are_known() -> None:
     smtp = Smtp.from_url("smtps://u%40x:p%2F@mail.example", sender="a@x.example")
     assert smtp == Smtp("mail.example", 465, "u@x", "p/", "a@x.example", tls=True)
