@@ -27,6 +27,8 @@ from alerts.channels.post import Poster
 TIMEOUT_S = 15.0
 # A request time-out, "too early" and "too many": the same request may succeed later (RFC 9110).
 RETRIED_4XX = frozenset({408, 425, 429})
+# What a system that is being set up anew says for a while, and its operator mends.
+MENDED_4XX = frozenset({401, 403, 404})
 
 T = TypeVar("T")
 
@@ -72,6 +74,8 @@ class Webhook:
 
     async def _tell(self, address: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         status = await self._post(address, body, headers)
+        if status in MENDED_4XX:
+            raise Transient(f"HTTP {status}")
         if not 200 <= status < 300:
             raise refused(status)
         return {"status": str(status)}

@@ -141,15 +141,17 @@ def test_given_earlier_message_waiting_when_next_event_comes_then_it_waits_too(
     assert [hit.json["kind"] for hit in hook.hits] == ["fired", "fired", "resolved"]
 
 
-@pytest.mark.parametrize("status", [400, 404, 410])
-def test_given_webhook_refuses_when_sent_then_failed_at_once_with_the_reason(
-    pool: Pool, sender: Sender, hook: Hook, status: int
+@pytest.mark.parametrize(
+    ("status", "state"), [(400, "failed"), (410, "failed"), (401, "queued"), (404, "queued")]
+)
+def test_given_webhook_refuses_when_sent_then_failed_at_once_unless_its_operator_mends_it(
+    pool: Pool, sender: Sender, hook: Hook, status: int, state: str
 ) -> None:
     hook.answers = [status]
     add_recipient(pool, "city_system", hook.url)
     tell(pool, noticed(fired(), 1))
     send_all(sender)
-    assert last_error(pool) == ("failed", f"HTTP {status}")
+    assert last_error(pool) == (state, f"HTTP {status}")
 
 
 def test_given_mail_server_refuses_when_sent_then_4yz_is_retried_and_5yz_failed(
