@@ -96,7 +96,8 @@ def changes(deps: Deps, after: int) -> tuple[int, list[Change]]:
             return after, []
         rows = read.changed(conn, after=after, limit=BATCH_MAX)
     found = [Change(row.pos, row.region_code, _body(row)) for row in rows]
-    return (rows[-1].pos if len(rows) == BATCH_MAX else until), found
+    newest = rows[-1].pos if rows else until
+    return (newest if len(rows) == BATCH_MAX else max(until, newest)), found
 
 
 @router.get(

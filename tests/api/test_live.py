@@ -127,6 +127,20 @@ def test_given_alerts_when_followed_then_each_change_of_the_region_is_told_once(
     eventually(lambda: not live._open)
 
 
+def test_given_an_alert_that_comes_while_it_is_looked_when_asked_again_then_not_told_twice(
+    api: Api, fire: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = api.deps.ledger.last_position()
+    fire()
+    api.followed(api.deps.ledger.last_position())
+    monkeypatch.setattr(live, "followed", lambda *_: before + 1)
+    fire()
+    api.followed(api.deps.ledger.last_position())
+    until, found = live.changes(api.deps, before)
+    assert len(found) == 2
+    assert until == found[-1].position
+
+
 def test_given_a_quiet_stream_when_followed_then_it_says_that_it_lives(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
