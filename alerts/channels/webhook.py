@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ TIMEOUT_S = 15.0
 RETRIED_4XX = frozenset({408, 425, 429})
 # What a system that is being set up anew says for a while, and its operator mends.
 MENDED_4XX = frozenset({401, 403, 404})
+# Names looked up at a time.
+LOOKUPS_MAX = 32
 
 T = TypeVar("T")
 
@@ -44,6 +46,8 @@ class Webhook:
         self._timeout_s = timeout_s
         self._poster = Poster(destinations.addresses)
         self._loop = asyncio.new_event_loop()
+        # Look-ups of names wait in these: few that are not answered must not hold up the others.
+        self._loop.set_default_executor(ThreadPoolExecutor(LOOKUPS_MAX, "lookup"))
         self._thread = threading.Thread(target=self._loop.run_forever, name="webhook", daemon=True)
         self._thread.start()
 

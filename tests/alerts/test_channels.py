@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -116,6 +119,30 @@ def test_given_webhook_answers_so_when_sent_then_tried_again_later(hook: Hook, s
     channel = Webhook(LOOPBACK)
     with pytest.raises(Transient, match=f"HTTP {status}"):
         channel.send(message(hook.url))
+    channel.close()
+
+
+def test_given_names_that_nobody_looks_up_when_another_is_called_then_it_is_called(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **more: Any) -> Any:
+        if host.startswith("silent"):
+            answered.wait(5)
+        return look_up("127.0.0.1", *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    channel = Webhook(LOOPBACK)
+    port = hook.url.split(":")[2]
+    silent = [channel.begin(message(f"http://silent{n}.example:{port}")) for n in range(16)]
+    started = time.monotonic()
+    assert channel.send(message(f"http://swift.example:{port}")) == {"status": "204"}
+    assert time.monotonic() - started < 2
+    answered.set()
+    for one in silent:
+        one.result()
     channel.close()
 
 
