@@ -29,8 +29,13 @@ from store.logs import Ledger
 # Kinds of notices that switch it on; those that end an alert, or say that somebody is on it.
 BEGINS = ("fired", "escalated")
 ENDS = ("resolved", "withdrawn", "closed", "acknowledged")
+# What a gateway says to a command.
+_ANSWERED = ("accepted", "applied", "failed")
 # Seconds between two looks whether the gateway has answered.
 LOOK_S = 1.0
+# Commands in a row that a gateway may leave without an answer, each for as long as a command is of
+# use: six hours.
+ASKED_MAX = 36
 # For so long an alert that was never ended keeps a siren from being switched off.
 SOUNDS_MAX = timedelta(days=7)
 # Names of commands, so that a delivery repeated after a crash asks nothing twice.
@@ -48,17 +53,24 @@ class Siren:
         """Ask the siren, then wait (Later) until its gateway has answered: that is the evidence.
 
         Of notices that neither begin nor end an alert nothing is asked, and a siren that another
-        alert still needs stays on.
+        alert still needs stays on. A gateway that is away is asked again, unless the alert is over.
         """
         kind = str(message.event.get("kind", ""))
         if kind not in BEGINS + ENDS:
             return {"asked": "nothing"}
-        command_id = str(uuid5(_COMMANDS, message.key))
-        asked = self._row(queries.command, (command_id,))
-        if asked is not None:
-            return self._answered(command_id, asked)
+        for number in range(ASKED_MAX):
+            command_id = str(uuid5(_COMMANDS, f"{message.key}:{number}" if number else message.key))
+            asked = self._row(queries.command, (command_id,))
+            if asked is None:
+                break
+            if asked["state"] in _ANSWERED or self._now() <= asked["expires_at"]:
+                return self._answered(command_id, asked)
+        else:
+            raise Permanent("the gateway did not answer in time")
         if kind in ENDS and self._needed(message):
             return {"asked": "nothing", "because": "another alert"}
+        if kind in BEGINS and number and self._is_over(message):
+            raise Permanent("the gateway did not answer before the alert was over")
         self._ask(command_id, message, on=kind in BEGINS)
         raise Later("the gateway has not answered yet", LOOK_S)
 
@@ -74,9 +86,12 @@ class Siren:
                 return {"accepted_id": command_id}
             case "failed":
                 raise Permanent(f"the device failed: {asked['answer']}")
-        if self._now() > asked["expires_at"]:
-            raise Permanent("the gateway did not answer in time")
         raise Later("the gateway has not answered yet", LOOK_S)
+
+    def _is_over(self, message: Message) -> bool:
+        asked = {"alert_id": message.thread, "ends": list(ENDS), "since": message.at}
+        found = self._row(queries.is_over, asked)
+        return bool(found and found["over"])
 
     def _needed(self, message: Message) -> bool:
         asked = {

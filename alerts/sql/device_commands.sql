@@ -7,6 +7,13 @@ VALUES (%(command_id)s, %(device_id)s, %(region_code)s, %(cmd)s, %(arguments)s, 
 -- name: command
 SELECT state, answer, changed_at, expires_at FROM device_command WHERE command_id = %s
 
+-- name: is_over
+-- Whether somebody has ended an alert, or taken it on, since a notice of it was made.
+SELECT EXISTS (
+    SELECT FROM outbox WHERE alert_id = %(alert_id)s::uuid AND kind = ANY(%(ends)s)
+        AND created_at >= %(since)s
+) AS over
+
 -- name: sounds_for_another
 -- Whether a siren was switched on for another alert that nobody has ended or taken on since.
 SELECT EXISTS (
