@@ -89,8 +89,7 @@ class Escalator:
 
     def _next_level(self, alert_id: str, now: datetime) -> bool:
         """Tell one level of an alert; False when none is due on what the streams say now."""
-        acts = self._ledger.stream(model.alert_stream(alert_id))
-        history = [*self._ledger.stream(model.episode_stream(alert_id)), *acts]
+        history = self._ledger.together(model.streams_of(alert_id))
         row = alerting.folded(history)
         if row is None or row.escalate_at is None or row.escalate_at > now:
             return False
@@ -108,8 +107,9 @@ class Escalator:
             source="timer",
         )
         stream = model.alert_stream(alert_id)
+        version = sum(envelope.originator_id == stream for envelope in history)
         envelopes = [
-            Envelope(stream, len(acts) + n, event, meta) for n, event in enumerate(events, start=1)
+            Envelope(stream, version + n, event, meta) for n, event in enumerate(events, start=1)
         ]
         self._append(envelopes, row)
         return bool(envelopes)

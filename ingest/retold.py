@@ -47,13 +47,13 @@ def retold(conn: Connection, ledger: Ledger, alert_id: str) -> tuple[bytes, byte
         UUID(alert_id)
     except ValueError:
         return None
-    episode = ledger.stream(model.episode_stream(alert_id))
-    if not episode or not model.begins_alert(episode[0].event):
+    history = ledger.together(model.streams_of(alert_id))
+    if not history or not model.begins_alert(history[0].event):
         return None
-    row = alerting.folded([*episode, *ledger.stream(model.alert_stream(alert_id))])
+    row = alerting.folded(history)
     if row is None:
         return None
-    if isinstance(fired := episode[0].event, AlertFired):
+    if isinstance(fired := history[0].event, AlertFired):
         row = _from_readings(conn, row, fired)
     shown = alerting.alert(conn, alert_id)
     return _json(row), b"{}" if shown is None else _json(shown)

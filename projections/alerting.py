@@ -1,6 +1,7 @@
 """The alert inbox: every alert as it stands now, with when its next level is due; and rule sets.
 
-An alert is folded from two streams, the engine's episode and what people and timers did about it.
+An alert is folded from two streams, the engine's episode and what people and timers did about it,
+in the order in which they were stored.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def evolve(row: AlertRow | None, envelope: Envelope) -> AlertRow:
 
 
 def folded(envelopes: Iterable[Envelope]) -> AlertRow | None:
-    """Return the alert of these events: its episode's first, then those of its own stream."""
+    """Return the alert of the events of both its streams, as they were stored."""
     row: AlertRow | None = None
     for envelope in envelopes:
         row = evolve(row, envelope)
@@ -154,7 +155,7 @@ def _fired(event: AlertFired, meta: Meta) -> AlertRow:
 
 
 def _raised(row: AlertRow | None, event: ConditionRaised, meta: Meta) -> AlertRow:
-    """Return the alert of a condition; of one told before, as it is from now on."""
+    """Return the alert of a condition; of one told before, as it begins anew."""
     of_device = event.subject_kind == "device"
     device_id, _, channel = event.subject_id.partition("/") if of_device else ("", "", "")
     same = {field.name: getattr(event, field.name) for field in fields(event)}
@@ -171,7 +172,6 @@ def _raised(row: AlertRow | None, event: ConditionRaised, meta: Meta) -> AlertRo
         peak_c=None,
         detected_at=row.detected_at if row else meta.recorded_at,
         due_at=meta.recorded_at,
-        level=row.level if row else 0,
         version=row.version if row else 0,
     )
 
@@ -271,7 +271,7 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=4,
+    version=5,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,

@@ -60,6 +60,10 @@ VALUES (
 SELECT originator_id, originator_version, topic, state FROM ledger_events
 WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version
 
+-- name: ledger_together
+SELECT originator_id, originator_version, topic, state FROM ledger_events
+WHERE originator_id = ANY(%s) ORDER BY notification_id
+
 -- name: position_at_telemetry_events
 SELECT telemetry_id AS position FROM batches WHERE telemetry_id IS NOT NULL AND recorded_at < %s
 ORDER BY recorded_at DESC, telemetry_id DESC LIMIT 1

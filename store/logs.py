@@ -174,3 +174,9 @@ class Ledger(Log):
             for row in rows:
                 found[row["originator_id"]].append(from_row(StoredEvent(**row)))
         return found
+
+    def together(self, streams: Collection[UUID]) -> list[Envelope]:
+        """Return the events of some streams in the order in which they were stored."""
+        with self.datastore.get_connection() as conn:
+            rows: Iterable[Any] = conn.execute(queries.ledger_together, (list(streams),))
+            return [from_row(StoredEvent(**row)) for row in rows]

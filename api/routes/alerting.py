@@ -241,8 +241,9 @@ def acknowledge_alert(
     meta = call.meta(region_code=row.region_code)
     acts: list[Event] = []
 
-    def decision(history: list[Event]) -> Sequence[Event]:
-        state = fold(model.evolve, None, [*episode, *history])
+    def decision(_: list[Event]) -> Sequence[Event]:
+        told = ledger.together(model.streams_of(alert_id))
+        state = fold(model.evolve, None, (envelope.event for envelope in told))
         acts[:] = model.acknowledge(
             state, actor_id=who.key_id, actor_role=who.role.value, comment=body.comment
         )
@@ -341,11 +342,11 @@ def read_rule_set(
 
 def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
     """Return an alert as its streams tell it now; NotFound out of region."""
-    episode = deps.ledger.stream(model.episode_stream(alert_id))
+    history = deps.ledger.together(model.streams_of(alert_id))
     # Any uuid may be asked for, that of another stream as well.
-    if not episode or not model.begins_alert(episode[0].event):
+    if not history or not model.begins_alert(history[0].event):
         raise NotFound("unknown_alert")
-    row = read.folded([*episode, *deps.ledger.stream(model.alert_stream(alert_id))])
+    row = read.folded(history)
     if row is None or not who.covers(row.region_code):
         raise NotFound("unknown_alert")
     return row

@@ -1,9 +1,11 @@
 """What people decide about alerts and rules.
 
 An alert is told in two streams: the engine writes its episode, or the clock a condition of
-equipment; people and timers write what they do about it. They touch different parts of the state,
-so `evolve` folds both, the first one first. Streams: `alerting.episode` and `alerting.condition`
-(their ids are the alerts'), `alerting.alert` (alert_id), `alerting.rule_set` (profile_id).
+equipment; people and timers write what they do about it. `evolve` folds both in the order in which
+they were stored (`streams_of`): a condition raised once more, graver or no longer silenced, begins
+anew, so what was done about it before counts no more: nobody has taken it on, no level was told.
+Streams: `alerting.episode` and `alerting.condition` (their ids are the alerts'), `alerting.alert`
+(alert_id), `alerting.rule_set` (profile_id).
 
 Codes of refusals: unknown_alert (NotFound); already_acknowledged, alert_withdrawn, alert_closed,
 rules_not_later (Conflict); comment_required, bad_text, naive_time, rule_side_changed, and those
@@ -114,6 +116,11 @@ def alert_stream(alert_id: str) -> UUID:
     return stream_id("alerting.alert", alert_id)
 
 
+def streams_of(alert_id: str) -> list[UUID]:
+    """Return both streams of an alert, to be folded together."""
+    return [episode_stream(alert_id), alert_stream(alert_id)]
+
+
 def rule_set_stream(profile_id: str) -> UUID:
     """Return the stream of a storage profile's rules."""
     return stream_id("alerting.rule_set", profile_id)
@@ -129,8 +136,7 @@ def evolve(state: AlertState, event: AlertEvent) -> AlertState:
             peak_c=event.peak_c,
         )
     if isinstance(event, ConditionRaised):
-        # Raised once more it is graver: whoever had taken it on has not taken on that.
-        return replace(state, fired=event, acknowledged=None) if state else _raised(event)
+        return _raised(event)
     return state and _after(state, event)
 
 

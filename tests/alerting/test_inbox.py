@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from domain.alerting.events import (
     RuleSetPublished,
 )
 from domain.alerting.rules import SHIPPED
+from domain.shared.decide import fold
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
 from projections import alerting, runner
@@ -222,18 +224,47 @@ def test_given_a_condition_of_what_is_gone_when_read_then_nobody_saw_it_recover(
     assert told(row, "state", "recovered_at", "cause") == ["closed_unverified", None, "removed"]
 
 
-def test_given_streams_apart_when_folded_then_the_same_as_in_order_of_arrival(
-    alert: Alert, ledger: Ledger
+def test_given_any_history_when_folded_by_its_streams_then_as_the_inbox_tells(
+    alert: Alert, ledger: Ledger, following: Runner
 ) -> None:
-    alert.fired().write(alert.escalated(1, 10), alert.acknowledged(), at=12)
-    alert.write(alert.amended(None, None), alert.escalated(2, 42), alert.resolved(), at=50)
-    row = alert.row()
-    streams = (model.episode_stream(alert.alert_id), model.alert_stream(alert.alert_id))
-    folded = alerting.folded(e for stream in streams for e in ledger.stream(stream))
-    assert folded is not None
-    for name in AlertRow.__dataclass_fields__:
-        if name not in ("pos", "cause"):
-            assert getattr(folded, name) == getattr(row, name), name
+    rng = random.Random(20261122)
+    told_of = [Alert(ledger, following) for _ in range(24)]
+    for n, each in enumerate(told_of):
+        one = raised(alert_id=each.alert_id, severity="minor", subject_kind="device")
+        each.write(one) if n % 2 else each.fired(rng.choice(["major", "critical"]))
+        for minute in range(1, rng.randint(2, 9)):
+            acts = [each.acknowledged(), each.escalated(rng.randint(1, 3), 10 * minute)]
+            over = ConditionEnded(
+                alert_id=each.alert_id,
+                ended_at=after(minute),
+                cause=rng.choice(["recovered", "removed"]),
+            )
+            again = replace(
+                one, severity=rng.choice(["minor", "major"]), silenced_by=rng.choice(["", "o1"])
+            )
+            episode = [each.amended(None, None), each.amended(after(9), after(5)), each.resolved()]
+            each.write(
+                rng.choice([*acts, *([again, again, over] if n % 2 else episode)]), at=minute
+            )
+    for each in told_of:
+        row, history = each.row(), ledger.together(model.streams_of(each.alert_id))
+        folded = alerting.folded(history)
+        assert folded is not None
+        assert replace(folded, pos=row.pos) == row
+        decided = fold(model.evolve, None, (envelope.event for envelope in history))
+        assert decided is not None
+        assert decided.level == row.level
+        assert (decided.acknowledged is None) == (row.acknowledged_at is None)
+
+
+def test_given_a_condition_told_to_level_two_when_it_is_graver_then_it_begins_anew(
+    alert: Alert,
+) -> None:
+    one = raised("probe_offline", alert_id=alert.alert_id, severity="minor", subject_kind="device")
+    alert.write(one).write(alert.escalated(1, 120), alert.acknowledged(), at=121)
+    row = alert.write(replace(one, severity="major"), at=130).row()
+    assert told(row, "level", "state", "acknowledged_by", "version") == [0, "firing", "", 2]
+    assert row.escalate_at == after(140)
 
 
 def test_given_event_of_unknown_alert_when_followed_then_dead_letter_and_the_rest_goes_on(

@@ -189,9 +189,10 @@ def test_given_a_condition_when_graver_and_over_then_as_it_was_told(
 ) -> None:
     taken_on = AlertAcknowledged(alert_id=ALERT_ID, actor_id="k", actor_role="cdc", comment="x")
     graver = replace(RAISED, severity="major")
-    alert = fold(evolve, None, [RAISED, taken_on, graver])
+    alert = fold(evolve, None, [RAISED, ESCALATED, taken_on, graver])
     assert isinstance(alert, Alert)
     assert (alert.fired, alert.acknowledged, alert.status) == (graver, None, Status.FIRING)
+    assert alert.level == 0
     over = evolve(alert, ConditionEnded(alert_id=ALERT_ID, ended_at=LATER, cause=cause))
     assert over is not None
     assert over.status is status
