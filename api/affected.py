@@ -7,9 +7,10 @@ that those who were sent affected goods find them here. Nothing is released but 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -17,7 +18,10 @@ import psycopg
 from fastapi import Path, Query, Response
 from pydantic import Field
 
+from api import bindings
+from api.alert_shown import READERS
 from api.auth import Principal, permission
+from api.bindings import Bound
 from api.commands import CallOf, Receipt, VersionOf, receipt, state_of
 from api.custody_scope import CLINICAL, in_region, oversees
 from api.deps import Deps, DepsOf
@@ -27,25 +31,21 @@ from api.schemas import Body, Items, Moment, Note, Text
 from domain.alerting import consequence, model, policy
 from domain.alerting.events import AlertFired, StockAssessed
 from domain.shared.decide import fold
-from domain.shared.errors import Conflict, Invalid, NotFound
+from domain.shared.errors import NotFound
 from domain.shared.ids import WHOLE_COUNTRY
 from domain.shared.roles import Role
 from domain.traceability import model as goods
 from domain.traceability.codes import canonical, code_key, product_of
-from domain.traceability.custody import Book, Product
+from domain.traceability.custody import Product
 from domain.traceability.events import HoldCondemned, HoldReleased
 from domain.traceability.pseudonyms import PSEUDONYM_PATTERN
-from domain.traceability.states import ENDED
 from projections import alerting_stock as read
 from projections import traceability as custody
 from projections.shared import org_tree
-from projections.traceability.cases import texts_of
 from store.commands import Answer, Command, Outcome, answered, execute
 
 router = module_router("alerting")
 
-_ON_SITE = (Role.STORE_KEEPER, Role.CLINIC, Role.HOSPITAL, Role.VACCINATOR, Role.COURIER)
-_READERS = (Role.CDC, Role.REGULATOR, Role.AUDITOR, Role.PLATFORM, *_ON_SITE)
 _ALERT_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 # Codes or lots named in one assessment; without any, all that waits is meant.
 NAMED_MAX = 10_000
@@ -96,7 +96,11 @@ class AffectedLot(Sums):
 
 
 class Decided(Body):
-    """One assessment; the persons stand there for those whose business they are."""
+    """One assessment; persons and grounds stand there for those whose business they are.
+
+    `units`: those found at places that the caller sees. `still_held`: codes that it did not free,
+    though they were meant: condemned ones, and those that people hold for other reasons.
+    """
 
     position: int
     assessed_at: Moment
@@ -109,6 +113,7 @@ class Decided(Body):
     supervised_by: str
     also: list[str]
     fact_ids: list[str]
+    still_held: list[str]
 
 
 class AlertStock(Body):
@@ -172,7 +177,13 @@ class AssessmentIn(Body):
     ) = None
 
 
-Reader = Annotated[Principal, permission(May.READ, *_READERS)]
+class AssessmentReceipt(Receipt):
+    """What an assessment did; `still_held`: the codes that were meant and that it did not free."""
+
+    still_held: list[str]
+
+
+Reader = Annotated[Principal, permission(May.READ, *READERS)]
 
 
 @router.get("/alerts/{alert_id}/stock", response_model=AlertStock)
@@ -184,7 +195,7 @@ def read_alert_stock(alert_id: AlertId, who: Reader, deps: DepsOf, page: PageOf)
         sites = _visible(conn, who, case)
         lots = read.lots(conn, alert_id, sites=sites, after=after, limit=page.limit + 1)
         total = read.total(conn, alert_id, sites)
-        decided = read.assessments(conn, alert_id)
+        decided = read.assessments(conn, alert_id, sites)
     extent = consequence.extent_of(case.alert)
     answer = page.answer(
         [asdict(lot) for lot in lots],
@@ -221,7 +232,7 @@ def list_alert_codes(
     return page.answer(rows, lambda row: [row["code"]])
 
 
-@router.post("/alerts/{alert_id}/assessments", response_model=Receipt)
+@router.post("/alerts/{alert_id}/assessments", response_model=AssessmentReceipt)
 def assess_alert_stock(
     alert_id: AlertId,
     body: AssessmentIn,
@@ -232,12 +243,14 @@ def assess_alert_stock(
     """Release or condemn goods that an alert holds, or keep them held, by a person's decision.
 
     If-Match names the ETag of the goods as they were read: what was found since is looked at first.
+    A release ends what alerts hold, and nothing that people hold for other reasons.
     """
     location, ledger = f"{PREFIX}/alerts/{alert_id}/stock", call.deps.ledger
     telemetry = call.deps.telemetry.last_position()
 
     def answer(outcome: Outcome) -> Answer:
-        return receipt(outcome, location, telemetry)
+        kept = [e.still_held for e in outcome.events if isinstance(e, StockAssessed)]
+        return receipt(outcome, location, telemetry, {"still_held": [*chain(*kept)]})
 
     idempotency = call.idempotency(answer)
     earlier = answered(ledger, idempotency) if idempotency else None
@@ -264,14 +277,14 @@ def _judged(
     codes = None if body.codes is None else [canonical(code) for code in body.codes]
     with deps.pool.connection() as conn:
         _visible(conn, who, case)
-        chosen = consequence.select(case.stock, codes=codes, lots=body.lots)
-        bound = _bound(conn, case.stock.waiting)
+        meant = consequence.select(case.stock, codes=codes, lots=body.lots)
+        bound = bindings.bound(conn, case.stock.waiting)
         all_meant = codes is None and body.lots is None
-        chosen = _within(conn, who, bound, chosen, all_meant=all_meant)
-        if body.decision == consequence.RELEASE:
-            chosen = _not_condemned(bound, chosen, all_meant=all_meant)
+        meant = _within(conn, who, bound, meant, all_meant=all_meant)
+        release = body.decision == consequence.RELEASE
+        chosen = bindings.not_condemned(bound, meant, all_meant=all_meant) if release else meant
         others = read.held_too(conn, alert_id, chosen)
-    named = _named(bound, chosen, case.fired.site_id)
+    named = bindings.named(bound, chosen, case.fired.site_id, release=release)
     (assessed,) = consequence.assess(
         case.stock,
         alert=case.alert,
@@ -287,6 +300,7 @@ def _judged(
         codes=chosen,
         fact_ids=[uuid4().hex for _ in named] if body.decision != consequence.KEEP else (),
         held_too={other: _case(deps, other).lasts for other in others},
+        still_held=[code for code in meant if bound[code].stays] if release else (),
     )
     return assessed, policy.decisions_of(assessed, named)
 
@@ -335,8 +349,11 @@ def _visible(conn: Connection, who: Principal, case: _Case) -> list[str] | None:
 def _decided(who: Principal, case: _Case, one: read.Assessment) -> dict[str, Any]:
     shown = asdict(one)
     del shown["alert_id"]
-    if who.role not in CLINICAL or not who.covers(case.fired.region_code):
+    ours = who.covers(case.fired.region_code)
+    if who.role not in CLINICAL or not ours:
         shown |= {"executed_by": "", "supervised_by": ""}
+    if not ours:
+        shown |= {"grounds": "", "decision_no": "", "also": [], "fact_ids": [], "still_held": []}
     return shown
 
 
@@ -368,52 +385,10 @@ def _standing(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """By which codes a smallest pack is held now (its own, and packs around it), and where."""
-
-    site_id: str
-    names: tuple[str, ...]
-    condemned: bool
-    ended: bool
-
-
-def _bound(conn: Connection, codes: Sequence[str]) -> dict[str, _Bound]:
-    """Return how codes are bound, as of now; a recall binds for itself, and is left alone."""
-    book = custody.book_of(conn, codes, Product())
-    around = {code: list(_around(book, code_key(code))) for code in codes}
-    held = {
-        k for above in around.values() for k in above if not all(book.progress(k).holds.values())
-    }
-    with conn.cursor() as cur:
-        texts = texts_of(cur, held)
-    stands = {code: book.standing(code_key(code)) for code in codes}
-    return {
-        code: _Bound(
-            site_id=stands[code].site_id,
-            names=tuple(texts[k] for k in around[code] if k in held),
-            condemned=stands[code].condemned,
-            ended=stands[code].status in ENDED,
-        )
-        for code in codes
-    }
-
-
-def _around(book: Book, code: int) -> Iterator[int]:
-    """Yield a code and the packs it is in, the innermost first."""
-    seen: set[int] = set()
-    within: int | None = code
-    while within is not None and within not in seen:
-        seen.add(within)
-        yield within
-        stay = book.inside(within)
-        within = stay.parent if stay else None
-
-
 def _within(
     conn: Connection,
     who: Principal,
-    bound: Mapping[str, _Bound],
+    bound: Mapping[str, Bound],
     codes: Sequence[str],
     *,
     all_meant: bool,
@@ -429,34 +404,3 @@ def _within(
     if len(found) < len(codes) and not (all_meant and found):
         who.require_region(next(region[c] for c in codes if not who.covers(region[c])))
     return found
-
-
-def _not_condemned(
-    bound: Mapping[str, _Bound], codes: Sequence[str], *, all_meant: bool
-) -> list[str]:
-    """Return codes that can be released; Conflict for condemned ones named, and for none left."""
-    found = [code for code in codes if not bound[code].condemned]
-    if found and all_meant:
-        return found
-    for code in codes:
-        if bound[code].condemned:
-            raise Conflict("condemned_already", code=code)
-    return found
-
-
-def _named(bound: Mapping[str, _Bound], codes: Sequence[str], site_id: str) -> dict[str, list[str]]:
-    """Return the codes that a decision names, by the site where they are (`site_id`: if unknown).
-
-    Invalid("part_of_pack") where a pack is held as a whole and only some of its contents are meant.
-    """
-    chosen = set(codes)
-    found: dict[str, set[str]] = defaultdict(set)
-    for code in codes:
-        if not bound[code].ended:
-            found[bound[code].site_id or site_id].update(bound[code].names)
-    packs = {name for names in found.values() for name in names}
-    for code, other in bound.items():
-        if code not in chosen and not other.ended and not packs.isdisjoint(other.names):
-            pack = min(packs.intersection(other.names))
-            raise Invalid("part_of_pack", field="codes", value=pack)
-    return {site: sorted(names) for site, names in sorted(found.items()) if names}

@@ -87,7 +87,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What people decided on some packs. `position`: where it stands in the ledger."""
+    """What people decided on some packs. `position`: where it stands in the ledger.
+
+    `units`: of them, those found at the sites asked for. `still_held`: codes that were meant and
+    that it did not free.
+    """
 
     position: int
     alert_id: str
@@ -101,6 +105,7 @@ class Assessment:
     supervised_by: str
     also: list[str]
     fact_ids: list[str]
+    still_held: list[str]
 
 
 def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
@@ -167,13 +172,15 @@ def _assess(cur: Cursor, event: StockAssessed, position: int, meta: Meta) -> Non
         "supervised_by": event.supervised_by,
         "also": list(event.also),
         "fact_ids": list(event.fact_ids),
+        "still_held": list(event.still_held),
     }
     cur.execute(queries.put_assessment, row)
+    cur.execute(queries.put_assessed, (position, event.alert_id, list(event.codes)))
 
 
 PROJECTION = Projection(
     name="alerting_stock",
-    version=1,
+    version=2,
     topics=(
         AffectedStockCleared.TOPIC,
         AffectedStockFound.TOPIC,
@@ -232,10 +239,13 @@ def sites(conn: Connection, alert_id: str) -> list[str]:
     return [row[0] for row in conn.execute(queries.sites, (alert_id,))]
 
 
-def assessments(conn: Connection, alert_id: str) -> list[Assessment]:
-    """Return what people decided, oldest first."""
+def assessments(
+    conn: Connection, alert_id: str, sites: Sequence[str] | None = None
+) -> list[Assessment]:
+    """Return what people decided on packs found at some sites (None: at any), oldest first."""
     with conn.cursor(row_factory=class_row(Assessment)) as cur:
-        return cur.execute(queries.assessments, (alert_id,)).fetchall()
+        asked = {"alert_id": alert_id, "sites": _listed(sites)}
+        return cur.execute(queries.assessments, asked).fetchall()
 
 
 def held_too(conn: Connection, alert_id: str, codes: Sequence[str]) -> list[str]:

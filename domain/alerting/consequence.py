@@ -323,12 +323,14 @@ def assess(
     codes: Sequence[str],
     fact_ids: Sequence[str],
     held_too: Mapping[str, bool],
+    still_held: Sequence[str] = (),
 ) -> list[StockAssessed]:
     """Decide on codes that wait (`select`): release or condemn them, or keep them held.
 
     `held_too`: other alerts because of which some of them are held, and whether each lasts. A
     release names them all, so that nothing is freed that nobody looked at; and nothing is released
     while an alert lasts, not even what has left the unit: how far it goes is not known.
+    `still_held`: what is held on for other reasons.
     """
     _require(codes, set(state.waiting), "codes")
     _check_signed(said)
@@ -352,6 +354,7 @@ def assess(
             executed_by=said.executed_by,
             supervised_by=said.supervised_by,
             decision_no=checked_note(said.decision_no, "decision_no"),
+            still_held=tuple(still_held),
             **extent._asdict(),
         )
     ]

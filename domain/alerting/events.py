@@ -195,8 +195,8 @@ class StockAssessed(Event):
     """A person decided on affected goods, another confirmed; who told it stands in the envelope.
 
     `codes`: the smallest packs decided on; `fact_ids`: the quality decisions by which they were
-    released or condemned. `also`: other alerts because of which they were held. The episode as the
-    persons saw it.
+    released or condemned. `also`: other alerts because of which they were held. `still_held`: codes
+    that a release meant and did not free. The episode as the persons saw it.
     """
 
     TOPIC: ClassVar[str] = "alerting.StockAssessed"
@@ -213,3 +213,4 @@ class StockAssessed(Event):
     started_at: datetime
     ended_at: datetime | None = None
     peak_c: float
+    still_held: tuple[str, ...] = ()

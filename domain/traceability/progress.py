@@ -256,7 +256,8 @@ class Progress:
     def _released(self, entry: Entry) -> None:
         self._check_signed(entry.fact)
         if self.condemned:
-            self.flag(Flag.ILLEGAL_STATE, entry.fact.fact_id)
+            if not entry.inherited:  # that of its pack does not speak of it
+                self.flag(Flag.ILLEGAL_STATE, entry.fact.fact_id)
             return
         release(self.holds, entry.via if entry.inherited else None, recall=entry.fact.recall)
         for via in self.orders.keys() - self.holds.keys():

@@ -1,7 +1,8 @@
 -- name: ddl
--- `alert`: where and until when (2^62: it lasts) each alert by a threshold affects goods; `unit`: each smallest pack that an alert affected, as it was told last (`site_id`: where it was
--- then); `k`: its key as of custody. `cleared`: it was not there after all. `assessment`: what
--- people decided.
+-- `alert`: where and until when (2^62: it lasts) each alert by a threshold affects goods; `unit`:
+-- each smallest pack that an alert affected, as it was told last (`site_id`: where it was then);
+-- `k`: its key as of custody. `cleared`: it was not there after all. `assessment`: what people
+-- decided; `assessed`: on how many packs found at each site.
 CREATE TABLE alert (
     alert_id text COLLATE "C" PRIMARY KEY,
     site_id text COLLATE "C" NOT NULL,
@@ -43,9 +44,16 @@ CREATE TABLE assessment (
     executed_by text NOT NULL,
     supervised_by text NOT NULL,
     also text[] NOT NULL,
-    fact_ids text[] NOT NULL
+    fact_ids text[] NOT NULL,
+    still_held text[] NOT NULL
 );
-CREATE INDEX assessment_alert_id_idx ON assessment (alert_id)
+CREATE INDEX assessment_alert_id_idx ON assessment (alert_id);
+CREATE TABLE assessed (
+    position int8 NOT NULL,
+    site_id text COLLATE "C" NOT NULL,
+    units int4 NOT NULL,
+    PRIMARY KEY (position, site_id)
+)
 
 -- name: put_alert
 INSERT INTO alert VALUES (%s, %s, %s, %s, %s, %s)
@@ -77,7 +85,12 @@ WHERE alert_id = ANY(%(alerts)s) AND code = ANY(%(codes)s) AND hold_id <> ''
 -- name: put_assessment
 INSERT INTO assessment
 VALUES (%(position)s, %(alert_id)s, %(assessed_at)s, %(decision)s, %(units)s, %(method)s,
-    %(grounds)s, %(decision_no)s, %(executed_by)s, %(supervised_by)s, %(also)s, %(fact_ids)s)
+    %(grounds)s, %(decision_no)s, %(executed_by)s, %(supervised_by)s, %(also)s, %(fact_ids)s,
+    %(still_held)s)
+
+-- name: put_assessed
+INSERT INTO assessed
+SELECT %s, site_id, count(*) FROM unit WHERE alert_id = %s AND code = ANY(%s) GROUP BY site_id
 
 -- name: lots
 -- A page of lots with sums of what was affected, at places of a region or of any.
@@ -117,7 +130,14 @@ WHERE alert_id = %(alert_id)s AND code > %(after)s
 ORDER BY code LIMIT %(limit)s
 
 -- name: assessments
-SELECT * FROM rm_alerting_stock.assessment WHERE alert_id = %s ORDER BY position
+-- Those on packs found at some sites (NULL: at any), with how many these were.
+SELECT a.position, a.alert_id, a.assessed_at, a.decision, s.units, a.method, a.grounds,
+    a.decision_no, a.executed_by, a.supervised_by, a.also, a.fact_ids, a.still_held
+FROM rm_alerting_stock.assessment a
+JOIN (SELECT position, sum(units)::int4 AS units FROM rm_alerting_stock.assessed
+      WHERE %(sites)s::text[] IS NULL OR site_id = ANY(%(sites)s)
+      GROUP BY position) s USING (position)
+WHERE a.alert_id = %(alert_id)s ORDER BY a.position
 
 -- name: held_too
 -- Other alerts because of which some of these codes are held, and nobody has decided yet.
