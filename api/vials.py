@@ -12,6 +12,7 @@ import psycopg
 
 from api.commands import state_of
 from api.deps import Deps
+from domain.alerting.policy import GRAVE
 from domain.shared.decide import fold
 from domain.traceability import model as goods
 from domain.traceability.codes import code_key, product_of
@@ -26,7 +27,6 @@ from projections.shared.placements import Span
 from projections.traceability.outside import left_limits
 from store.envelope import Envelope
 
-GRAVE = frozenset({"major", "critical"})
 Streams = Mapping[UUID, Sequence[Envelope]]
 
 
@@ -131,8 +131,9 @@ def _excursion(
 ) -> str:
     """Return the gravest excursion of the stays: none, minor or grave.
 
-    Those on record are grave; those of the alert inbox as their severity says. What had ended when
-    a quality decision released the code (or its lot) is settled by it.
+    Those on record are grave, among them major and critical alerts; a minor one is minor, and one
+    of level info passed no limit. What had ended when a quality decision released the code (or its
+    lot) is settled by it.
     """
     settled = max((e.fact.t_ms for e in chain if e.fact.step is Step.RELEASING), default=0)
     stays = whereabouts(chain, product.doses_per_vial if product else None)
@@ -146,7 +147,9 @@ def _excursion(
     units = sorted({stay.unit_id for stay in stays if stay.unit_id})
     for unit_id, severity, began, ended in alerting.excursions(conn, units):
         t0, t1 = _ms(began), now if ended is None else _ms(ended)
-        if (ended is None or t1 > settled) and any(_meets(s, unit_id, t0, t1) for s in stays):
+        if severity == "info" or (ended is not None and t1 <= settled):
+            continue
+        if any(_meets(s, unit_id, t0, t1) for s in stays):
             found = "grave" if severity in GRAVE or found == "grave" else "minor"
     return found
 

@@ -21,8 +21,8 @@ FREEZE, HEAT = "freeze", "heat"
 # below (WHO PQS E006: -0.5; where such vaccine is inside: 0.0). Shorter than any rule's dwell, a
 # value at or below the second is for a person to judge (cold-chain rules of the field).
 FREEZE_RULE_C_MAX, FREEZE_C = 0.0, -0.5
-# An alert of less is a caution before an injection, no hold.
-_GRAVE = frozenset({"major", "critical"})
+# An alert of less is a caution before an injection: no hold, and no excursion of custody.
+GRAVE = frozenset({"major", "critical"})
 
 
 def holds(alert: AlertFired, peak_c: float, product: ProductRegistered | None) -> str | None:
@@ -34,7 +34,7 @@ def holds(alert: AlertFired, peak_c: float, product: ProductRegistered | None) -
     if alert.side == "low":
         frozen = alert.limit_c <= FREEZE_RULE_C_MAX or peak_c <= FREEZE_C
         return FREEZE if frozen and _may_freeze(product) else None
-    return HEAT if alert.severity in _GRAVE else None
+    return HEAT if alert.severity in GRAVE else None
 
 
 def _may_freeze(product: ProductRegistered | None) -> bool:

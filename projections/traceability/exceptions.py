@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.alerting.events import AlertAmended, AlertFired, AlertResolved, AlertWithdrawn
+from domain.alerting.policy import GRAVE
 from domain.cold_chain.events import ProbePlaced, UnitRegistered
 from domain.cold_chain.model import UnitKind
 from domain.registry.events import SiteChanged, SiteRegistered
@@ -156,8 +157,10 @@ def _keep_unit(cur: Cursor, recorded: Recorded) -> None:
 
 
 def _keep_fired(cur: Cursor, recorded: Recorded) -> None:
-    """Keep that an alert began: the alert engine's episodes are excursions too, with its dwell."""
+    """Keep that an alert began: grave ones of the alert engine are excursions too."""
     event: Any = recorded.envelope.event
+    if event.severity not in GRAVE:
+        return
     row = {
         "key": event.alert_id,
         "position": recorded.position,

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from api.snapshot_file import opened
+from api.snapshots import snapshot_of
 from domain.alerting import model as alerting
 from domain.alerting.events import AlertFired, AlertWithdrawn
 from domain.shared.ids import stream_id
@@ -238,6 +239,54 @@ def test_given_an_excursion_of_the_unit_when_checked_then_refused(
     assert codes_of(check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)) == ["excursion"]
     release(api)
     assert check(clinic, CODES[4], recipient="R-4", visit_id=visit_id)["may"]
+
+
+def excursions(api: Api) -> int:
+    """Return how many cases of temperatures are open."""
+    asked = {"kind": "THERMAL_EXCURSION", "state": "open"}
+    with api.client() as admin:
+        return len(ok(admin.get("/api/v1/exceptions", params=asked))["items"])
+
+
+@pytest.mark.parametrize(
+    ("severity", "excursion"), [("minor", "minor"), ("info", "none"), ("major", "grave")]
+)
+def test_given_an_alert_when_checked_then_as_grave_as_it_is_everywhere(
+    api: Api, clinic: httpx.Client, severity: str, excursion: str
+) -> None:
+    api.clock.advance(minutes=20)
+    recipient = f"R-{severity}"
+    visit_id, before, now = ready(clinic, recipient), excursions(api), api.clock.now()
+    alert_id = str(stream_id("alerting.episode", "dwk-log-1", "t1", severity, 1))
+    fired = AlertFired(
+        alert_id=alert_id,
+        device_id="dwk-log-1",
+        channel="t1",
+        unit_id="dwk-room-1",
+        site_id="dwk-cdc",
+        region_code="640202",
+        rule_id="high",
+        rule_version=1,
+        severity=severity,
+        side="high",
+        limit_c=8.0,
+        started_at=now - timedelta(minutes=11),
+        fired_at=now,
+        value_c=9.0,
+        peak_c=9.0,
+    )
+    meta = Meta(occurred_at=now, recorded_at=now, region_code="640202")
+    stream = alerting.episode_stream(alert_id)
+    api.followed(api.deps.ledger.append([Envelope(stream, 1, fired, meta)]))
+    told = check(clinic, CODES[4], recipient=recipient, visit_id=visit_id)
+    cautions = {caution["code"] for caution in told["cautions"]}
+    assert told["may"] == (excursion != "grave")
+    assert ("minor_excursion" in cautions) == (excursion == "minor")
+    kept = {vial.code: vial.excursion for vial in snapshot_of(api.deps, "dwk-cdc").vials}
+    assert kept[CODES[4]] == excursion
+    assert excursions(api) - before == (excursion == "grave")
+    withdrawn = AlertWithdrawn(alert_id=alert_id, cause="late_data")
+    api.followed(api.deps.ledger.append([Envelope(stream, 2, withdrawn, meta)]))
 
 
 def test_given_a_vial_opened_by_wasting_a_dose_when_checked_then_it_has_a_deadline(
