@@ -8,10 +8,10 @@ is explained by it; any other stands by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
 from typing import NamedTuple
 
-from domain.traceability.facts import Fact, Step
+from domain.traceability.facts import Fact, Order, Step
 
 # Steps that tell of numbers, and those that tell of codes whose number explains a difference.
 BY_NUMBER = frozenset({Step.CYCLE_COUNTING, Step.ADJUSTING})
@@ -24,6 +24,11 @@ class Told(NamedTuple):
     fact: Fact
     scope: str  # lot id, or product id where a count is of all its lots
     units: int = 0
+
+    @property
+    def key(self) -> tuple[Order, str]:
+        """Return where it stands among all."""
+        return self.fact.order, self.scope
 
 
 class _Open(NamedTuple):
@@ -48,34 +53,69 @@ def difference(fact: Fact) -> int:
     return sum(line["actual"] - line["due"] for line in lines if line["level"] == level)
 
 
-def unexplained(told: Iterable[Told]) -> set[str]:
-    """Return the ids of the counts and adjustments at one site that nothing explains."""
-    counts: list[_Open] = []
-    found: set[str] = set()
-    for each in sorted(told, key=lambda t: (t.fact.order, t.scope)):
-        fact = each.fact
+class Tally:
+    """What nothing explains of the facts put in so far, all of one site.
+
+    Facts may come in any order, and be taken out again; those that come as they happened cost no
+    more than the counts that are open.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[tuple[Order, str]] = []
+        self._told: list[Told] = []
+        self._after: list[_State] = []  # after each of them, as far as that is worked out
+
+    def put(self, told: Told) -> None:
+        """Take a fact into account."""
+        at = bisect_left(self._keys, told.key)
+        self._keys.insert(at, told.key)
+        self._told.insert(at, told)
+        del self._after[at:]
+
+    def drop(self, told: Told) -> None:
+        """Leave a fact out that was put in."""
+        at = bisect_left(self._keys, told.key)
+        del self._keys[at], self._told[at], self._after[at:]
+
+    def unexplained(self) -> frozenset[str]:
+        """Return the ids of the counts and adjustments that nothing explains."""
+        state = self._after[-1] if self._after else _State((), frozenset())
+        for told in self._told[len(self._after) :]:
+            state = state.then(told)
+            self._after.append(state)
+        return state.alone.union(count.told.fact.fact_id for count in state.counts)
+
+
+class _State(NamedTuple):
+    """Counts that are open, in order, and the adjustments that made up for none."""
+
+    counts: tuple[_Open, ...]
+    alone: frozenset[str]
+
+    def then(self, told: Told) -> _State:
+        """Return what is open after one more fact."""
+        fact, counts = told.fact, self.counts
         if fact.step is Step.CYCLE_COUNTING:
-            counts = [c for c in counts if not _same(c.told, each)]
-            counts += [_Open(each, left)] if (left := difference(fact)) else []
-        else:
-            units = BY_CODE.get(fact.step, 0) * each.units or difference(fact)
-            counts, met = _made_up(counts, each, units)
-            if fact.step is Step.ADJUSTING and units and not met:
-                found.add(fact.fact_id)
-    return found | {c.told.fact.fact_id for c in counts}
+            left = difference(fact)
+            kept = tuple(c for c in counts if not _same(c.told, told))
+            return _State((*kept, _Open(told, left)) if left else kept, self.alone)
+        units = BY_CODE.get(fact.step, 0) * told.units or difference(fact)
+        open_, met = _made_up(counts, told, units)
+        alone = fact.step is Step.ADJUSTING and units and not met
+        return _State(open_, self.alone | {fact.fact_id} if alone else self.alone)
 
 
 def _same(count: Told, later: Told) -> bool:
     return (count.scope, count.fact.unit_id) == (later.scope, later.fact.unit_id)
 
 
-def _made_up(counts: list[_Open], by: Told, units: int) -> tuple[list[_Open], bool]:
+def _made_up(counts: tuple[_Open, ...], by: Told, units: int) -> tuple[tuple[_Open, ...], bool]:
     """Take packs off the newest difference that they explain at least in part; tell whether any."""
     for n in reversed(range(len(counts))):
         count, left = counts[n]
         if _concerns(by, count) and units * left > 0 and abs(units) <= abs(left):
-            rest = [_Open(count, left - units)] if left != units else []
-            return [*counts[:n], *rest, *counts[n + 1 :]], True
+            rest = (_Open(count, left - units),) if left != units else ()
+            return (*counts[:n], *rest, *counts[n + 1 :]), True
     return counts, False
 
 

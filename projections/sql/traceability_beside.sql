@@ -23,24 +23,38 @@ WHERE step = 57 AND site_id = %(site)s AND withdrawn_position IS NULL
   AND (lot_id = %(scope)s OR starts_with(lot_id, %(scope)s || '.'))
   AND (%(unit)s = '' OR coalesce(said::json ->> 'unit_id', '') = %(unit)s)
 
--- name: stocktaking_beside
--- Counts and adjustments at the sites, and of the products, where facts at these positions tell of
--- numbers, or of codes missed and found.
-SELECT DISTINCT c.fact_id FROM scan t
-JOIN scan c ON c.site_id = t.site_id AND c.step IN (55, 57) AND (t.lot_id = '' OR c.lot_id = ''
-    OR split_part(c.lot_id, '.', 1) = split_part(t.lot_id, '.', 1))
-WHERE t.position = ANY(%s) AND t.step IN (55, 57, 92, 94)
-
 -- name: any_stocktaking
 SELECT EXISTS (SELECT FROM scan WHERE step IN (55, 57))
 
--- name: stocktaking_of
--- The same where these codes were missed or found, and more is known of them now.
-SELECT DISTINCT c.fact_id FROM fact f JOIN scan t ON t.position = f.position
-JOIN scan c ON c.site_id = t.site_id AND c.step IN (55, 57)
-WHERE f.k = ANY(%s) AND f.step IN (92, 94)
+-- name: stocktakings
+-- The sites and products that counts by number and adjustments are about, at these sites or any.
+SELECT DISTINCT site_id, split_part(
+    coalesce(nullif(lot_id, ''), (said::json ->> 'details')::json ->> 'product_id', ''), '.', 1)
+FROM scan
+WHERE (step = 57 OR (step = 55 AND strpos(said, 'quantities') > 0))
+  AND (%(sites)s::text[] IS NULL OR site_id = ANY(%(sites)s))
+
+-- name: stocktakings_at
+-- The same of facts at these positions.
+SELECT DISTINCT site_id, split_part(
+    coalesce(nullif(lot_id, ''), (said::json ->> 'details')::json ->> 'product_id', ''), '.', 1)
+FROM scan
+WHERE (step = 57 OR (step = 55 AND strpos(said, 'quantities') > 0)) AND position = ANY(%(positions)s)
+
+-- name: missed_and_found
+-- Sites where facts at these positions tell of codes missed and found, or others of these codes.
+SELECT site_id FROM scan WHERE step IN (92, 94) AND position = ANY(%(positions)s)
+UNION
+SELECT site_id FROM fact WHERE step IN (92, 94) AND k = ANY(%(codes)s)
 
 -- name: stocktaking
--- What sites tell of numbers, and of codes missed and found: these codes, then the fact.
-SELECT ARRAY(SELECT f.k FROM fact f WHERE f.position = s.position), s.* FROM scan s
-WHERE s.site_id = ANY(%s) AND s.step IN (55, 57, 92, 94)
+-- What sites tell of numbers of products, and of codes missed and found, as it happened: the
+-- product, these codes, then the fact.
+SELECT product_id, ARRAY(SELECT f.k FROM fact f WHERE f.position = s.position), s.*
+FROM scan s CROSS JOIN LATERAL (SELECT split_part(
+    coalesce(nullif(lot_id, ''), (said::json ->> 'details')::json ->> 'product_id', ''), '.', 1
+) AS product_id) p
+WHERE site_id = ANY(%(sites)s)
+  AND (step IN (92, 94) OR (product_id = ANY(%(products)s)
+      AND (step = 57 OR (step = 55 AND strpos(said, 'quantities') > 0))))
+ORDER BY t_ms, step, fact_id COLLATE "C"

@@ -1,7 +1,7 @@
 -- name: ddl
 -- `finding`: one code that shows one kind, from the position where that was known (`since`) until
 -- the one where facts took it back (`gone`); findings of one `case_id` are one case. `subject`: what
--- was looked at (a code, a fact, a bill, a declaration), `top`: the code scanned, `k`: the smallest
+-- was looked at (a code, a fact, a bill, a declaration, a stocktaking), `top`: the code scanned, `k`: the smallest
 -- pack in it, or the pack itself that stands for all `units` in it. The rest is what must be known
 -- beside facts: `movement`: what was said on bills; `place`, `excursion`: with every change;
 -- `declared`: when the ledger learned of a withdrawal; `act`: what people did with a case.

@@ -30,9 +30,9 @@ from domain.traceability.journeys import Place
 from domain.traceability.kinds import Kind
 from domain.traceability.overdue import of_overdue
 from domain.traceability.thermal import Excursion
+from projections.traceability import stocktaking
 from projections.traceability.rows import Cursor, read_fact, read_mentions
 from projections.traceability.rows import queries as shared
-from projections.traceability.stocktaking import Stocktaking, bills_overdue
 from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_exceptions.sql")
@@ -203,8 +203,8 @@ class _Looking:
         self._declared = {row[0]: row for row in cur.execute(queries.declarations, (ids,))}
         ids += [i for row in self._declared.values() for i in row[2]]
         self._facts = {f.fact_id: f for f in map(read_fact, cur.execute(queries.scans, (ids,)))}
-        self._counted = Stocktaking(cur, self._facts.values())
-        self._overdue = bills_overdue(cur, bills)
+        self._counted = stocktaking.read(cur, subjects)
+        self._overdue = stocktaking.bills_overdue(cur, bills)
         roots: dict[str, set[int]] = {s: {int(s[2:])} for s in subjects if s[0] == "c"}
         named: dict[str, set[int]] = defaultdict(set)
         for fact_id, k in cur.execute(queries.codes_of_facts, (ids,)):
@@ -219,7 +219,8 @@ class _Looking:
                 declared = self._declared.get(subject[2:])
                 more = declared[2] if declared and subject[0] == "d" else ()
                 roots[subject] = {k for i in (subject[2:], *more) for k in named[i]}
-                roots[subject] |= self._counted.codes(self._facts.get(subject[2:]))
+            elif subject[0] == "s":
+                roots[subject] = self._counted[subject].codes
         self._roots = roots
         codes = sorted({k for found in roots.values() for k in found})
         self._mentions = read_mentions(cur.execute(queries.family, (codes,)))
@@ -230,9 +231,10 @@ class _Looking:
         hashed = [k for k in codes if key_code(k) is None]
         self._texts: dict[int, str] = _texts(cur, hashed)
         facts = {m.fact.position: m.fact for m in self._mentions}
-        facts.update((f.position, f) for f in (*self._facts.values(), *self._counted.facts))
+        facts.update((f.position, f) for f in self._facts.values())
         self._world = read_world(cur, facts.values())
-        facts.update((fact.position, fact) for fact in self._lot_facts)
+        counted = (fact for each in self._counted.values() for fact in each.facts)
+        facts.update((fact.position, fact) for fact in (*self._lot_facts, *counted))
         told = {at: fact.recorded_ms for at, fact in facts.items() if at >= first}
         self.clock: Mapping[int, int] = ChainMap(told, clock)
 
@@ -281,9 +283,10 @@ class _Looking:
     def _positions(self, subject: str, mentions: Iterable[Mention]) -> set[int]:
         """Return the positions of the batch that may have changed what a subject shows."""
         facts = {m.fact.position: m.fact for m in mentions}
-        if subject[2:] in self._facts:
-            fact = self._facts[subject[2:]]
-            facts |= {f.position: f for f in (fact, *self._counted.beside(fact))}
+        if subject in self._counted:
+            facts |= {fact.position: fact for fact in self._counted[subject].facts}
+        elif subject[2:] in self._facts:
+            facts[self._facts[subject[2:]].position] = self._facts[subject[2:]]
         lots = {fact.lot_id for fact in facts.values()}
         facts |= {f.position: f for f in self._lot_facts if f.lot_id in lots}
         told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
@@ -327,19 +330,26 @@ class _Looking:
                 bill = _bill(mentions, name, at)
                 due = {i: ms for i, told_at, ms in self._overdue.get(name, ()) if told_at <= at}
                 return [*of_bill(book, bill), *of_overdue(book, bill, due)]
+            case "s":
+                counted = self._counted[subject].unexplained(book, at)
+                return [f for each in counted for f in of_fact(each, (), ground) if _counted(f)]
         fact = self._facts.get(name)
         if fact is None:
             return []  # declared wrong before it was told
         codes = tuple(sorted({m.code for m in mentions if m.fact.fact_id == name}))
         if what == "f":
             found = of_fact(fact, codes, ground) if fact.counts(at) else []
-            explained = bool(found) and self._counted.explained(fact, book, at)
-            return [f for f in found if not (explained and f.kind is Kind.MASS_IMBALANCE)]
+            return [f for f in found if not _counted(f)]
         _, declared_at, corrective, recorded_ms, position = self._declared[name]
         if max(position, fact.position) > at:
             return []
         said = (fact, codes, _ms(declared_at), recorded_ms, tuple(corrective))
         return of_declaration(book, Declaration(*said))
+
+
+def _counted(finding: Finding) -> bool:
+    """Tell whether a finding of a fact is of numbers: the stocktaking says whether it stands."""
+    return finding.kind is Kind.MASS_IMBALANCE
 
 
 def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:

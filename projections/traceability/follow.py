@@ -53,7 +53,7 @@ def apply(cur: Cursor, batch: Sequence[Recorded]) -> None:
 
 PROJECTION = Projection(
     "traceability",
-    10,
+    11,
     (
         ProductRegistered.TOPIC,
         LotReleased.TOPIC,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from domain.traceability.counts import BY_CODE, BY_NUMBER, Told, scope_of, unexplained
+from domain.traceability.counts import BY_CODE, Tally, Told, difference, scope_of
 from domain.traceability.custody import Book
 from domain.traceability.exceptions import smallest
 from domain.traceability.facts import Fact
@@ -45,7 +46,7 @@ def bills_overdue(cur: Cursor, bills: Collection[str]) -> dict[str, list[tuple[s
 
 
 def in_doubt(cur: Cursor, positions: Collection[int], codes: Collection[int]) -> set[str]:
-    """Return the counts and adjustments, as subjects, that a batch may explain, or not any more.
+    """Return the stocktakings, as subjects, in which a batch may change what is explained.
 
     `positions`: of its facts that tell of numbers or of codes missed and found, and of what it took
     back; `codes`: those that it tells more of.
@@ -53,51 +54,110 @@ def in_doubt(cur: Cursor, positions: Collection[int], codes: Collection[int]) ->
     ((any_told,),) = cur.execute(queries.any_stocktaking).fetchall()
     if not any_told:
         return set()
-    found = cur.execute(queries.stocktaking_beside, (list(positions),)).fetchall()
-    found += cur.execute(queries.stocktaking_of, (list(codes),)).fetchall()
-    return {f"f:{row[0]}" for row in found}
+    asked = {"positions": list(positions), "codes": list(codes)}
+    sites = [row[0] for row in cur.execute(queries.missed_and_found, asked)]
+    told = cur.execute(queries.stocktakings_at, asked).fetchall()
+    return {_subject(*row) for row in told} | (every(cur, sites) if sites else set())
+
+
+def every(cur: Cursor, sites: Collection[str] | None = None) -> set[str]:
+    """Return all stocktakings at some sites (None: at any), as subjects."""
+    asked = {"sites": None if sites is None else list(sites)}
+    return {_subject(*row) for row in cur.execute(queries.stocktakings, asked)}
+
+
+def _subject(site_id: str, product_id: str) -> str:
+    return f"s:{site_id}/{product_id}"
 
 
 class Stocktaking:
-    """What is told of numbers at the sites of some counts and adjustments."""
+    """What is told of numbers of one product at one site, looked at position after position."""
 
-    def __init__(self, cur: Cursor, facts: Iterable[Fact]) -> None:
-        self._told: dict[str, list[tuple[Fact, list[int]]]] = defaultdict(list)
-        sites = {fact.site_id for fact in facts if fact.step in BY_NUMBER}
-        if sites:
-            for codes, *row in cur.execute(queries.stocktaking, (list(sites),)):
-                fact = read_fact(row)
-                self._told[fact.site_id].append((fact, codes))
+    def __init__(self) -> None:
+        self._numbers: dict[str, Fact] = {}  # by fact id
+        self._coded: list[tuple[Fact, list[int]]] = []
+        self._changes: list[_Change] = []
+        self._tally = Tally()
+        self._of_codes: dict[str, list[Told]] = defaultdict(list)  # those put in, by fact id
+
+    def take(self, fact: Fact, codes: list[int]) -> None:
+        """Take a fact; facts come as they happened.
+
+        Codes missed or found before any number differed explain nothing, and are left out.
+        """
+        if fact.step in BY_CODE:
+            if any(map(difference, self._numbers.values())):
+                self._coded.append((fact, codes))
+            return
+        self._numbers[fact.fact_id] = fact
+        told, gone = Told(fact, scope_of(fact)), fact.withdrawn_position
+        if gone is None or gone > fact.position:
+            self._changes.append(_Change(fact.position, False, told))
+            self._changes += [] if gone is None else [_Change(gone, True, told)]
+
+    def begin(self) -> None:
+        """Look from the first position on."""
+        self._changes.sort(key=lambda change: (-change.position, change.gone))
 
     @property
     def facts(self) -> list[Fact]:
-        """Return all these facts."""
-        return [fact for told in self._told.values() for fact, _ in told]
+        """Return the facts that tell of numbers or explain them."""
+        return [*self._numbers.values(), *(fact for fact, _ in self._coded)]
 
-    def beside(self, fact: Fact) -> list[Fact]:
-        """Return the facts that may explain one."""
-        return [told for told, _ in self._told.get(fact.site_id, ())] if _counts(fact) else []
+    @property
+    def codes(self) -> set[int]:
+        """Return the codes missed and found."""
+        return {code for _, codes in self._coded for code in codes}
 
-    def codes(self, fact: Fact | None) -> set[int]:
-        """Return the codes missed and found where a count or an adjustment was told."""
-        told = self._told.get(fact.site_id, ()) if fact is not None and _counts(fact) else ()
-        return {code for other, codes in told if other.step in BY_CODE for code in codes}
+    def unexplained(self, book: Book, at: int) -> list[Fact]:
+        """Return the counts and adjustments that nothing known at a position explains.
 
-    def explained(self, fact: Fact, book: Book, at: int) -> bool:
-        """Tell whether a count or an adjustment was explained by what was known at a position."""
-        if not _counts(fact):
-            return False
-        told: list[Told] = []
-        for other, codes in self._told[fact.site_id]:
-            if other.step in BY_NUMBER and other.counts(at):
-                told.append(Told(other, scope_of(other)))
-            elif other.counts(at):
-                told += _of_lots(other, codes, book)
-        return fact.fact_id not in unexplained(told)
+        To be asked in the order of positions. `book`: of the codes, as known then.
+        """
+        while self._changes and self._changes[-1].position <= at:
+            _, gone, told = self._changes.pop()
+            (self._tally.drop if gone else self._tally.put)(told)
+        for fact, codes in self._coded:
+            self._tell_codes(fact, _of_lots(fact, codes, book) if fact.counts(at) else [])
+        return [self._numbers[fact_id] for fact_id in self._tally.unexplained()]
+
+    def _tell_codes(self, fact: Fact, now: list[Told]) -> None:
+        before = self._of_codes[fact.fact_id]
+        if now != before:
+            for told in before:
+                self._tally.drop(told)
+            for told in now:
+                self._tally.put(told)
+            self._of_codes[fact.fact_id] = now
 
 
-def _counts(fact: Fact) -> bool:
-    return fact.step in BY_NUMBER
+class _Change(NamedTuple):
+    """A fact is told, or `gone`: declared wrong."""
+
+    position: int
+    gone: bool
+    told: Told
+
+
+def read(cur: Cursor, subjects: Iterable[str]) -> dict[str, Stocktaking]:
+    """Return the stocktakings among some subjects, by these."""
+    found = {subject: Stocktaking() for subject in subjects if subject[0] == "s"}
+    if not found:
+        return {}
+    names = [subject[2:].partition("/") for subject in found]
+    asked = {"sites": [name[0] for name in names], "products": [name[2] for name in names]}
+    at_site: dict[str, list[Stocktaking]] = defaultdict(list)
+    for (site_id, _, _), each in zip(names, found.values(), strict=True):
+        at_site[site_id].append(each)
+    for product_id, codes, *row in cur.execute(queries.stocktaking, asked):
+        fact = read_fact(row)
+        subject = _subject(fact.site_id, product_id)
+        one = [found[subject]] if subject in found else []
+        for each in at_site[fact.site_id] if fact.step in BY_CODE else one:
+            each.take(fact, codes)
+    for each in found.values():
+        each.begin()
+    return found
 
 
 def _of_lots(fact: Fact, codes: Iterable[int], book: Book) -> list[Told]:

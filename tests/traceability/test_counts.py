@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,6 +13,8 @@ import pytest
 
 from domain.shared.events import Event
 from domain.traceability import events as told_as
+from domain.traceability.counts import Tally, Told
+from domain.traceability.facts import Fact, fact_of
 from projections.traceability import cases as read
 from projections.traceability.stocktaking import on_hand
 from tests.conftest import Database
@@ -27,7 +30,7 @@ ROWS = (
     "SELECT kind, key, since, gone FROM rm_traceability.finding WHERE kind = 'MASS_IMBALANCE' "
     "ORDER BY since, key"
 )
-Told = tuple[Event, datetime, datetime]
+Timed = tuple[Event, datetime, datetime]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +39,12 @@ def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-def at(hours: float, event: Event) -> Told:
+def at(hours: float, event: Event) -> Timed:
     moment = START + timedelta(hours=hours)
     return event, moment, moment
 
 
-def count(hour: int, actual: int, due: int = 5, **fields: Any) -> Told:
+def count(hour: int, actual: int, due: int = 5, **fields: Any) -> Timed:
     """Return a count of the lot at A, or of what is named."""
     named = {"lot_id": LOT} | fields
     boxes = told_as.Quantity(level=2, due=1, actual=0)  # the smallest packs tell
@@ -51,7 +54,7 @@ def count(hour: int, actual: int, due: int = 5, **fields: Any) -> Told:
     )
 
 
-def adjusted(hour: int, units: int, **fields: Any) -> Told:
+def adjusted(hour: int, units: int, **fields: Any) -> Timed:
     named = {"lot_id": LOT} | fields
     fact = told_as.StockAdjusted(
         fact_id=f"a{hour}", site_id="A", units=units, reason="破损", **named
@@ -59,21 +62,27 @@ def adjusted(hour: int, units: int, **fields: Any) -> Told:
     return at(hour, fact)
 
 
-def missing(hour: int, *codes: str) -> Told:
+def missing(hour: int, *codes: str) -> Timed:
     return at(hour, told_as.CodesMissing(fact_id=f"l{hour}", site_id="A", reason="x", codes=codes))
 
 
-def found(hour: int, *codes: str) -> Told:
+def found(hour: int, *codes: str) -> Timed:
     return at(hour, told_as.CodesFound(fact_id=f"f{hour}", site_id="A", codes=codes))
 
 
-def withdrawn(hour: int, fact_id: str) -> Told:
+def fact(timed: Timed) -> Fact:
+    event, at_, _ = timed
+    t_ms = round(at_.timestamp() * 1000)
+    return fact_of(event, t_ms=t_ms, recorded_ms=t_ms, position=1)  # type: ignore[arg-type]
+
+
+def withdrawn(hour: int, fact_id: str) -> Timed:
     moment = START + timedelta(hours=hour)
     wrong = told_as.FactWithdrawn(fact_id=fact_id, site_id="A", reason="错", declared_at=moment)
     return wrong, moment, moment
 
 
-BASE: list[Told] = [
+BASE: list[Timed] = [
     at(0, told_as.CodesCommissioned(fact_id="m", site_id="A", lot_id=LOT, codes=tuple(V))),
     at(0, told_as.PacksAggregated(fact_id="p", site_id="A", parent=BOX, codes=tuple(V[:3]))),
 ]
@@ -107,7 +116,7 @@ IN_U: dict[str, Any] = {"unit_id": "u"}
     ],
 )
 def test_given_counts_by_number_when_more_is_told_then_what_nothing_explains_stands(
-    conn: psycopg.Connection[Any], later: Sequence[Told], open_at_last: list[str]
+    conn: psycopg.Connection[Any], later: Sequence[Timed], open_at_last: list[str]
 ) -> None:
     log = recorded([*BASE, *later])
     rows = []
@@ -118,6 +127,26 @@ def test_given_counts_by_number_when_more_is_told_then_what_nothing_explains_sta
             stand = sorted(case["key"] for case in seen if case["kind"] == "MASS_IMBALANCE")
             assert stand == open_at_last
     assert rows[1] == rows[0]
+
+
+def test_given_facts_put_in_and_taken_out_in_any_order_then_what_stands_is_of_those_left() -> None:
+    rng = random.Random(7)
+    later = [count(n, rng.randint(2, 7), lot_id=rng.choice([LOT, OTHER, P])) for n in range(12)]
+    later += [adjusted(n, rng.choice([-2, -1, 1])) for n in range(12)]
+    later += [missing(n, V[0]) for n in range(12)]
+    for _ in range(60):
+        told = [Told(f, f.lot_id or LOT, 1) for f in map(fact, rng.sample(later, 9))]
+        gone = rng.sample(told, 4)
+        tally, plain = Tally(), Tally()
+        for step in rng.sample(told, len(told)):
+            tally.put(step)
+            tally.unexplained()
+        for step in gone:
+            tally.drop(step)
+            tally.unexplained()
+        for step in sorted((t for t in told if t not in gone), key=lambda t: t.key):
+            plain.put(step)
+        assert tally.unexplained() == plain.unexplained()
 
 
 def test_given_a_place_when_its_book_is_asked_then_what_is_there_with_what_was_corrected(
