@@ -1,7 +1,8 @@
 """Shipments whose time is over are put on record: no fact says that nothing arrived.
 
 What is on its way is read off the read model of custody once, and then as it comes; each is looked
-at again when its time is over. A shipment is put on record once, whoever ticks and however often.
+at again when its time is over, and all once more when a receipt was declared wrong. A shipment is
+put on record once, whoever ticks and however often.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from store.sql import load_queries
 queries = load_queries(Path(__file__).with_name("sql") / "overdue.sql")
 
 LOOK_AGAIN = timedelta(minutes=1)
-# Everything is looked through as often: an arrival may have been declared wrong.
+# Everything is looked through as often, whatever was or was not in the read model meanwhile.
 LOOK_THROUGH = timedelta(hours=6)
 # A shipment told of after its time has so long for its arrival to be told as well.
 GRACE_MS = 3_600_000
@@ -41,16 +42,17 @@ class Overdue:
         self._ledger = ledger
         self._looked: datetime | None = None
         self._through: datetime | None = None
-        self._after = -1
+        self._after = self._declared = -1
         self._awaited: list[tuple[int, str]] = []  # (expected ms, fact id), a heap
 
     def tick(self, conn: psycopg.Connection[Any], now: datetime) -> int:
         """Put on record what is overdue; return how many."""
         if self._looked is not None and self._looked <= now < self._looked + LOOK_AGAIN:
             return 0
-        if self._through is None or not self._through <= now < self._through + LOOK_THROUGH:
-            self._through, self._after, self._awaited = now, -1, []
         try:
+            aged = self._through is None or not self._through <= now < self._through + LOOK_THROUGH
+            if self._receipt_taken_back(conn) or aged:
+                self._through, self._after, self._awaited = now, -1, []
             for _, fact in self._out(conn, self._after):
                 due_ms = max(overdue.expected_ms(fact), fact.recorded_ms + GRACE_MS)
                 heapq.heappush(self._awaited, (due_ms, fact.fact_id))
@@ -58,6 +60,12 @@ class Overdue:
             return self._tell(conn, now)
         except psycopg.errors.UndefinedTable:  # the read model is not built yet
             return 0
+
+    def _receipt_taken_back(self, conn: psycopg.Connection[Any]) -> bool:
+        """Tell whether a receipt was declared wrong since this was asked last."""
+        asked = {"after": self._declared}
+        ((self._declared, found),) = conn.execute(queries.declared, asked).fetchall()
+        return bool(found)
 
     def _tell(self, conn: psycopg.Connection[Any], now: datetime) -> int:
         now_ms = round(now.timestamp() * 1000)

@@ -14,3 +14,9 @@ WHERE m.step IN (30, 35) AND m.bill_no <> '' AND m.position > %(after)s
         AND a.site_id = s.to_site_id
         AND coalesce(a.said::json ->> 'from_site_id', s.site_id) = s.site_id)
 ORDER BY m.position
+
+-- name: declared
+-- Up to where facts were declared wrong, and whether a receipt was among them after a position.
+SELECT coalesce(max(d.position), %(after)s), coalesce(bool_or(s.step = 40), false)
+FROM rm_traceability.declared d JOIN rm_traceability.scan s USING (fact_id)
+WHERE d.position > %(after)s

@@ -155,6 +155,9 @@ def test_given_shipments_when_the_clock_passes_their_time_then_each_is_on_record
         ("2/A/B@A", round(expected_at.timestamp() * 1000)),
         ("1/A/B@A", round((START + timedelta(hours=1) + DUE).timestamp() * 1000)),
     ]
+    wrong = told_as.FactWithdrawn(fact_id="r3", site_id="B", reason="录入错误", declared_at=START)
+    ledger.append([Envelope(stream_id("test", "r3"), 2, wrong, meta)])
+    assert [told(hours) for hours in (77, 78)] == [1, 0], "whose receipt is taken back is told"
     runner.close()
 
 
