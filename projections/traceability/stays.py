@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from domain.traceability.codes import code_key, key_code, product_of
 from domain.traceability.custody import MOVING, Book, Product
+from domain.traceability.exceptions import SENDING
 from domain.traceability.facts import Step
 from domain.traceability.presence import (
     OPEN_MS,
@@ -165,22 +166,27 @@ def _by_book(conn: Connection, lot_id: str, keys: Sequence[int], doses: int) -> 
     book = Book(read_mentions(rows), product=lambda _: Product(doses))
     names: list[dict[str, int]] = [{"": 0}, {"": 0}]
     found: list[tuple[int, ...]] = []
+    senders: list[int] = []
     for n, key in enumerate(keys):
-        for stay in whereabouts(book.chain(key), doses):
+        chain = book.chain(key)
+        sent = {e.fact.fact_id: e.fact.site_id for e in chain if e.fact.step in SENDING}
+        for stay in whereabouts(chain, doses):
             here = tuple(
                 ids.setdefault(name, len(ids))
                 for ids, name in zip(names, (stay.site_id, stay.unit_id), strict=True)
             )
             end_ms = OPEN_MS if stay.end_ms is None else stay.end_ms
             found.append((n, *here, len(found), stay.start_ms, end_ms))
+            sender = sent.get(stay.fact_ids[0], "")
+            senders.append(names[0].setdefault(sender, len(names[0])))
     columns = np.array(found, np.int64).reshape(-1, 6).T
     everyone = np.arange(len(keys))
     never = np.full(len(keys), OPEN_MS)
     beyond = np.full(len(keys), len(found))
     group, site, unit, since, t0, t1 = columns
     told = Presence(group, site, unit, since, t0, t1, everyone, everyone, beyond, never)
-    nobody = np.zeros(len(found), np.int64)
-    return Stays(np.array(keys, np.int64), list(names[0]), list(names[1]), told, nobody)
+    sites, units = map(list, names)
+    return Stays(np.array(keys, np.int64), sites, units, told, np.array(senders, np.int64))
 
 
 def _ints(column: bytes, kind: str = ">i8") -> Ints:

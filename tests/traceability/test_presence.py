@@ -121,7 +121,15 @@ def test_given_packs_in_each_other_when_followed_at_once_then_each_as_the_book_s
             fact_id="b", site_id="maker", unit_id="C1", parent=one, codes=(vial, other)
         ),
         told.PacksAggregated(fact_id="c", site_id="maker", parent=other, codes=(one,)),
-        told.GoodsReceived(fact_id="d", site_id="city", unit_id="C2", bill_no="", codes=(one,)),
+        told.GoodsDispatched(
+            fact_id="d", site_id="maker", to_site_id="city", bill_no="", codes=(one,)
+        ),
+        told.GoodsReceived(fact_id="e", site_id="city", unit_id="C2", bill_no="", codes=(one,)),
     ]
     timed = [(fact, START + timedelta(hours=n), START) for n, fact in enumerate(facts)]
-    assert compare(conn, recorded([*lives.masters(), *timed]), [lives.LOT], 1) == 1
+    log = recorded([*lives.masters(), *timed])
+    assert compare(conn, log, [lives.LOT], 1) == 1
+    with projected(conn, log):
+        found = stays.stays_of_lot(conn, lives.LOT)
+    senders = [found.sites[n] for n in found.senders[found.presence.since]]
+    assert senders == ["", "", "maker", ""], "who sent goods is known of packs in each other as well"
