@@ -146,6 +146,11 @@ class OpenCheck:
         theirs = dose.recipient == self.recipient and self.product_id in products
         return dose.fact_id == self.check_id or theirs
 
+    def freed_by(self, check: InjectionChecked) -> bool:
+        """Tell whether the person was checked for another vial of the product at the same place."""
+        theirs = (check.site_id, check.recipient, check.product_id)
+        return theirs == (self.site_id, self.recipient, self.product_id)
+
     def let_go_by(self, told: DoseNotGiven) -> bool:
         """Tell whether the dose is told not to be given, at the place that keeps it."""
         theirs = (told.recipient, told.product_id) == (self.recipient, self.product_id)
@@ -341,6 +346,8 @@ def before(conn: Connection, recipient: str, code: str, since: datetime) -> Befo
         match envelope.event:
             case InjectionChecked() as event:
                 checked[event.check_id] = event.series_dose
+                if event.may:
+                    open_ = {n: o for n, o in open_.items() if not o.freed_by(event)}
                 if event.may and event.checked_at > since:
                     open_[event.check_id] = OpenCheck(*_kept(event))
             case DoseAdministered() as event:

@@ -117,13 +117,14 @@ SELECT pg_advisory_unlock(7203407, hashtext(%s))
 
 -- name: open_checks
 -- Checks since a moment that keep a dose of a code, or another for a person; but for those whose
--- person was checked for another vial of the product after them.
+-- person was checked for another vial of the product after them, at the same place: what another
+-- place checks frees nothing here.
 SELECT o.check_id, o.site_id, o.code, o.recipient, o.product_id, o.checked_at
 FROM rm_vaccination.open_check o
 WHERE o.checked_at > %(since)s AND (o.code = %(code)s OR o.recipient = %(recipient)s)
     AND NOT EXISTS (SELECT FROM rm_vaccination.open_check n
                     WHERE n.recipient = o.recipient AND n.product_id = o.product_id
-                        AND n.position > o.position)
+                        AND n.site_id = o.site_id AND n.position > o.position)
 
 -- name: overdue
 -- By place and hour: people whose dose was checked here and told in time, and whom nobody let go.

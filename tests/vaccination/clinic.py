@@ -46,9 +46,9 @@ def refused(answer: httpx.Response, status: int, code: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
-def ready(clinic: httpx.Client, recipient: str) -> str:
+def ready(clinic: httpx.Client, recipient: str, site: str = SITE) -> str:
     """Open a visit with consent and answers, and return its id."""
-    body = {"site": SITE, "recipient": recipient, "product_id": PRODUCT, "series_dose": 1}
+    body = {"site": site, "recipient": recipient, "product_id": PRODUCT, "series_dose": 1}
     visit_id = ok(clinic.post(f"{V1}/visits", json=body))["visit_id"]
     consent = {"given": True, "by": "guardian", "form_version": "2026-1"}
     ok(clinic.post(f"{V1}/visits/{visit_id}/consent", json=consent))

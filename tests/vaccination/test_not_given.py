@@ -23,6 +23,7 @@ from domain.vaccination.events import DoseNotGiven, NotGivenWithdrawn
 from projections import runner
 from projections.follower import queries as following
 from projections.vaccination import PROJECTION as VACCINATION
+from tests.api.world import LOT
 from tests.conftest import Database
 from tests.served import Api
 from tests.spec import spec
@@ -236,6 +237,33 @@ def test_given_a_dose_kept_when_another_place_tells_one_not_given_then_still_kep
     assert reasons(unfollowed) == reasons(check(clinic, **asked)) == ["reserved"]
     ok(clinic.post(f"{V1}/not-given", json=told | {"site": "dwk-cdc"}))
     assert check(clinic, **asked)["may"]
+
+
+def test_given_a_dose_kept_when_another_place_checks_its_person_then_still_kept_where_it_was(
+    api: Api, database: Database, clinic: httpx.Client
+) -> None:
+    api.clock.advance(minutes=11)
+    vial = f"{CODES[0][:-4]}0999"
+    at = [api.clock.advance(minutes=1).isoformat() for _ in range(3)]
+    told: list[dict[str, Any]] = [
+        {"site": "szs", "at": at[0], "step": "commissioning", "lot": LOT, "level": 1},
+        {"site": "szs", "at": at[1], "step": "shipping", "to": "hn", "bill": "HN1"},
+        {"site": "hn", "at": at[2], "step": "receiving", "bill": "HN1"},
+    ]
+    visits = {each: ready(clinic, each) for each in ("R-80", "R-81")}
+    with api.client() as admin, api.client(Role.VACCINATOR, "640205") as elsewhere:
+        for scan in told:
+            ok(admin.post("/api/v1/scans", json=scan | {"codes": [vial]}))
+        assert check(clinic, CODES[4], "R-80", visit_id=visits["R-80"])["may"]
+        with psycopg.connect(database.app_dsn) as conn:
+            conn.execute(following.lock, (VACCINATION.follower,))
+            now, visit_id = {"Prefer": "wait=0"}, ready(elsewhere, "R-80", "hn")
+            asked = {"code": vial, "site": "hn", "recipient": "R-80", "visit_id": visit_id}
+            assert ok(elsewhere.post(f"{V1}/checks", json=asked, headers=now))["may"]
+            asked = {"code": CODES[4], "site": "dwk-cdc", "recipient": "R-81"}
+            asked["visit_id"] = visits["R-81"]
+            unfollowed = ok(clinic.post(f"{V1}/checks", json=asked, headers=now))
+    assert reasons(unfollowed) == reasons(check(clinic, **asked)) == ["reserved"]
 
 
 def test_given_people_nobody_lets_go_when_their_time_is_over_then_somebody_is_called_once(
