@@ -123,11 +123,12 @@ class Alerting:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
-        with ThreadPoolExecutor(WORKERS + 6, "alerts") as threads, _waking(self._clock, self._wake):
+        with ThreadPoolExecutor(WORKERS + 7, "alerts") as threads, _waking(self._clock, self._wake):
             parts = [threads.submit(self._keep, self._listen)]
             parts.append(threads.submit(self._keep, self._look_for_due))
             parts.append(threads.submit(self._keep, self._report))
             parts.append(threads.submit(self._keep, self._hold))
+            parts.append(threads.submit(self._keep, self._revise))
             if self._platform is not None:
                 parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
             if self._receipts is not None:
@@ -183,6 +184,17 @@ class Alerting:
                 if consequences.leads():
                     consequences.tick(self._clock.now())
 
+    def _revise(self) -> None:
+        """Tell whose goods read otherwise by what came late."""
+        with (
+            psycopg.connect(self._app_dsn, autocommit=True) as conn,
+            Ledger(self._app_dsn) as ledger,
+        ):
+            revisions = Revisions(ledger, conn)
+            while not self._end.wait(POLL_S):
+                if revisions.leads():
+                    revisions.tick(self._clock.now())
+
     def _confirm(self, receipts: Receipts) -> None:
         """Ask whether phones have what was accepted."""
         with psycopg.connect(self._app_dsn, autocommit=True) as conn:
@@ -214,7 +226,6 @@ class Alerting:
             escalator = Escalator(ledger, conn)
             lookouts = (
                 *(Recalls(), Observations(), Conditions(ledger), Overdue(ledger)),
-                Revisions(ledger),
             )
             while not stop.is_set():
                 for part in parts:

@@ -1,38 +1,34 @@
-"""Goods whose history passed a limit by readings that came late: their holder by now is told.
+"""Goods whose history reads otherwise by what came late: their holder by now is told.
 
-The follower of readings keeps what such readings changed; here it is held against the stays of the
-goods. What is told and what is forgotten of it are one transaction, so nothing is told twice.
+Late readings and calibrations: their follower keeps what stood in the rows that they changed. Moved
+probes and scans that were told late: they stand in the ledger, and are held against the goods one
+by one. What is told of either and what is forgotten are one transaction, so nothing is told twice.
+Rows wait until the sums are complete, and until the custody of that time is known.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
 import structlog
 
 from alerts.notices import EXPOSURE_REVISED, Notice, write
+from alerts.weighing import Group, Looking, Place, borne, by_custody, by_place
 from domain.cold_chain.events import ExposureRevised
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from domain.shared.decide import fold
 from domain.shared.ids import stream_id
-from domain.stability.arrhenius import Floats
-from domain.stability.budget import passed
-from domain.stability.exposure import COLD_C, FREEZING_C, WARM_C
 from domain.traceability import model as traceability
-from domain.traceability.codes import code_key
-from domain.traceability.thermal import Excursion
 from projections import thermal
 from projections.shared import org_tree
-from projections.thermal.blocks import BLOCK_MS, read_sums
-from projections.traceability.inside import Inside, inside
-from projections.traceability.stays import Stays, stays_of_codes
+from projections.thermal import Known
+from projections.thermal.follow import LATE_MS
+from projections.traceability.inside import named
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from store.sql import load_queries
@@ -41,62 +37,155 @@ queries = load_queries(Path(__file__).with_name("sql") / "revised.sql")
 log = structlog.get_logger(__name__)
 
 SOURCE = "exposure"
+# What the ledger tells late, beside what the follower of readings keeps.
+PLACEMENT, CUSTODY = "placement", "custody"
+# Seconds that a tick goes on for: never busy more than half of the time.
+TICK_S = 0.5
+_WINDOW = 10_000  # positions of the ledger looked through at a time
+_CHANNELS = list(TEMPERATURE_CHANNELS)
 
 
-class Where(NamedTuple):
-    """Where a probe stood in the time of what came late; `site_id`: where the unit belongs."""
+class _Found(NamedTuple):
+    """What one step came to: events, and what settles it in their transaction."""
 
+    events: list[ExposureRevised]
+    settle: Callable[[psycopg.Cursor[Any]], object]
+
+
+class _Fact(NamedTuple):
+    """What was told late at a position of the ledger: of which time, when, of which probe or place.
+
+    `scan`: the position of the scan that is added there, or declared wrong.
+    """
+
+    position: int
+    cause: str
+    at_ms: int
+    recorded_ms: int
     device_id: str
     channel: str
-    unit_id: str
     site_id: str
-    since_ms: int
-    until_ms: int
-
-
-class Changes(NamedTuple):
-    """What came late of a probe: rows, when each quarter begins (ms), sums after less before."""
-
-    ids: list[int]
-    at_ms: npt.NDArray[np.int64]
-    more: Floats
+    scan: int
 
 
 class Revisions:
-    """Tells; one probe a tick, as one may concern many goods."""
+    """Tells while it leads. One thread uses it."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, conn: psycopg.Connection[Any]) -> None:
+        """`conn` is in autocommit mode; its session holds the lead."""
         self._ledger = ledger
+        self._conn = conn
+        self._leads = False
 
-    def tick(self, conn: psycopg.Connection[Any], now: datetime) -> int:
-        """Tell what came late of the probe whose turn it is; return how many events that made."""
-        found = conn.execute(queries.changes).fetchall()
-        if not found:
-            return 0
-        changes = Changes(
-            ids=[row[0] for row in found],
-            at_ms=np.array([row[1] for row in found], np.int64) * BLOCK_MS,
-            more=np.stack([read_sums(row[3])[0, 0] - read_sums(row[2])[0, 0] for row in found], 1),
+    def leads(self) -> bool:
+        """Take the lead where nobody has it; True while this process has it."""
+        if not self._leads:
+            row = self._conn.execute(queries.try_lead).fetchone()
+            self._leads = bool(row and row[0])
+        return self._leads
+
+    def tick(self, now: datetime) -> int:
+        """Tell what there is, for a while; return how many events that made."""
+        until, told = time.monotonic() + TICK_S, 0
+        while True:
+            try:
+                found = self._next()
+            except psycopg.errors.UndefinedTable:  # the read models are not built yet
+                return told
+            if found is None:
+                return told
+            self._store(found, now)
+            told += len(found.events)
+            if time.monotonic() > until:
+                return told
+
+    def _next(self) -> _Found | None:
+        """Return what is next, None where there is nothing to do now."""
+        with thermal.one_moment(self._conn) as moment:
+            if not moment.complete:
+                return None
+            found = self._conn.execute(queries.progress, {"window": _WINDOW}).fetchone()
+            looking = Looking(self._conn, moment.until_ms, self._bears)
+            told, followed, upto, waits = found or (0, 0, 0, None)
+            if waits is not None:
+                return self._of_rows(looking) if waits <= followed else None
+            if upto <= told:
+                return None
+            asked = {"after": told, "upto": upto, "late": LATE_MS}
+            fact = self._conn.execute(queries.late_fact, asked).fetchone()
+            if fact is None:
+                return _Found([], lambda cur: cur.execute(queries.told, (upto,)))
+            return self._of_fact(_Fact(*fact), looking)
+
+    def _of_rows(self, looking: Looking) -> _Found:
+        """Weigh what changed of a probe, and of those that ever stood beside it in a unit."""
+        conn = self._conn
+        rows = conn.execute(queries.pending, {"channels": _CHANNELS}).fetchall()
+        before: dict[tuple[int, int], bytes] = {}
+        for _, probe, block, data, _, _ in rows:
+            before.setdefault((probe, block), data)
+        chosen = [row for row in rows if row[5]]
+        changed = sorted({(probe, block) for _, probe, block, *_ in chosen})
+        rest = {key: data for key, data in before.items() if key not in set(changed)}
+        stood = conn.execute(
+            queries.stood,
+            {
+                "channels": _CHANNELS,
+                "probes": [probe for probe, _ in changed],
+                "blocks": [block for _, block in changed],
+            },
         )
-        try:
-            stood = conn.execute(queries.next_probe, {"channels": list(TEMPERATURE_CHANNELS)})
-            told = self._bears
-            events = [e for r in stood.fetchall() for e in revised(conn, Where(*r), changes, told)]
-        except psycopg.errors.UndefinedTable:  # the read models are not built yet
-            return 0
+        places = _by_unit(Place(*row) for row in stood)
+        then = Known(rows=thermal.earlier(conn, before))
+        now = Known(rows=thermal.earlier(conn, rest) if rest else None)
+        groups = by_place(looking, places, then, now)
+        ids = [row[0] for row in chosen]
+        return _Found(
+            self._events(groups, chosen[0][4], str(ids[0])),
+            lambda cur: cur.execute(queries.forget, (ids,)),
+        )
+
+    def _of_fact(self, fact: _Fact, looking: Looking) -> _Found:
+        """Weigh a moved probe, or a scan, by what was known without it."""
+        conn = self._conn
+        if fact.cause == PLACEMENT:
+            stood = conn.execute(queries.stood_otherwise, fact._asdict())
+            places = _by_unit(Place(*row) for row in stood)
+            then, now = Known(ledger=fact.position - 1), Known(ledger=fact.position)
+            groups = by_place(looking, places, then, now)
+        else:
+            goods = named(conn, fact.scan, fact.at_ms)
+            place = Place("", fact.site_id, "", "", fact.at_ms, fact.recorded_ms)
+            groups = by_custody(looking, goods, place, fact.position)
+        return _Found(
+            self._events(groups, fact.cause, f"L{fact.position}"),
+            lambda cur: cur.execute(queries.told, (fact.position,)),
+        )
+
+    def _events(self, groups: Sequence[Group], cause: str, of: str) -> list[ExposureRevised]:
+        names = org_tree.names(self._conn, {group.site_id for group in groups})
+        return [
+            _event(group, names[group.site_id].region, cause, of)
+            for group in groups
+            if group.site_id in names
+        ]
+
+    def _store(self, found: _Found, now: datetime) -> None:
         envelopes = [
             Envelope(stream_id("cold_chain.revision", e.revision_id), 1, e, _meta(e, now))
-            for e in events
+            for e in found.events
         ]
 
         def settle(cur: psycopg.Cursor[Any]) -> None:
-            write(cur, [_notice(event, now) for event in events])
-            cur.execute(queries.forget, (changes.ids,))
+            write(cur, [_notice(event, now) for event in found.events])
+            found.settle(cur)
 
-        self._ledger.append(envelopes, before=settle)
-        if events:
-            log.info("exposure_revised", events=len(events), probe=events[0].device_id)
-        return len(events)
+        if envelopes:
+            self._ledger.append(envelopes, before=settle)
+            log.info("exposure_revised", events=len(envelopes), cause=found.events[0].cause)
+        else:
+            with self._conn.cursor() as cur:
+                found.settle(cur)
 
     def _bears(self, product_id: str) -> frozenset[str]:
         """Return the limits that say nothing of a product, as it is kept beyond them."""
@@ -105,112 +194,35 @@ class Revisions:
         return frozenset() if product is None else borne(product)
 
 
-def borne(product: traceability.Product) -> frozenset[str]:
-    """Return the limits (`budget.LIMITS`) that a product is kept beyond, or that do not hurt it."""
-    least, most = product.temperature_c_min, product.temperature_c_max
-    frozen = not product.freeze_sensitive or least <= FREEZING_C
-    found = {"above": most > WARM_C, "below": least < COLD_C, "freezing": frozen}
-    return frozenset(name for name, bears in found.items() if bears)
+def _by_unit(places: Iterable[Place]) -> list[Place]:
+    """Return one place a unit, of the first of its probes and of the whole time."""
+    found: dict[str, Place] = {}
+    for each in places:
+        known = found.get(each.unit_id, each)
+        since_ms, until_ms = min(known.since_ms, each.since_ms), max(known.until_ms, each.until_ms)
+        found[each.unit_id] = known._replace(since_ms=since_ms, until_ms=until_ms)
+    return list(found.values())
 
 
-def revised(
-    conn: psycopg.Connection[Any],
-    where: Where,
-    changes: Changes,
-    bears: Callable[[str], frozenset[str]],
-) -> list[ExposureRevised]:
-    """Return what a probe's late readings changed of the goods in its unit, by holder.
-
-    `bears`: the limits that say nothing of a product.
-    """
-    excursion = Excursion(
-        device_id="",
-        start_ms=where.since_ms,
-        end_ms=where.until_ms - 1,
-        limit_c=0.0,
-        peak_c=0.0,
-        unit_id=where.unit_id,
-    )
-    by_product: dict[str, list[Inside]] = defaultdict(list)
-    for each in inside(conn, excursion, where.site_id, lambda _product: False):
-        by_product[each.product_id].append(each)
-    found: dict[tuple[str, frozenset[str], frozenset[str]], list[Inside]] = defaultdict(list)
-    for product_id, some in by_product.items():
-        borne_here = bears(product_id)
-        for each, by_now, no_longer in _crossed(conn, where, changes, product_id, some):
-            if by_now - borne_here or no_longer - borne_here:
-                key = (each.site_id, by_now - borne_here, no_longer - borne_here)
-                found[key].append(each)
-    names = org_tree.names(conn, {site_id for site_id, _, _ in found})
-    return [
-        _event(where, changes, names[key[0]].region, key, some)
-        for key, some in found.items()
-        if key[0] in names
-    ]
-
-
-def _crossed(
-    conn: psycopg.Connection[Any],
-    where: Where,
-    changes: Changes,
-    product_id: str,
-    goods: Sequence[Inside],
-) -> list[tuple[Inside, frozenset[str], frozenset[str]]]:
-    """Return the goods that passed a limit by what came late, or no longer have passed it."""
-    by_key = {code_key(each.code): each for each in goods}
-    with thermal.one_moment(conn) as (_, until_ms):
-        stays = stays_of_codes(conn, list(by_key), product_id)
-        after = thermal.histories(conn, stays.presence, stays.units, until_ms).exposed.sums
-    more = _more(stays, where, changes)
-    now, then = passed(after), passed(after - more)
-    found = []
-    for n, key in enumerate(stays.keys[stays.presence.code].tolist()):
-        by_now = frozenset(name for name in now if now[name][n] and not then[name][n])
-        no_longer = frozenset(name for name in now if then[name][n] and not now[name][n])
-        if by_now or no_longer:
-            found.append((by_key[key], by_now, no_longer))
-    return found
-
-
-def _more(stays: Stays, where: Where, changes: Changes) -> Floats:
-    """Return by how much what came late changed the sums of each code, quarter by quarter."""
-    here = stays.presence
-    unit = stays.units.index(where.unit_id) if where.unit_id in stays.units else -1
-    sums = np.concatenate([np.zeros((changes.more.shape[0], 1)), np.cumsum(changes.more, 1)], 1)
-    found = np.zeros((changes.more.shape[0], here.code.size))
-    for n in np.flatnonzero(here.unit == unit).tolist():
-        t0, t1 = max(int(here.t0[n]), where.since_ms), min(int(here.t1[n]), where.until_ms)
-        some = np.flatnonzero((here.of_group == here.group[n]) & (here.left > here.since[n]))
-        ends = np.maximum(np.minimum(here.left_ms[some], t1), t0)
-        # A quarter counts for whom it began with.
-        first, last = np.searchsorted(changes.at_ms, t0), np.searchsorted(changes.at_ms, ends)
-        found[:, some] += sums[:, np.maximum(last, first)] - sums[:, [first]]
-    return found
-
-
-def _event(
-    where: Where,
-    changes: Changes,
-    region_code: str,
-    key: tuple[str, frozenset[str], frozenset[str]],
-    goods: Sequence[Inside],
-) -> ExposureRevised:
-    site_id, by_now, no_longer = key
-    named = [str(changes.ids[0]), where.device_id, where.channel, where.unit_id, site_id]
-    named += [",".join(sorted(by_now)), ",".join(sorted(no_longer))]
+def _event(group: Group, region_code: str, cause: str, of: str) -> ExposureRevised:
+    place, how = group.place, group.how
+    key = [of, cause, place.unit_id, group.site_id, *(",".join(names) for names in how)]
     return ExposureRevised(
-        revision_id=str(stream_id("cold_chain.revision_of", *named)),
-        device_id=where.device_id,
-        channel=where.channel,
-        unit_id=where.unit_id,
-        since=_time(where.since_ms),
-        until=_time(where.until_ms),
-        site_id=site_id,
+        revision_id=str(stream_id("cold_chain.revision_of", *key)),
+        device_id=place.device_id,
+        channel=place.channel,
+        unit_id=place.unit_id,
+        since=_time(place.since_ms),
+        until=_time(place.until_ms),
+        site_id=group.site_id,
         region_code=region_code,
-        lot_ids=tuple(sorted({each.lot_id for each in goods})),
-        codes=tuple(sorted(each.code for each in goods)),
-        passed=tuple(sorted(by_now)),
-        no_longer=tuple(sorted(no_longer)),
+        lot_ids=tuple(sorted({each.lot_id for each in group.goods})),
+        codes=tuple(sorted(each.code for each in group.goods)),
+        passed=how.passed,
+        no_longer=how.no_longer,
+        longer=how.longer,
+        shorter=how.shorter,
+        cause=cause,
     )
 
 
@@ -220,12 +232,13 @@ def _meta(event: ExposureRevised, now: datetime) -> Meta:
 
 
 def _notice(event: ExposureRevised, now: datetime) -> Notice:
+    grave = "freezing" in event.passed or "freezing" in event.longer
     return Notice(
         key=f"{event.revision_id}:{EXPOSURE_REVISED}:1",
         alert_id=event.revision_id,
         kind=EXPOSURE_REVISED,
         level=0,
-        severity="critical" if "freezing" in event.passed else "major",
+        severity="critical" if grave else "major",
         region_code=event.region_code,
         payload={
             "alert_id": event.revision_id,
@@ -240,6 +253,9 @@ def _notice(event: ExposureRevised, now: datetime) -> Notice:
             "units": len(event.codes),
             "passed": list(event.passed),
             "no_longer": list(event.no_longer),
+            "longer": list(event.longer),
+            "shorter": list(event.shorter),
+            "cause": event.cause,
         },
         created_at=now,
     )

@@ -1,16 +1,17 @@
 """What temperatures a code, the contents of a pack or a whole lot went through, over HTTP.
 
-Of now: computed from custody as it is shown and from readings up to the position in the answer.
-What was read as of an earlier position: `temperatures` of `/codes/{code}/custody?as_of=`. Who sees
+Computed from custody as it is shown and from readings up to the position in the answer; of one code
+also as of an earlier one, out of the rows of readings. Who sees
 a code's chain sees its history; of a lot or a pack, who does not oversee sees the codes that were
 last in its own region and were sent there, or were never elsewhere, each with its whole history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
@@ -19,7 +20,7 @@ from fastapi import Path, Response
 from pydantic import Field
 
 from api import asof
-from api.asof import Position
+from api.asof import AsOf, Position
 from api.auth import Principal
 from api.custody import CodeInPath, Reader, named
 from api.custody_scope import oversees, sees_code, touches
@@ -69,6 +70,23 @@ class Exposure(Body):
     heat_budget: dict[str, float]
 
 
+# How several probes in one unit are counted, in every answer.
+PROBES = "each_worst_means_of_warmest"
+
+
+class _Answer(Body):
+    """What every answer tells beside.
+
+    `probes`: where several stood in one unit, each sum is that of the probe with most of it, and
+    `mean_c` and `mkt_c` are of the one that took most heat. `complete`: the sums are exactly those
+    of the readings at `as_of`; false while these are being caught up with.
+    """
+
+    probes: Literal["each_worst_means_of_warmest"]
+    complete: bool
+    as_of: str = Field(pattern=asof.POSITION_PATTERN)
+
+
 class ThermalStay(Exposure):
     """What a code went through in one unit or vehicle; an empty one: nobody said which."""
 
@@ -86,26 +104,26 @@ class Limits(Body):
     freezing_c: float
 
 
-class CodeThermal(Body):
+class CodeThermal(_Answer):
     """The stays of a code with what each amounts to, and its whole life until used up or now."""
 
     code: str
     limits: Limits
     stays: list[ThermalStay]
     whole: Exposure
-    as_of: str = Field(pattern=asof.POSITION_PATTERN)
 
 
-class CodesThermal(Body):
+class CodesThermal(_Answer):
     """What many codes went through: a column a quantity, in the order of `codes`.
 
-    `since`, `until`: UTC milliseconds. `worst`: the greatest of each column (`lo_c`: the least).
+    `since`, `until`: UTC milliseconds, null where nobody knows where a code was. `worst`: the
+    greatest of each column (`lo_c`: the least).
     """
 
     codes: list[str]
     limits: Limits
-    since: list[int]
-    until: list[int]
+    since: list[int | None]
+    until: list[int | None]
     known_min: list[float]
     unknown_min: list[float]
     above_min: list[float]
@@ -119,28 +137,61 @@ class CodesThermal(Body):
     mkt_c: list[float | None]
     heat_budget: dict[str, list[float]]
     worst: Exposure | None
-    as_of: str = Field(pattern=asof.POSITION_PATTERN)
 
 
 LIMITS = {"low_c": COLD_C, "high_c": WARM_C, "freezing_c": FREEZING_C}
 
 
 @router.get("/codes/{code}/thermal", response_model=CodeThermal)
-def read_code_thermal(code: CodeInPath, who: Reader, deps: DepsOf) -> Response:
+def read_code_thermal(code: CodeInPath, who: Reader, deps: DepsOf, as_of: AsOf = None) -> Response:
     """Return the temperatures that a code, or a pack as such, went through, stay by stay."""
     text = canonical(code)
-    with deps.pool.connection() as conn, thermal.one_moment(conn) as (telemetry, until_ms):
-        now = read.custody_now(conn, text)
-        told_of = (*now.custody.chain, *now.custody.withdrawn)
-        sites = org_tree.names_at(
-            conn, now.names_version, named(told_of, "site_id", "to_site_id", "from_site_id")
-        )
-        seen = any(touches(who, sites, fact) for fact in told_of)
-        if not seen or not sees_code(who, sites, now.custody.chain):
-            raise NotFound("unknown_code", code=text)
-        found = places.stays_of_code(conn, text)
-        chosen, spans = thermal.of_one(found.presence, until_ms)
+    with deps.pool.connection() as conn:
+        if as_of is None:
+            return _code_now(conn, who, text)
+        return _code_then(conn, who, text, asof.resolve(deps, conn, as_of))
+
+
+def _code_now(conn: Connection, who: Principal, code: str) -> Response:
+    with thermal.one_moment(conn) as moment:
+        now = read.custody_now(conn, code)
+        _refuse_unseen(who, now.custody, partial(org_tree.names_at, conn, now.names_version))
+        found = places.stays_of_code(conn, code)
+        chosen, spans = thermal.of_one(found.presence, moment.until_ms)
         exposed = thermal.exposures(conn, found.units[1:], spans)
+    shown = _code_shown(code, found, chosen, spans, exposed)
+    return _answer(shown, Position(now.ledger, moment.position), complete=moment.complete)
+
+
+def _code_then(conn: Connection, who: Principal, code: str, at: Position) -> Response:
+    _refuse_unseen(who, read.custody_of_code(conn, code, at.ledger), partial(org_tree.names, conn))
+    found = places.stays_of_code(conn, code, at.ledger)
+    known = asof.known_until(conn, at)
+    until_ms = 0 if known is None else round(known.timestamp() * 1000)
+    chosen, spans = thermal.of_one(found.presence, until_ms)
+    units = found.units[1:]
+    exposed = thermal.exposures_of_rows(
+        conn, units, spans, ledger=at.ledger, telemetry=at.telemetry
+    )
+    return _answer(_code_shown(code, found, chosen, spans, exposed), at, complete=True)
+
+
+def _refuse_unseen(
+    who: Principal,
+    custody: read.CodeCustody,
+    names: Callable[[set[str]], Mapping[str, org_tree.Name]],
+) -> None:
+    """NotFound("unknown_code") where a code is none of the caller's business."""
+    told_of = (*custody.chain, *custody.withdrawn)
+    sites = names(named(told_of, "site_id", "to_site_id", "from_site_id"))
+    seen = any(touches(who, sites, fact) for fact in told_of)
+    if not seen or not sees_code(who, sites, custody.chain):
+        raise NotFound("unknown_code", code=custody.code)
+
+
+def _code_shown(
+    code: str, found: places.Stays, chosen: Any, spans: thermal.Spans, exposed: Exposures
+) -> dict[str, Any]:
     lasted = spans.t1 - spans.t0
     rows = _rows(_columns(exposed, lasted))
     stays = [
@@ -156,29 +207,24 @@ def read_code_thermal(code: CodeInPath, who: Reader, deps: DepsOf) -> Response:
         )
     ]
     life = np.array([spans.t1[-1] - spans.t0[0] if stays else 0])
-    shown = {
-        "code": text,
-        "limits": LIMITS,
-        "stays": stays,
-        "whole": _rows(_columns(_together(exposed), life))[0],
-    }
-    return _answer(shown, Position(now.ledger, telemetry))
+    whole = _rows(_columns(_together(exposed), life))[0]
+    return {"code": code, "limits": LIMITS, "stays": stays, "whole": whole}
 
 
 @router.get("/packs/{code}/thermal", response_model=CodesThermal)
 def read_pack_thermal(code: CodeInPath, who: Reader, deps: DepsOf) -> Response:
     """Return the temperatures that each smallest pack in a pack went through."""
     text = canonical(code)
-    with deps.pool.connection() as conn, thermal.one_moment(conn) as (telemetry, until_ms):
-        at = Position(asof.shown_now(conn).ledger, telemetry)
+    with deps.pool.connection() as conn, thermal.one_moment(conn) as moment:
+        at = Position(asof.shown_now(conn).ledger, moment.position)
         parts = [
-            _seen(conn, who, found, until_ms)
+            _seen(conn, who, found, moment.until_ms)
             for found in places.stays_of_pack(conn, code_key(text))
         ]
         shown = _codes_shown(conn, parts)
     if not shown["codes"]:
         raise NotFound("unknown_code", code=text)
-    return _answer(shown, at)
+    return _answer(shown, at, complete=moment.complete)
 
 
 @router.get("/lots/{lot_id}/thermal", response_model=CodesThermal)
@@ -188,13 +234,13 @@ def read_lot_thermal(
     deps: DepsOf,
 ) -> Response:
     """Return the temperatures that each smallest pack of a lot went through."""
-    with deps.pool.connection() as conn, thermal.one_moment(conn) as (telemetry, until_ms):
-        at = Position(asof.shown_now(conn).ledger, telemetry)
+    with deps.pool.connection() as conn, thermal.one_moment(conn) as moment:
+        at = Position(asof.shown_now(conn).ledger, moment.position)
         found = places.stays_of_lot(conn, lot_id)
-        shown = _codes_shown(conn, [_seen(conn, who, found, until_ms)])
+        shown = _codes_shown(conn, [_seen(conn, who, found, moment.until_ms)])
         if not shown["codes"] and (who.region_prefix or not places.lot_known(conn, lot_id)):
             raise NotFound("unknown_lot", lot_id=lot_id)
-    return _answer(shown, at)
+    return _answer(shown, at, complete=moment.complete)
 
 
 _Part = tuple[Any, Histories]  # keys of codes, an array
@@ -237,9 +283,7 @@ def _codes_shown(conn: Connection, parts: Sequence[_Part]) -> dict[str, Any]:
     keys = np.concatenate([np.empty(0, np.int64), *(keys for keys, _ in parts)])
     histories = [each for _, each in parts]
     exposed = Exposures(
-        np.concatenate(
-            [np.empty((thermal.QUANTITIES, 0)), *(h.exposed.sums for h in histories)], axis=1
-        ),
+        np.concatenate([np.empty((thermal.SUMS, 0)), *(h.exposed.sums for h in histories)], axis=1),
         *(
             np.concatenate([np.empty(0), *(getattr(h.exposed, name) for h in histories)])
             for name in ("hi", "lo")
@@ -255,12 +299,17 @@ def _codes_shown(conn: Connection, parts: Sequence[_Part]) -> dict[str, Any]:
     return {
         "codes": places.texts_of(conn, keys),
         "limits": LIMITS,
-        "since": _fragment(begin),
-        "until": _fragment(end),
+        "since": _times(begin),
+        "until": _times(end),
         **shown,
         "heat_budget": {kind: _fragment(column) for kind, column in budgets.items()},
         "worst": _worst(columns) if keys.size else None,
     }
+
+
+def _times(ms: Any) -> Any:
+    """Return a column of times; null where nobody knows where a code was."""
+    return _fragment(ms) if ms.all() else [each or None for each in ms.tolist()]
 
 
 def _columns(exposed: Exposures, lasted_ms: Any) -> Columns:
@@ -325,5 +374,6 @@ def _fragment(column: Any) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(np.ascontiguousarray(column), option=_NUMPY))
 
 
-def _answer(shown: dict[str, Any], at: Position) -> Response:
-    return json_answer({**shown, "as_of": str(at)}, headers={"Vaxtrail-Position": str(at)})
+def _answer(shown: dict[str, Any], at: Position, *, complete: bool) -> Response:
+    told_beside = {"probes": PROBES, "complete": complete, "as_of": str(at)}
+    return json_answer({**shown, **told_beside}, headers={"Vaxtrail-Position": str(at)})

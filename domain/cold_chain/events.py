@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from zlib import crc32
 
+from domain.cold_chain import calibration_events  # noqa: F401  # their TOPICs
 from domain.shared.events import Event
 
 # Readings of devices that number nothing have this boot or a higher one: no real boot reaches it.
@@ -449,12 +450,14 @@ class PayloadProfileWithdrawn(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExposureRevised(Event):
-    """Readings that came late changed what goods were exposed to; who holds them now is told.
+    """What came late changed what goods were exposed to; who holds them now is told.
 
-    They were in `unit_id` then, in which the probe read otherwise than known from `since` to
-    `until`; now they are at `site_id`, or were used up there. `codes`: those whose history has
-    `passed` a limit by this (above 8 °C, below 2 °C, freezing), or has `no_longer` passed it.
-    Stream = the revision.
+    `cause`: late readings, a calibration, a probe that stood elsewhere (placement), scans told late
+    or declared wrong (custody). They were in `unit_id` then, in which the probe read otherwise than
+    known from `since` to `until` (custody: no unit, no probe; where they were is what changed); now
+    they are at `site_id`, or were used up there. `codes`: those whose history has `passed` a limit
+    by this (above 8 °C, below 2 °C, freezing) or has `no_longer` passed it, or spent whole steps
+    `longer` or `shorter` beyond it. Stream = the revision.
     """
 
     TOPIC: ClassVar[str] = "cold_chain.ExposureRevised"
@@ -470,3 +473,6 @@ class ExposureRevised(Event):
     codes: tuple[str, ...]
     passed: tuple[str, ...]  # above | below | freezing
     no_longer: tuple[str, ...]
+    longer: tuple[str, ...] = ()
+    shorter: tuple[str, ...] = ()
+    cause: str = "readings"  # readings | calibration | placement | custody

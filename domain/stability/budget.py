@@ -7,6 +7,7 @@ what is left of a heat budget never releases anything.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +15,50 @@ import numpy.typing as npt
 from domain.stability.arrhenius import Floats
 from domain.stability.exposure import Quantity
 
+Flags = npt.NDArray[np.bool_]
+
 # Limits that any time beyond is an event of its own, by what tells that time.
 LIMITS = {
     "above": Quantity.ABOVE,
     "below": Quantity.BELOW,
     "freezing": Quantity.FREEZING,
 }
-# Less is what adding and taking away leaves, and no time: milliseconds.
-_NOTHING_MS = 0.5
+# Once a limit has been passed, so much more or less time beyond it is worth telling: milliseconds.
+STEPS_MS = {"above": 3_600_000, "below": 3_600_000, "freezing": 900_000}
 
 
-def passed(sums: Floats) -> dict[str, npt.NDArray[np.bool_]]:
-    """Tell which histories spent any time beyond a limit, by limit; sums: a row a quantity."""
-    return {name: sums[row] > _NOTHING_MS for name, row in LIMITS.items()}
+class Compared(NamedTuple):
+    """How time beyond a limit changed, for each of n histories: from none, to none, by steps."""
+
+    passed: Flags
+    no_longer: Flags
+    longer: Flags
+    shorter: Flags
+
+
+def compared(then: Floats, now: Floats) -> dict[str, Compared]:
+    """Compare histories with what they were, by limit; sums: a row a quantity.
+
+    Steps are counted from none on, so that many small changes are told of as well in the end.
+    """
+    found = {}
+    for name, row in LIMITS.items():
+        was, by_now = _steps(name, then[row]), _steps(name, now[row])
+        none_was, none_now = was == 0, by_now == 0
+        found[name] = Compared(
+            passed=none_was & ~none_now,
+            no_longer=none_now & ~none_was,
+            longer=~none_was & (by_now > was),
+            shorter=~none_now & (by_now < was),
+        )
+    return found
+
+
+def _steps(name: str, ms: Floats) -> npt.NDArray[np.int64]:
+    """Return 0 for no time, else 1 and the whole steps."""
+    # Times are whole milliseconds, but for what adding and taking away leaves.
+    whole = np.rint(ms).astype(np.int64)
+    return np.where(whole > 0, 1 + whole // STEPS_MS[name], 0)
 
 
 def minutes_to_limit(

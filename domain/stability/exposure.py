@@ -41,6 +41,8 @@ class Quantity(IntEnum):
 
 
 QUANTITIES = len(Quantity)
+# Where probes stood side by side there is a row more: known ms of those that means are taken of.
+WEIGHED = QUANTITIES
 HEAT = {
     VvmType.VVM_2: Quantity.VVM_2,
     VvmType.VVM_7: Quantity.VVM_7,
@@ -105,8 +107,9 @@ def total(ts_ms: npt.ArrayLike, celsius: npt.ArrayLike, hold_ms: int) -> Floats:
 def told(sums: Floats, span_ms: npt.ArrayLike) -> Told:
     """Return what sums mean, a row a quantity of n histories, over n spans of time in ms."""
     known, minutes = sums[Quantity.KNOWN], sums / MS_PER_MIN
+    weighed = sums[WEIGHED] if len(sums) > WEIGHED else known
     mean = np.full(known.shape, np.nan)
-    np.divide(sums[Quantity.DEGREES], known, out=mean, where=known > 0)
+    np.divide(sums[Quantity.DEGREES], weighed, out=mean, where=weighed > 0)
     return Told(
         known_min=minutes[Quantity.KNOWN],
         unknown_min=np.asarray(span_ms, np.float64) / MS_PER_MIN - minutes[Quantity.KNOWN],
@@ -116,6 +119,6 @@ def told(sums: Floats, span_ms: npt.ArrayLike) -> Told:
         above_c_min=minutes[Quantity.DEGREES_ABOVE],
         below_c_min=minutes[Quantity.DEGREES_BELOW],
         mean_c=mean,
-        mkt_c=mkt.of_sums(sums[Quantity.MKT], known),
+        mkt_c=mkt.of_sums(sums[Quantity.MKT], weighed),
         heat_budget={kind: vvm.of_sums(kind, sums[row]) for kind, row in HEAT.items()},
     )

@@ -1,4 +1,5 @@
--- Exposure of temperature probes: kept by the follower, read for histories. Tables: migration 0028.
+-- Exposure of temperature probes: kept by the follower, read for histories. Tables: migrations 0028
+-- and 0036.
 
 -- name: lock
 SELECT pg_advisory_lock(hashtextextended('vaxtrail.exposure', 0))
@@ -7,11 +8,21 @@ SELECT pg_advisory_lock(hashtextextended('vaxtrail.exposure', 0))
 SELECT pg_advisory_unlock(hashtextextended('vaxtrail.exposure', 0))
 
 -- name: positions
-SELECT telemetry_id, tells, (SELECT coalesce(max(notification_id), 0) FROM telemetry_events)
+-- Of readings: taken, and the end; of calibrations: taken, and followed.
+SELECT telemetry_id, tells, (SELECT coalesce(max(notification_id), 0) FROM telemetry_events),
+    ledger_id, (SELECT coalesce(max(notification_id), 0) FROM follower_tracking
+        WHERE application_name = %(calibrations)s)
 FROM exposed
 
+-- name: hours_since
+-- Hours since 1970 in which anything is stored of a probe, from a quarter on.
+SELECT DISTINCT b.block / 4 FROM device_no n JOIN exposure_block b
+    ON b.probe = n.device_no * 4 + %(channel)s AND b.block >= %(block)s
+WHERE n.device_id = %(device_id)s
+
 -- name: keep_position
-UPDATE exposed SET telemetry_id = %(at)s, complete = %(complete)s, tells = tells OR %(complete)s
+UPDATE exposed SET telemetry_id = %(at)s, ledger_id = %(calibrated)s, complete = %(complete)s,
+    tells = tells OR %(complete)s
 
 -- name: begin_again
 UPDATE exposed SET telemetry_id = 0, complete = false, tells = false
@@ -112,29 +123,37 @@ SELECT * FROM unnest(%b::int4[], %b::int4[], %b::bytea[])
 ON CONFLICT (probe, day) DO UPDATE SET data = excluded.data
 
 -- name: keep_changes
-INSERT INTO exposure_change (probe, block, before, after)
-SELECT * FROM unnest(%b::int4[], %b::int4[], %b::bytea[], %b::bytea[])
+-- With the end of the ledger: who holds the goods is known from there on.
+INSERT INTO exposure_change (probe, block, before, cause, ledger_id)
+SELECT c.*, (SELECT coalesce(max(notification_id), 0) FROM ledger_events)
+FROM unnest(%b::int4[], %b::int4[], %b::bytea[], %b::text[]) AS c
+
+-- name: rows_now
+SELECT e.probe, e.block, e.data FROM unnest(%s::int4[], %s::int4[]) AS a (probe, block)
+JOIN exposure_block e USING (probe, block) ORDER BY e.probe, e.block
 
 -- name: one_moment
--- Begin to see one state; the position that sums stand for in it, and when the last reading that
--- they count was recorded (ms).
+-- Begin to see one state; the position that sums stand for in it, when the last reading that they
+-- count was recorded (ms), and whether they are all there is up to there.
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT x.telemetry_id, (
     SELECT round(extract(epoch FROM b.recorded_at) * 1000)::bigint FROM batches b
-    WHERE b.telemetry_id <= x.telemetry_id ORDER BY b.telemetry_id DESC LIMIT 1)
+    WHERE b.telemetry_id <= x.telemetry_id ORDER BY b.telemetry_id DESC LIMIT 1), x.complete
 FROM exposed x
 
 -- name: over
 ROLLBACK
 
 -- name: placed
--- Stays of temperature probes in units (by their place among these), ms since 1970; NULL: still.
+-- Stays of temperature probes in units (by their place among these), ms since 1970; NULL: still. As
+-- the ledger stood at a position (NULL: as it does).
 WITH told AS (
     SELECT device_id, channel, unit_id, since,
         lead(since) OVER (PARTITION BY device_id, channel ORDER BY since) AS until
     FROM rm_shared_placements.stand
     WHERE channel = ANY(%(channels)s::text[]) AND device_id IN (
         SELECT s.device_id FROM rm_shared_placements.stand s WHERE s.unit_id = ANY(%(units)s::text[]))
+        AND (%(ledger)s::int8 IS NULL OR position <= %(ledger)s)
 )
 SELECT array_position(%(units)s::text[], t.unit_id) - 1,
     n.device_no * 4 + array_position(%(channels)s::text[], t.channel) - 1,
@@ -177,3 +196,9 @@ FROM unnest(%(probes)s::int4[], %(firsts)s::int4[], %(lasts)s::int4[])
     AS a (probe, first, last)
 JOIN exposure_block e ON e.probe = a.probe AND e.block > a.first AND e.block < a.last
     AND (e.lo < 2 OR e.hi > 8)
+
+-- name: holds
+-- Devices by their numbers, and the seconds between two readings where that is known.
+SELECT n.device_no, n.device_id, d.interval_s
+FROM public.device_no n LEFT JOIN rm_shared_placements.device d USING (device_id)
+WHERE n.device_no = ANY(%s)

@@ -42,6 +42,9 @@ WHERE (m.vehicle_id = %(unit_id)s AND m.vehicle_id <> '')
 UNION
 SELECT k FROM elsewhere
 
+-- name: named
+SELECT k FROM rm_traceability.fact WHERE position = %s
+
 -- name: contents
 -- The codes themselves and what was in them meanwhile, with the level of each.
 WITH RECURSIVE down (k) AS (

@@ -143,6 +143,25 @@ def encode(blocks: Blocks) -> list[bytes]:
     return [data[begin:end] for begin, end in cuts]
 
 
+def content(data: bytes) -> bytes:
+    """Return the bytes of a row without the running sums: what it tells of its own quarter."""
+    return data[: _HEAD.itemsize - _SUMS] + data[_HEAD.itemsize :]
+
+
+def joined(one: Blocks, other: Blocks) -> Blocks:
+    """Return the rows of the one, then those of the other."""
+    return Blocks(
+        probe=np.concatenate([one.probe, other.probe]),
+        block=np.concatenate([one.block, other.block]),
+        hold=np.concatenate([one.hold, other.hold]),
+        before=np.concatenate([one.before, other.before], axis=1),
+        first=np.concatenate([one.first[:-1], other.first + one.first[-1]]),
+        at=np.concatenate([one.at, other.at]),
+        v=np.concatenate([one.v, other.v]),
+        until=np.concatenate([one.until, other.until]),
+    )
+
+
 def sums_bytes(sums: Floats) -> bytes:
     """Return the sums of one thing as they are stored."""
     return np.ascontiguousarray(sums, "<f8").tobytes()

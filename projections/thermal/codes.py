@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from domain.stability.exposure import QUANTITIES, Ints
+from domain.stability.exposure import Ints
 from domain.traceability.presence import OPEN_MS, Presence
-from projections.thermal.spans import Connection, Exposures, Spans, exposures
+from projections.thermal.spans import NOW, SUMS, Connection, Exposures, Known, Spans, exposures
 
 _SPAN = 2**31  # more than there are facts of one lot
 _TIME = 2**43  # more than any time in ms
@@ -28,7 +28,11 @@ class Histories(NamedTuple):
 
 
 def histories(
-    conn: Connection, presence: Presence, units: Sequence[str], until_ms: int
+    conn: Connection,
+    presence: Presence,
+    units: Sequence[str],
+    until_ms: int,
+    known: Known = NOW,
 ) -> Histories:
     """Return what codes went through up to a moment, in all their stays.
 
@@ -55,10 +59,10 @@ def histories(
         np.concatenate([presence.t0, presence.t0[of]]),
         np.concatenate([closed, until]),
     )
-    found = exposures(conn, units[1:], spans)
+    found = exposures(conn, units[1:], spans, known)
     before = _before(found, firsts, stays)
     of_last = stays + of_end
-    exposed = Exposures(np.zeros((QUANTITIES, n)), np.full(n, np.nan), np.full(n, np.nan))
+    exposed = Exposures(np.zeros((SUMS, n)), np.full(n, np.nan), np.full(n, np.nan))
     exposed.sums[:, some] = before.sums[:, last[some]] + found.sums[:, of_last]
     exposed.hi[some] = np.fmax(before.hi[last[some]], found.hi[of_last])
     exposed.lo[some] = np.fmin(before.lo[last[some]], found.lo[of_last])
@@ -67,7 +71,7 @@ def histories(
 
 def _before(found: Exposures, firsts: Ints, stays: int) -> Exposures:
     """Return what groups went through before each of their stays."""
-    sums = np.zeros((QUANTITIES, stays))
+    sums = np.zeros((SUMS, stays))
     hi, lo = np.full(stays, np.nan), np.full(stays, np.nan)
     lengths = np.diff(firsts)
     # Stay after stay, all groups at once: sums must not depend on which groups stand beside.

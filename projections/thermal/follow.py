@@ -23,7 +23,9 @@ import structlog
 from domain.cold_chain.events import ReadingsRecorded
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from domain.stability.arrhenius import Floats
-from domain.stability.exposure import Ints, Quantity
+from domain.stability.exposure import COLD_C, WARM_C, Ints
+from projections.shared.calibrations import PROJECTION as CALIBRATIONS
+from projections.shared.calibrations import Calibrations, calibrations, recorded_after
 from projections.shared.placements import HOLD_INTERVALS_MAX, HOLD_MAX
 from projections.thermal import making
 from projections.thermal.blocks import (
@@ -32,13 +34,13 @@ from projections.thermal.blocks import (
     DAY_MS,
     PROBE,
     Blocks,
+    content,
     decode,
     encode,
     read_sums,
     sums_bytes,
     taken,
 )
-from projections.thermal.corrected import corrected
 from projections.thermal.making import Runs, Series
 from store.headers import HOUR_MS, beginning_of
 from store.sql import load_queries
@@ -59,11 +61,13 @@ RETRY_SECONDS = 5.0
 # What comes later than this changes what somebody may have been told; loggers that send every
 # hour are ordinary.
 LATE_MS = 2 * HOUR_MS
-_HOLD_MAX_MS = HOLD_MAX // timedelta(milliseconds=1)
-_EPOCH_2000_MS = 946_684_800_000
+HOLD_MAX_MS = HOLD_MAX // timedelta(milliseconds=1)
+EPOCH_2000_MS = 946_684_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Quantities whose change means more than that something is known now.
-_TELLING = [Quantity.ABOVE, Quantity.BELOW, Quantity.FREEZING]
+_MILLISECOND = timedelta(milliseconds=1)
+_READINGS_AN_HOUR = 60  # about, where nothing was counted
+# Why rows mean something else now than somebody may have been told.
+READINGS, CALIBRATION = "readings", "calibration"
 
 
 class Pass(NamedTuple):
@@ -73,19 +77,16 @@ class Pass(NamedTuple):
     complete: bool
 
 
-class Span(NamedTuple):
-    """What of an hour of a device is new: from when on (ms), and when the last of it came."""
-
-    since_ms: int
-    received_ms: int
-
-
 class Touched:
-    """Hours of devices that have new readings."""
+    """Hours of devices that have to be read again, from which moment on (ms).
+
+    `late`: of which devices something came late, or counts otherwise now, and why.
+    """
 
     def __init__(self) -> None:
         self.events = self.readings = 0
-        self.hours: dict[tuple[str, int], Span] = {}
+        self.hours: dict[tuple[str, int], int] = {}
+        self.late: dict[str, str] = {}
 
     def read(self, conn: Connection, after: int, head: int) -> int:
         """Take what the log holds after a position, up to a pass; return the position reached."""
@@ -109,11 +110,28 @@ class Touched:
             return
         self.readings += told.readings
         for hour, ts in told.hours.items():
-            key = (told.device_id, hour)
-            known = self.hours.get(key, Span(ts, told.received_ms))
-            self.hours[key] = Span(
-                min(known.since_ms, ts), max(known.received_ms, told.received_ms)
-            )
+            self.touch(told.device_id, hour, ts)
+            if told.received_ms - ts >= LATE_MS:
+                self.late.setdefault(told.device_id, READINGS)
+
+    def calibrated(self, conn: Connection, after: int, followed: int) -> int:
+        """Take calibrations after a position of the ledger, up to a pass; return that reached."""
+        for position, device_id, channel, since in recorded_after(conn, after, followed):
+            if self.readings >= PASS_READINGS:
+                return position - 1
+            since_ms = (since - _EPOCH) // _MILLISECOND
+            number = TEMPERATURE_CHANNELS.index(channel)
+            asked = {"device_id": device_id, "channel": number, "block": since_ms // BLOCK_MS}
+            for (hour,) in conn.execute(queries.hours_since, asked).fetchall():
+                self.touch(device_id, hour, max(since_ms, hour * HOUR_MS))
+                self.readings += _READINGS_AN_HOUR
+            self.late[device_id] = CALIBRATION
+        return max(after, followed)
+
+    def touch(self, device_id: str, hour: int, since_ms: int) -> None:
+        """Have an hour read again from a moment on."""
+        key = (device_id, hour)
+        self.hours[key] = min(self.hours.get(key, since_ms), since_ms)
 
 
 class _Device(NamedTuple):
@@ -143,18 +161,25 @@ def alone(conn: Connection) -> Iterator[None]:
 
 
 def step(conn: Connection) -> Pass:
-    """Take one pass of the telemetry log, in one commit."""
+    """Take one pass of the telemetry log, and calibrations, in one commit."""
     with alone(conn), conn.transaction():
-        after, tells, head = conn.execute(queries.positions).fetchone() or (0, False, 0)
+        after, tells, head, calibrated, followed = _positions(conn)
         touched = Touched()
         reached = touched.read(conn, after, head)
+        calibrated = touched.calibrated(conn, calibrated, followed)
         devices = _devices(conn, touched)
         if devices is None:
             return Pass(0, False)
-        _keep(conn, touched, devices, tells=tells)
-        complete = reached == head
-        conn.execute(queries.keep_position, {"at": reached, "complete": complete})
+        _keep(conn, touched, devices, calibrations(conn, calibrated), tells=tells)
+        complete = reached == head and calibrated >= followed
+        kept = {"at": reached, "calibrated": calibrated, "complete": complete}
+        conn.execute(queries.keep_position, kept)
     return Pass(touched.events, complete)
+
+
+def _positions(conn: Connection) -> tuple[int, bool, int, int, int]:
+    asked = {"calibrations": CALIBRATIONS.follower}
+    return conn.execute(queries.positions, asked).fetchone() or (0, False, 0, 0, 0)
 
 
 def _devices(conn: Connection, touched: Touched) -> dict[str, _Device] | None:
@@ -174,21 +199,28 @@ def _devices(conn: Connection, touched: Touched) -> dict[str, _Device] | None:
 def hold_ms(interval_s: int | None) -> int:
     """Return how long a reading of a device holds at most; None: it is not registered."""
     if interval_s is None:
-        return _HOLD_MAX_MS
-    return min(HOLD_INTERVALS_MAX * interval_s * 1000, _HOLD_MAX_MS)
+        return HOLD_MAX_MS
+    return min(HOLD_INTERVALS_MAX * interval_s * 1000, HOLD_MAX_MS)
 
 
-def _keep(conn: Connection, touched: Touched, devices: dict[str, _Device], *, tells: bool) -> None:
+def _keep(
+    conn: Connection,
+    touched: Touched,
+    devices: dict[str, _Device],
+    known: Calibrations,
+    *,
+    tells: bool,
+) -> None:
     """Bring the rows of the hours up to date."""
     dropped = {row[0] for row in conn.execute(queries.dropped_days)}
     hours = {
-        key: span
-        for key, span in touched.hours.items()
+        key: since_ms
+        for key, since_ms in touched.hours.items()
         if key[0] in devices and key[1] // 24 not in dropped
     }
     by_number = {device.number: device for device in devices.values()}
-    pieces = _pieces([(devices[name].number, hour, s) for (name, hour), s in hours.items()])
-    told = _read(conn, pieces, by_number)
+    pieces = _pieces([(devices[name].number, hour, ms) for (name, hour), ms in hours.items()])
+    told = _read(conn, pieces, by_number, known)
     if not told.at.size:
         return
     runs, before = _surroundings(conn, pieces, told)
@@ -200,18 +232,18 @@ def _keep(conn: Connection, touched: Touched, devices: dict[str, _Device], *, te
     changed = making.made(told, runs, before, hold)
     of_dropped = np.isin(changed.block // BLOCKS_A_DAY, np.array(sorted(dropped), np.int64))
     changed = taken(changed, np.flatnonzero(~of_dropped))
-    received = {(devices[name].number, hour): s.received_ms for (name, hour), s in hours.items()}
-    _put(conn, changed, received if tells else {})
+    late = {devices[name].number: why for name, why in touched.late.items() if name in devices}
+    _put(conn, changed, late if tells else {})
 
 
-def _pieces(hours: Sequence[tuple[int, int, Span]]) -> list[tuple[int, int, int]]:
+def _pieces(hours: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Return runs of quarters (device, first, last) that may change, in order.
 
     From that of the earliest new reading to the one after the hour, into which it may hold.
     """
     found: list[tuple[int, int, int]] = []
-    for number, hour, span in sorted(hours):
-        first, last = span.since_ms // BLOCK_MS, (hour + 1) * (HOUR_MS // BLOCK_MS)
+    for number, hour, since_ms in sorted(hours):
+        first, last = since_ms // BLOCK_MS, (hour + 1) * (HOUR_MS // BLOCK_MS)
         if found and found[-1][0] == number and first <= found[-1][2] + 1:
             found[-1] = (number, found[-1][1], last)
         else:
@@ -220,7 +252,10 @@ def _pieces(hours: Sequence[tuple[int, int, Span]]) -> list[tuple[int, int, int]
 
 
 def _read(
-    conn: Connection, pieces: Sequence[tuple[int, int, int]], devices: dict[int, _Device]
+    conn: Connection,
+    pieces: Sequence[tuple[int, int, int]],
+    devices: dict[int, _Device],
+    known: Calibrations,
 ) -> Series:
     """Return all readings in these runs, day by day: the planner then looks at one partition."""
     by_day: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
@@ -240,8 +275,8 @@ def _read(
         }
         for n, ts, *channels in conn.execute(queries.readings, wanted, binary=True):
             device = devices[numbers[n - 1]]
-            at = np.frombuffer(ts, ">i8") // 1000 + _EPOCH_2000_MS
-            parts += _of_channels(device, at, channels)
+            at = np.frombuffer(ts, ">i8") // 1000 + EPOCH_2000_MS
+            parts += _of_channels(device, at, channels, known)
     return Series(
         np.repeat([probe for probe, _, _ in parts], [at.size for _, at, _ in parts]).astype(
             np.int64
@@ -252,14 +287,15 @@ def _read(
 
 
 def _of_channels(
-    device: _Device, at: Ints, channels: Sequence[bytes | None]
+    device: _Device, at: Ints, channels: Sequence[bytes | None], known: Calibrations
 ) -> Iterator[tuple[int, Ints, Floats]]:
-    """Yield (probe, times, corrected values) of the channels that have any."""
+    """Yield (probe, times, values as they count) of the channels that have any."""
     for n, column in enumerate(channels):
         if column is not None:
             v = np.frombuffer(column, ">f8").astype(np.float64)
             read = ~np.isnan(v)
-            values = corrected(v[read], device.device_id, at[read])
+            name = TEMPERATURE_CHANNELS[n]
+            values = known.corrected(v[read], device.device_id, name, at[read])
             yield device.number * CHANNELS + n, at[read], values
 
 
@@ -280,10 +316,11 @@ def _surroundings(
     probe, first, last = (np.array(column, np.int64) for column in columns)
     runs = Runs(probe, first, last, np.array([followed[each] for each in columns[0]], np.bool_))
     before = {(probe, block): data for probe, _, block, data, _ in rows if block is not None}
-    return runs, _decoded([(*key, data) for key, data in sorted(before.items())])
+    return runs, decoded([(*key, data) for key, data in sorted(before.items())])
 
 
-def _decoded(rows: Sequence[tuple[int, int, bytes]]) -> Blocks:
+def decoded(rows: Sequence[tuple[int, int, bytes]]) -> Blocks:
+    """Return rows of probe, quarter and bytes."""
     return decode(
         np.array([row[0] for row in rows], np.int64),
         np.array([row[1] for row in rows], np.int64),
@@ -292,7 +329,7 @@ def _decoded(rows: Sequence[tuple[int, int, bytes]]) -> Blocks:
     )
 
 
-def _put(conn: Connection, changed: Blocks, received: dict[tuple[int, int], int]) -> None:
+def _put(conn: Connection, changed: Blocks, late: Mapping[int, str]) -> None:
     """Store rows that changed, what follows from them, and which of them came late."""
     if not changed.block.size:
         return
@@ -300,7 +337,7 @@ def _put(conn: Connection, changed: Blocks, received: dict[tuple[int, int], int]
     begins = np.flatnonzero(np.diff(days, prepend=-1))
     asked = [changed.probe[begins].tolist(), changed.block[begins].tolist()]
     found = conn.execute(queries.rest_of_days, asked, binary=True).fetchall()
-    stored = _decoded(found)
+    stored = decoded(found)
     rows = making.merged(changed, stored)
     sums = making.amounts_of(rows)
     known = dict(zip(stored.key.tolist(), stored.before.T, strict=True))
@@ -314,9 +351,40 @@ def _put(conn: Connection, changed: Blocks, received: dict[tuple[int, int], int]
     if differ:
         conn.execute(queries.put_blocks, [[column[n] for n in differ] for column in columns])
     _put_days(conn, rows, sums)
-    old = dict(zip(stored.key.tolist(), making.amounts_of(stored).T, strict=True))
-    new = {int(rows.key[n]): sums[:, n] for n in differ}
-    _tell(conn, old, new, received)
+    before = [same.get(keys[n], b"") for n in differ]
+    if late and differ:
+        _keep_changes(conn, taken(rows, differ), [data[n] for n in differ], before, late)
+
+
+def _keep_changes(
+    conn: Connection,
+    rows: Blocks,
+    data: Sequence[bytes],
+    before: Sequence[bytes],
+    late: Mapping[int, str],
+) -> None:
+    """Keep what stood where rows of late devices changed; `data`, `before`: their bytes, or none.
+
+    But for rows that were and are within the limits: nothing passed one there at any moment.
+    """
+    keys = list(zip(rows.probe.tolist(), rows.block.tolist(), strict=True))
+    was = decoded([(*key, old) for key, old in zip(keys, before, strict=True) if old])
+    beyond = _beyond(rows) | _beyond(was)
+    kept = [
+        (probe, block, old, late[probe // CHANNELS])
+        for (probe, block), new, old in zip(keys, data, before, strict=True)
+        if probe // CHANNELS in late
+        and probe * PROBE + block in beyond
+        and (not old or content(old) != content(new))
+    ]
+    if kept:
+        conn.execute(queries.keep_changes, [list(column) for column in zip(*kept, strict=True)])
+
+
+def _beyond(rows: Blocks) -> set[int]:
+    """Return the keys of rows in which something was beyond a limit."""
+    lo, hi = making.extremes_of(rows)
+    return set(rows.key[(lo < COLD_C) | (hi > WARM_C)].tolist())
 
 
 def _put_days(conn: Connection, rows: Blocks, sums: Floats) -> None:
@@ -353,25 +421,6 @@ def _put_days(conn: Connection, rows: Blocks, sums: Floats) -> None:
         conn.execute(queries.put_days, [list(column) for column in zip(*put, strict=True)])
 
 
-def _tell(
-    conn: Connection,
-    old: Mapping[int, Floats],
-    new: Mapping[int, Floats],
-    received: Mapping[tuple[int, int], int],
-) -> None:
-    """Keep which rows (by key, their sums) mean something else and came late."""
-    late: list[tuple[int, int, bytes, bytes]] = []
-    for key, after in new.items():
-        probe, block = divmod(key, PROBE)
-        came_ms = received.get((probe // CHANNELS, block * BLOCK_MS // HOUR_MS), 0)
-        before = old.get(key, np.zeros_like(after))
-        means = (before[_TELLING] != after[_TELLING]).any()
-        if means and came_ms - (block + 1) * BLOCK_MS >= LATE_MS:
-            late.append((probe, block, sums_bytes(before), sums_bytes(after)))
-    if late:
-        conn.execute(queries.keep_changes, [list(column) for column in zip(*late, strict=True)])
-
-
 def follow(*, app_dsn: str, stop: threading.Event) -> None:
     """Follow until `stop`, never busy more than half of the time: ingest comes first."""
     while not stop.is_set():
@@ -392,11 +441,19 @@ def follow(*, app_dsn: str, stop: threading.Event) -> None:
 
 
 def rebuild(app_dsn: str) -> int:
-    """Make exposure anew from all rows there are; return the position it stands for."""
+    """Make exposure anew from all rows there are; return the position it stands for.
+
+    What changed late before is told as ever; what comes late while it runs is not.
+    """
     with closing(connect(app_dsn)) as conn:
+        _catch_up(conn)
         with alone(conn), conn.transaction():
             conn.execute(queries.forget)
             conn.execute(queries.begin_again)
-        while not step(conn).complete:
-            pass
-        return int((conn.execute(queries.positions).fetchone() or (0,))[0])
+        _catch_up(conn)
+        return _positions(conn)[0]
+
+
+def _catch_up(conn: Connection) -> None:
+    while not step(conn).complete:
+        pass

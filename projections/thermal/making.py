@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from domain.stability.arrhenius import Floats
 from domain.stability.exposure import QUANTITIES, Ints
-from projections.thermal.blocks import BLOCK_MS, BLOCKS_A_DAY, PROBE, Blocks, summed, taken
+from projections.thermal.blocks import (
+    BLOCK_MS,
+    BLOCKS_A_DAY,
+    PROBE,
+    Blocks,
+    joined,
+    summed,
+    taken,
+)
 
 Flags = npt.NDArray[np.bool_]
 _NEVER = 2**62
@@ -138,16 +146,7 @@ def extremes_of(blocks: Blocks) -> tuple[Floats, Floats]:
 def merged(changed: Blocks, stored: Blocks) -> Blocks:
     """Return the rows of both in order; a changed one replaces the stored one."""
     kept = taken(stored, np.flatnonzero(~among(stored.key, np.sort(changed.key))))
-    both = Blocks(
-        probe=np.concatenate([kept.probe, changed.probe]),
-        block=np.concatenate([kept.block, changed.block]),
-        hold=np.concatenate([kept.hold, changed.hold]),
-        before=np.concatenate([kept.before, changed.before], axis=1),
-        first=np.concatenate([kept.first[:-1], changed.first + kept.first[-1]]),
-        at=np.concatenate([kept.at, changed.at]),
-        v=np.concatenate([kept.v, changed.v]),
-        until=np.concatenate([kept.until, changed.until]),
-    )
+    both = joined(kept, changed)
     return taken(both, np.argsort(both.key, kind="stable"))
 
 

@@ -2,7 +2,8 @@
 
 A unit may have several probes, and probes are moved: a stay is cut where the probes of its unit
 change. In each piece every sum is that of the probe with the greatest, so that heat and cold are
-never told less than any of them read; what no probe knows is unknown.
+never told less than any of them read; what no probe knows is unknown. Means (also the kinetic one)
+are of one probe a piece, that which took most heat: sums of several would mix their times.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import psycopg
 
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from domain.stability.arrhenius import Floats
-from domain.stability.exposure import QUANTITIES, Ints, Quantity
-from projections.thermal.blocks import BLOCK_MS, PROBE, Blocks, decode, read_sums, taken
-from projections.thermal.follow import queries
+from domain.stability.exposure import QUANTITIES, WEIGHED, Ints, Quantity
+from projections.thermal.blocks import BLOCK_MS, PROBE, taken
+from projections.thermal.follow import HOLD_MAX_MS, queries
+from projections.thermal.looks import Earlier, Looked, listed, look, numbers
 
 Connection = psycopg.Connection[Any]
-Flags = npt.NDArray[np.bool_]
 
-_SUMS_BYTES = 8 * QUANTITIES
+SUMS = WEIGHED + 1
 _UNIT = 2**43  # more than any time in ms
 _QUARTERS = 2  # a reading holds into the next one at most
 
@@ -52,10 +53,31 @@ class Exposures(NamedTuple):
     lo: Floats
 
 
+class Known(NamedTuple):
+    """As what is known: placements up to a ledger position (None: all); rows as they were."""
+
+    ledger: int | None = None
+    rows: Earlier | None = None
+
+
+NOW = Known()
+
+
+class Moment(NamedTuple):
+    """The telemetry position that sums stand for, and until when readings are known (ms).
+
+    `complete`: they are exactly the sums of that position; else the follower is catching up.
+    """
+
+    position: int
+    until_ms: int
+    complete: bool
+
+
 class Pieces(NamedTuple):
     """m parts of spans under one probe each; `piece`: equal where they are the same time.
 
-    `placed`: the probe was put there at `t0`, and what it read before is of somewhere else.
+    `since`: when the probe was put there; what it read before is of somewhere else.
     """
 
     span: Ints
@@ -63,56 +85,63 @@ class Pieces(NamedTuple):
     probe: Ints
     t0: Ints
     t1: Ints
-    placed: Flags
-
-
-class _Looked(NamedTuple):
-    """What was found at moments: the sums up to each; the quarter by then, -1 = none."""
-
-    sums: Floats
-    row: Ints
-    blocks: Blocks
+    since: Ints
 
 
 @contextmanager
-def one_moment(conn: Connection) -> Iterator[tuple[int, int]]:
-    """See one state for the block; give its telemetry position, and until when it knows (ms).
-
-    conn: in autocommit mode.
-    """
+def one_moment(conn: Connection) -> Iterator[Moment]:
+    """See one state for the block; conn: in autocommit mode."""
     begun = conn.execute(queries.one_moment)
     try:
         begun.nextset()
-        ((position, until_ms),) = begun.fetchall()
-        yield int(position), int(until_ms or 0)
+        ((position, until_ms, complete),) = begun.fetchall()
+        yield Moment(int(position), int(until_ms or 0), complete)
     finally:
         conn.execute(queries.over)
 
 
-def exposures(conn: Connection, units: Sequence[str], spans: Spans) -> Exposures:
+def exposures(
+    conn: Connection, units: Sequence[str], spans: Spans, known: Known = NOW
+) -> Exposures:
     """Return what spans in units amount to, as far as the follower of readings has come.
 
     To be asked within `one_moment`. Nothing is known of a unit without probes.
     """
-    n = spans.t0.size
-    found = Exposures(np.zeros((QUANTITIES, n)), np.full(n, np.nan), np.full(n, np.nan))
-    pieces = _pieces(conn, units, spans)
+    pieces = pieces_of(conn, units, spans, known.ledger)
+    return together(pieces, _parts(conn, pieces, known.rows), spans.t0.size)
+
+
+def together(pieces: Pieces, parts: Exposures, n: int) -> Exposures:
+    """Return what n spans amount to, by the probes that told least good of each piece."""
+    found = Exposures(np.zeros((SUMS, n)), np.full(n, np.nan), np.full(n, np.nan))
     if not pieces.span.size:
         return found
-    parts = _parts(conn, pieces)
-    order = np.flatnonzero(np.diff(pieces.piece, prepend=-1))
-    worst = np.maximum.reduceat(parts.sums, order, axis=1)
-    of_span = pieces.span[order]
-    begins = np.flatnonzero(np.diff(of_span, prepend=-1))
-    found.sums[:, of_span[begins]] = np.add.reduceat(worst, begins, axis=1)
+    begins = np.flatnonzero(np.diff(pieces.piece, prepend=-1))
+    worst = np.maximum.reduceat(parts.sums, begins, axis=1)
+    warmest = begins
+    if begins.size < pieces.piece.size:
+        by_heat = np.lexsort((parts.sums[Quantity.MKT], pieces.piece))
+        warmest = by_heat[np.append(begins[1:], pieces.piece.size) - 1]
+    for row in (Quantity.DEGREES, Quantity.MKT):
+        worst[row] = parts.sums[row, warmest]
+    worst = np.vstack([worst, parts.sums[Quantity.KNOWN, warmest]])
+    of_span = pieces.span[begins]
+    firsts = np.flatnonzero(np.diff(of_span, prepend=-1))
+    found.sums[:, of_span[firsts]] = np.add.reduceat(worst, firsts, axis=1)
     np.fmax.at(found.hi, pieces.span, parts.hi)
     np.fmin.at(found.lo, pieces.span, parts.lo)
     return found
 
 
-def _pieces(conn: Connection, units: Sequence[str], spans: Spans) -> Pieces:
-    """Cut spans where the probes of their units change, once for each probe there then."""
-    wanted = {"units": list(units), "channels": list(TEMPERATURE_CHANNELS)}
+def pieces_of(
+    conn: Connection, units: Sequence[str], spans: Spans, ledger: int | None = None
+) -> Pieces:
+    """Cut spans where the probes of their units change, once for each probe there then.
+
+    `ledger`: as placements were known at that position.
+    """
+    wanted: dict[str, Any] = {"units": list(units), "channels": list(TEMPERATURE_CHANNELS)}
+    wanted["ledger"] = ledger
     placed: dict[int, list[tuple[int, int, int]]] = {}
     for unit, probe, since, until in conn.execute(queries.placed, wanted, binary=True):
         end = _UNIT - 1 if until is None else until
@@ -132,7 +161,7 @@ def _pieces(conn: Connection, units: Sequence[str], spans: Spans) -> Pieces:
     which = np.repeat(offsets - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
     t0 = np.maximum(spans.t0[span], begins[epoch] % _UNIT)[piece]
     t1 = np.minimum(spans.t1[span], ends[epoch] % _UNIT)[piece]
-    return Pieces(span[piece], piece, flat[which], t0, t1, since[which] == t0)
+    return Pieces(span[piece], piece, flat[which], t0, t1, since[which])
 
 
 def _epochs(
@@ -158,10 +187,11 @@ def _epochs(
     return begins, ends, probes, np.array(sinces, np.int64)
 
 
-def _parts(conn: Connection, pieces: Pieces) -> Exposures:
+def _parts(conn: Connection, pieces: Pieces, rows: Earlier | None) -> Exposures:
     """Return what each piece amounts to: the sums at its end less those at its begin."""
-    if pieces.placed.any():
-        pieces = _after_hold(conn, pieces)
+    if not pieces.span.size:
+        return Exposures(np.zeros((QUANTITIES, 0)), np.empty(0), np.empty(0))
+    pieces = _after_hold(conn, pieces, rows)
     keys = np.concatenate([pieces.probe, pieces.probe])
     times = np.concatenate([pieces.t0, pieces.t1])
     order = np.lexsort((times, keys))
@@ -169,22 +199,24 @@ def _parts(conn: Connection, pieces: Pieces) -> Exposures:
     fresh[1:] = np.diff(keys[order]).astype(np.bool_) | np.diff(times[order]).astype(np.bool_)
     place = np.empty(order.size, np.int64)
     place[order] = np.cumsum(fresh) - 1
-    looked = _look(conn, keys[order][fresh], times[order][fresh])
+    looked = look(conn, keys[order][fresh], times[order][fresh], rows)
     begin, end = place[: pieces.t0.size], place[pieces.t0.size :]
     sums = looked.sums[:, end] - looked.sums[:, begin]
     hi, lo = _reached(conn, pieces, sums, looked, (begin, end))
     return Exposures(sums, hi, lo)
 
 
-def _after_hold(conn: Connection, pieces: Pieces) -> Pieces:
+def _after_hold(conn: Connection, pieces: Pieces, rows: Earlier | None) -> Pieces:
     """Let pieces begin where what was read before the probe was put there no longer holds."""
-    placed = np.flatnonzero(pieces.placed)
-    probe, since = pieces.probe[placed], pieces.t0[placed]
-    begin = since.copy()
+    placed = np.flatnonzero(pieces.t0 - pieces.since < HOLD_MAX_MS)
+    if not placed.size:
+        return pieces
+    probe, since = pieces.probe[placed], pieces.since[placed]
+    begin = pieces.t0[placed]
     for _ in range(_QUARTERS):
-        looked = _look(conn, probe, begin)
+        looked = look(conn, probe, begin, rows)
         some = np.flatnonzero(looked.row >= 0)
-        blocks = looked.blocks
+        blocks = taken(looked.blocks, looked.row[some])
         which = some[blocks.row]
         before = (blocks.at < since[which]) & (blocks.until > begin[which])
         np.maximum.at(begin, which[before], blocks.until[before])
@@ -193,30 +225,8 @@ def _after_hold(conn: Connection, pieces: Pieces) -> Pieces:
     return pieces._replace(t0=t0)
 
 
-def _look(conn: Connection, probe: Ints, t_ms: Ints) -> _Looked:
-    """Return the sums of probes up to moments."""
-    asked = {
-        "probes": _listed(probe),
-        "blocks": _listed(t_ms // BLOCK_MS),
-        "length": _SUMS_BYTES,
-    }
-    row: Any = conn.execute(queries.sums_at, asked, binary=True).fetchone()
-    place = _numbers(row[0]) - 1
-    sums = np.zeros((QUANTITIES, probe.size))
-    has_day = _numbers(row[1]) > 0
-    sums[:, place[has_day]] = read_sums(row[2])[:, 0].T
-    sizes = _numbers(row[4])
-    has_row = sizes > 0
-    where = place[has_row]
-    blocks = decode(probe[where], _numbers(row[3])[has_row], sizes[has_row], row[5])
-    sums[:, where] += blocks.before + blocks.until_ms(t_ms[where])
-    found = np.full(probe.size, -1, np.int64)
-    found[where] = np.arange(where.size)
-    return _Looked(sums, found, blocks)
-
-
 def _reached(
-    conn: Connection, pieces: Pieces, sums: Floats, looked: _Looked, ends: tuple[Ints, Ints]
+    conn: Connection, pieces: Pieces, sums: Floats, looked: Looked, ends: tuple[Ints, Ints]
 ) -> tuple[Floats, Floats]:
     """Return the extremes of the pieces that left 2 … 8 °C."""
     hi, lo = np.full(pieces.t0.size, np.nan), np.full(pieces.t0.size, np.nan)
@@ -251,9 +261,9 @@ def _between(conn: Connection, pieces: Pieces, out: Ints) -> tuple[Floats, Float
     firsts, lasts = np.full(names.size, 2**31 - 1), np.full(names.size, -1)
     np.minimum.at(firsts, number, first)
     np.maximum.at(lasts, number, last)
-    asked = {"probes": _listed(names), "firsts": _listed(firsts), "lasts": _listed(lasts)}
+    asked = {"probes": listed(names), "firsts": listed(firsts), "lasts": listed(lasts)}
     row: Any = conn.execute(queries.outside, asked, binary=True).fetchone()
-    key = _numbers(row[0]) * PROBE + _numbers(row[1])
+    key = numbers(row[0]) * PROBE + numbers(row[1])
     begins = np.searchsorted(key, probe * PROBE + first + 1)
     ends = np.maximum(np.searchsorted(key, probe * PROBE + last), begins)
     cuts = np.column_stack([begins, ends]).reshape(-1)
@@ -266,12 +276,3 @@ def _over(extreme: np.ufunc, values: npt.NDArray[Any], cuts: Ints, none: float) 
     padded = np.append(values.astype(np.float64), none)
     found = extreme.reduceat(padded, cuts)[::2] if cuts.size else np.empty(0)
     return np.where(cuts[1::2] > cuts[::2], found, none)
-
-
-def _numbers(column: bytes) -> Ints:
-    return np.frombuffer(column, ">i4").astype(np.int64)
-
-
-def _listed(numbers: Ints) -> str:
-    """Return numbers as SQL takes an array: many times quicker than number by number."""
-    return f"{{{','.join(map(str, numbers.tolist()))}}}"

@@ -22,7 +22,7 @@ from domain.traceability.states import ENDED
 from domain.traceability.thermal import Excursion, whereabouts
 from projections.traceability.cases import texts_of
 from projections.traceability.fresh import queries as fresh
-from projections.traceability.rows import Connection, Cursor, read_mentions
+from projections.traceability.rows import ALWAYS, Connection, Cursor, read_mentions
 from projections.traceability.views import time_of
 from store.sql import load_queries
 
@@ -75,14 +75,25 @@ def inside(
     `bound`: whether goods of a product are to be bound by their packs.
     """
     with conn.cursor(row_factory=tuple_row) as cur:
-        units = _units(cur, excursion, at_site)
-        if not units:
-            return []
-        texts = texts_of(cur, [unit.k for unit in units])
-        products = {unit.k: product_of(texts[unit.k]) for unit in units}
-        binding = {unit.k for unit in units if not unit.ended and bound(products[unit.k])}
-        packs = _packs(cur, [unit for unit in units if unit.k in binding])
-        texts |= texts_of(cur, set(packs.values()))
+        return _told(cur, _units(cur, excursion, at_site), bound)
+
+
+def named(conn: Connection, position: int, since_ms: int) -> list[Inside]:
+    """Return the smallest packs that the fact at a position names, or packs they were in since."""
+    with conn.cursor(row_factory=tuple_row) as cur:
+        codes = [k for (k,) in cur.execute(queries.named, (position,))]
+        asked = {"codes": codes, "start_ms": since_ms, "end_ms": ALWAYS}
+        return _told(cur, _smallest(cur, asked, None), lambda _product: False)
+
+
+def _told(cur: Cursor, units: Sequence[_Unit], bound: Callable[[str], bool]) -> list[Inside]:
+    if not units:
+        return []
+    texts = texts_of(cur, [unit.k for unit in units])
+    products = {unit.k: product_of(texts[unit.k]) for unit in units}
+    binding = {unit.k for unit in units if not unit.ended and bound(products[unit.k])}
+    packs = _packs(cur, [unit for unit in units if unit.k in binding])
+    texts |= texts_of(cur, set(packs.values()))
     return [
         Inside(
             code=texts[unit.k],
@@ -111,7 +122,12 @@ def _units(cur: Cursor, excursion: Excursion, at_site: str) -> list[_Unit]:
     seeds = [row[0] for row in cur.execute(queries.seeds, asked)]
     if not seeds:
         return []
-    rows = cur.execute(queries.contents, asked | {"codes": seeds}).fetchall()
+    return _smallest(cur, asked | {"codes": seeds}, excursion)
+
+
+def _smallest(cur: Cursor, asked: Mapping[str, Any], excursion: Excursion | None) -> list[_Unit]:
+    """Return the smallest packs among codes and their contents; None: exposed or not."""
+    rows = cur.execute(queries.contents, asked).fetchall()
     codes = [k for k, level in rows if level == _SMALLEST]
     found: list[_Unit] = []
     for start in range(0, len(codes), _FOLD_MAX):
@@ -119,13 +135,14 @@ def _units(cur: Cursor, excursion: Excursion, at_site: str) -> list[_Unit]:
     return found
 
 
-def _exposed(cur: Cursor, codes: Sequence[int], excursion: Excursion) -> Iterator[_Unit]:
+def _exposed(cur: Cursor, codes: Sequence[int], excursion: Excursion | None) -> Iterator[_Unit]:
     mentions = read_mentions(cur.execute(fresh.facts_of_codes, (list(codes),)))
     doses = _doses(cur, codes)
     book = Book(mentions, product=lambda k: Product(doses.get(k)))
     for k in codes:
         chain = book.chain(k)
-        if not any(stay.exposed(excursion) for stay in whereabouts(chain, doses.get(k))):
+        stays = whereabouts(chain, doses.get(k))
+        if excursion is not None and not any(stay.exposed(excursion) for stay in stays):
             continue
         stands, own = book.standing(k), book.progress(k)
         released = [e.fact.t_ms for e in chain if e.fact.step is Step.RELEASING]

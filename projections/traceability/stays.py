@@ -80,9 +80,17 @@ def stays_of_lot(conn: Connection, lot_id: str) -> Stays:
     return _stays(conn, lot_id, [], lot_id.partition(".")[0])
 
 
-def stays_of_code(conn: Connection, code: str) -> Stays:
-    """Return where one canonical code was, a pack as well; nothing where none is known."""
-    return _by_book(conn, "", [code_key(code)], _doses(conn, product_of(code)))
+def stays_of_code(conn: Connection, code: str, as_of: int | None = None) -> Stays:
+    """Return where one canonical code was, a pack as well; nothing where none is known.
+
+    `as_of`: as known at a position of the ledger, None = now.
+    """
+    return stays_as_of(conn, [code_key(code)], product_of(code), as_of)
+
+
+def stays_as_of(conn: Connection, keys: Sequence[int], product_id: str, as_of: int | None) -> Stays:
+    """Return where codes of one product were, each by itself, as known at a position."""
+    return _by_book(conn, "", keys, _doses(conn, product_id), as_of)
 
 
 def stays_of_codes(conn: Connection, keys: Sequence[int], product_id: str) -> Stays:
@@ -156,14 +164,16 @@ def _stays(conn: Connection, lot_id: str, keys: Sequence[int], product_id: str) 
     return Stays(codes, list(site_ids), list(unit_ids), found, senders)
 
 
-def _by_book(conn: Connection, lot_id: str, keys: Sequence[int], doses: int) -> Stays:
+def _by_book(
+    conn: Connection, lot_id: str, keys: Sequence[int], doses: int, as_of: int | None = None
+) -> Stays:
     """Return where codes were, each by itself."""
     if lot_id:
         rows = conn.execute(answers.facts_of_lot, {"lot": lot_id}).fetchall()
     else:
         asked = [conn.execute(answers.chain_of_code, {"k": key}).fetchall() for key in keys]
         rows = [row for each in asked for row in each]
-    book = Book(read_mentions(rows), product=lambda _: Product(doses))
+    book = Book(read_mentions(rows), product=lambda _: Product(doses), as_of=as_of)
     names: list[dict[str, int]] = [{"": 0}, {"": 0}]
     found: list[tuple[int, ...]] = []
     senders: list[int] = []

@@ -13,6 +13,7 @@ import pytest
 
 from domain.cold_chain import logger_files
 from domain.stability import budget, mkt, vvm
+from domain.stability.arrhenius import Floats
 from domain.stability.exposure import QUANTITIES, Quantity, amounts, lasting, told, total
 from domain.stability.vvm import VvmType
 from tests.runtime.instance import Done, run
@@ -165,11 +166,31 @@ def test_given_weights_that_come_to_nothing_when_averaged_then_refused() -> None
         mkt.mean_kinetic_c([5.0], [0.0])
 
 
-def test_given_histories_when_asked_then_the_limits_they_passed() -> None:
-    found = budget.passed(amounts([5.0, 37.0, -1.0, 1.0], [60_000] * 4))
-    assert found["above"].tolist() == [False, True, False, False]
-    assert found["below"].tolist() == [False, False, True, True]
-    assert found["freezing"].tolist() == [False, False, True, False]
+def test_given_histories_when_compared_then_what_passed_a_limit_or_a_step_of_it() -> None:
+    def history(above_min: float, freezing_min: float) -> Floats:
+        warm, cold = amounts([9.0], [above_min * 60_000]), amounts([-1.0], [freezing_min * 60_000])
+        return np.asarray((warm + cold)[:, 0])
+
+    then = [(0, 0), (5, 0), (5, 0), (59, 1), (61, 14), (61, 46)]
+    now = [(1, 0), (0, 0), (59, 0), (60, 15), (59, 14), (119, 29)]
+    sums = [np.array([history(*each) for each in some]).T for some in (then, now)]
+    found = budget.compared(sums[0], sums[1] + 1e-4)
+    above, below, freezing = found["above"], found["below"], found["freezing"]
+    assert [n for n in range(6) if above.passed[n]] == [0]
+    assert [n for n in range(6) if above.no_longer[n]] == [1]
+    assert [n for n in range(6) if above.longer[n]] == [3]
+    assert [n for n in range(6) if above.shorter[n]] == [4]
+    assert [n for n in range(6) if freezing.longer[n]] == [3]
+    assert [n for n in range(6) if freezing.shorter[n]] == [5]
+    assert not np.any(below)
+
+
+def test_given_probes_side_by_side_when_told_then_means_are_of_what_they_are_weighed_by() -> None:
+    sums = np.vstack([amounts([25.0], [60_000.0]), [[60_000.0]]])
+    sums[Quantity.KNOWN] = 600_000.0
+    found = told(sums, 900_000.0)
+    assert (found.known_min[0], found.unknown_min[0]) == (10, 5)
+    assert (found.mean_c[0], found.mkt_c[0]) == (pytest.approx(25.0), pytest.approx(25.0))
 
 
 def test_given_a_unit_without_power_when_asked_then_the_minutes_to_its_limit() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from domain.stability.exposure import QUANTITIES
+from domain.stability.exposure import QUANTITIES, Quantity
 from tests.conftest import Database
 
 FACTORS_K = (10_000.0, 12_429.0, 13_652.0, 13_657.0)
@@ -25,23 +25,40 @@ class Placed(NamedTuple):
     hold_ms: int
 
 
+class Certified(NamedTuple):
+    """From `since` (ms) on a probe reads `deviation_c` too much."""
+
+    device_id: str
+    channel: str
+    since: int
+    deviation_c: float
+
+
 @dataclass
 class Found:
-    """Sums of one stay, and the extremes outside 2 … 8 °C."""
+    """Sums of one stay, and the extremes outside 2 … 8 °C; last: ms that means are weighed by."""
 
     sums: list[float]
     hi: float = math.nan
     lo: float = math.nan
 
 
-def readings(database: Database, device_id: str, channel: str) -> list[tuple[int, float]]:
-    """Return what a probe read, ms and °C, in order."""
+def readings(
+    database: Database, device_id: str, channel: str, certified: Sequence[Certified] = ()
+) -> list[tuple[int, float]]:
+    """Return what a probe's readings count as, ms and °C, in order."""
+    own = {c.since: c.deviation_c for c in certified if c[:2] == (device_id, channel)}
     rows = database.query(
         f"SELECT (extract(epoch FROM ts) * 1000)::bigint, {channel} FROM reading"  # noqa: S608
         " JOIN device_no USING (device_no) WHERE device_id = %s ORDER BY ts, boot, seq",
         device_id,
     )
-    return [(ts, v) for ts, v in rows if v is not None]
+    return [(ts, _counted(ts, v, own)) for ts, v in rows if v is not None]
+
+
+def _counted(ts: int, celsius: float, deviations: dict[int, float]) -> float:
+    since = max((since for since in deviations if since <= ts), default=None)
+    return celsius if since is None else round(celsius - deviations[since], 6)
 
 
 def exposure(
@@ -51,19 +68,27 @@ def exposure(
     t0: int,
     t1: int,
 ) -> Found:
-    """Return what a unit's probes say of [t0, t1): each sum is that of the worst probe there."""
+    """Return what a unit's probes say of [t0, t1): each sum is that of the worst probe there.
+
+    Those of means are of the probe that took most heat.
+    """
     there = [p for p in placed if p.unit_id == unit_id and p.since < t1 and p.until > t0]
     edges = {t0, t1, *(e for p in there for e in (p.since, p.until) if t0 < e < t1)}
     cuts: list[Any] = sorted(edges)
-    total = Found([0.0] * QUANTITIES)
+    total = Found([0.0] * (QUANTITIES + 1))
     for begin, end in pairwise(cuts):
         found = [
             _piece(known[p.device_id, p.channel], p, begin, end)
             for p in there
             if p.since <= begin and p.until >= end
         ]
+        warmest = max(found, key=lambda each: each.sums[Quantity.MKT], default=None)
         for n in range(QUANTITIES):
             total.sums[n] += max((each.sums[n] for each in found), default=0.0)
+        if warmest is not None:
+            total.sums[QUANTITIES] += warmest.sums[Quantity.KNOWN]
+            for n in (Quantity.DEGREES, Quantity.MKT):
+                total.sums[n] += warmest.sums[n] - max(each.sums[n] for each in found)
         for each in found:
             total.hi = _of(max, total.hi, each.hi)
             total.lo = _of(min, total.lo, each.lo)

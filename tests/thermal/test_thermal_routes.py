@@ -7,19 +7,26 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
 
 from alerts import exposure_texts
-from alerts.revised import Revisions, borne
+from alerts.revised import Revisions
+from alerts.weighing import borne
 from api import thermal
-from domain.cold_chain.events import ExposureRevised
+from domain.cold_chain.calibration import calibration_stream
+from domain.cold_chain.calibration_events import CalibrationPoint, CalibrationRecorded
+from domain.cold_chain.events import ExposureRevised, ProbePlaced, ProbeRemoved
+from domain.cold_chain.model import device_stream
+from domain.shared.events import Event
 from domain.shared.ids import stream_id
 from domain.shared.roles import Role
 from domain.traceability.events import ProductRegistered
 from projections.thermal import follow as exposure
+from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from tests.api.world import CODE, LOT, build, scan
 from tests.conftest import START, Database
@@ -144,9 +151,10 @@ def test_given_late_frost_when_the_goods_have_left_then_their_holder_is_told_onc
         assert answer.status_code == 201, answer.text
     read(database, 50, ARRIVED + 62 * MINUTE, -1.0, late=timedelta(hours=9))
     with psycopg.connect(database.app_dsn, autocommit=True) as conn:
-        revisions = Revisions(ledger)
-        assert revisions.tick(conn, api.clock.now()) == 1
-        assert revisions.tick(conn, api.clock.now()) == 0
+        revisions = Revisions(ledger, conn)
+        assert revisions.leads()
+        assert revisions.tick(api.clock.now()) == 1
+        assert revisions.tick(api.clock.now()) == 0
         ((alert_id, severity, region, payload),) = conn.execute(
             "SELECT alert_id::text, severity, region_code, payload FROM outbox"
             " WHERE kind = 'exposure_revised'"
@@ -169,8 +177,121 @@ def test_given_late_readings_that_pass_no_limit_when_followed_then_nobody_is_tol
     read(database, 60, ARRIVED + 21 * MINUTE, 9.5, late=timedelta(hours=9))
     read(database, 61, ARRIVED + 1 * MINUTE, 4.5, late=timedelta(hours=9))
     with psycopg.connect(database.app_dsn, autocommit=True) as conn:
-        assert Revisions(ledger).tick(conn, api.clock.now()) == 0
+        assert Revisions(ledger, conn).tick(api.clock.now()) == 0
         assert conn.execute("SELECT count(*) FROM exposure_change").fetchone() == (0,)
+
+
+def test_given_an_answer_when_more_is_known_then_it_can_be_asked_for_as_of_its_position(
+    world: httpx.Client, database: Database
+) -> None:
+    path = f"/api/v1/codes/{CODE}/thermal"
+    now = world.get(path).json()
+    assert now["complete"] is True
+    read(database, 70, ARRIVED + 3 * MINUTE, -2.0, late=timedelta(hours=9))
+    later = world.get(path).json()
+    assert later["whole"]["freezing_min"] == now["whole"]["freezing_min"] + 2
+    found = world.get(path, params={"as_of": now["as_of"]})
+    assert found.status_code == 200, found.text
+    then = thermal.CodeThermal.model_validate_json(found.content)
+    assert then.as_of == now["as_of"]
+    assert [stay.unit_id for stay in then.stays] == [stay["unit_id"] for stay in now["stays"]]
+    for name, value in now["whole"].items():
+        assert then.whole.model_dump()[name] == pytest.approx(value), name
+    assert world.get(path, params={"as_of": "L1.T0"}).status_code == 404
+    assert world.get(path, params={"as_of": "L1.T999999"}).status_code == 422
+
+
+def told(
+    api: Api, database: Database, ledger: Ledger, found: int = 1
+) -> list[tuple[ExposureRevised, dict[str, Any]]]:
+    """Let corrections be told; return the last events with what is sent of them."""
+    api.followed(ledger.last_position())
+    follow(database)
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        assert Revisions(ledger, conn).tick(api.clock.now()) == found
+        rows = conn.execute(
+            "SELECT alert_id::text, payload FROM outbox WHERE kind = 'exposure_revised'"
+            " ORDER BY id DESC LIMIT %s",
+            (found,),
+        ).fetchall()
+    return [
+        (envelope.event, payload)
+        for alert_id, payload in rows
+        for envelope in ledger.stream(stream_id("cold_chain.revision", alert_id))
+        if isinstance(envelope.event, ExposureRevised)
+    ]
+
+
+def record(ledger: Ledger, stream: UUID, event: Event, at: datetime) -> None:
+    version = len(ledger.stream(stream)) + 1
+    ledger.append([Envelope(stream, version, event, Meta(occurred_at=at, recorded_at=at))])
+
+
+def test_given_goods_that_passed_a_limit_once_when_for_long_then_their_holder_is_told_again(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    told(api, database, ledger, 0)
+    read(database, 80, ARRIVED + 41 * MINUTE, *[-2.0] * 4, late=timedelta(hours=9))
+    ((event, payload),) = told(api, database, ledger)
+    assert (event.cause, event.passed, event.longer) == ("readings", (), ("freezing",))
+    assert exposure_texts.brief(payload) == "1支不高于 −0.5 ℃更久"
+
+
+def test_given_a_calibration_when_its_readings_count_otherwise_then_the_holder_is_told(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    before = world.get(f"/api/v1/codes/{CODE}/thermal").json()["whole"]
+    certificate = CalibrationRecorded(
+        device_id="dwk-log-1",
+        channel="t1",
+        certificate_no="C1",
+        laboratory="计量院",
+        calibrated_on=START.date(),
+        since=ARRIVED - 30 * MINUTE,
+        valid_until=START.date(),
+        points=(CalibrationPoint(reference_c=5.0, deviation_c=-4.5, uncertainty_c=0.1),),
+    )
+    stream = calibration_stream("dwk-log-1", "t1")
+    record(ledger, stream, certificate, api.clock.now())
+    ((event, _),) = told(api, database, ledger)
+    assert (event.cause, event.no_longer) == ("calibration", ("below", "freezing"))
+    after = world.get(f"/api/v1/codes/{CODE}/thermal").json()["whole"]
+    assert after["known_min"] == before["known_min"]
+    assert after["above_min"] > before["above_min"]
+
+
+def test_given_a_probe_that_stood_elsewhere_when_told_late_then_the_holder_is_told(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    removed = ProbeRemoved(device_id="dwk-log-1", channel="t1", removed_at=ARRIVED - MINUTE)
+    now = ARRIVED + timedelta(hours=9)
+    record(ledger, device_stream("dwk-log-1"), removed, now)
+    ((event, payload),) = told(api, database, ledger)
+    assert (event.cause, event.no_longer) == ("placement", ("above",))
+    assert (event.unit_id, event.site_id, event.since) == ("dwk-room-1", "szs", removed.removed_at)
+    assert exposure_texts.brief(payload) == "1支并未高于 8 ℃"
+    whole = world.get(f"/api/v1/codes/{CODE}/thermal").json()["whole"]
+    assert (whole["above_min"], whole["known_min"]) == (0, 0)
+
+
+def test_given_goods_that_were_elsewhere_when_told_late_then_their_holder_is_told(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    placed = ProbePlaced(
+        device_id="dwk-log-1", channel="t1", unit_id="dwk-room-2", placed_at=ARRIVED - MINUTE / 2
+    )
+    unit = {"unit_id": "dwk-room-2", "site_id": "dwk-cdc", "kind": "refrigerator", "name": "冰箱 2"}
+    answer = world.post("/api/v1/units", json={**unit, "profile_id": "cold-2-8"})
+    assert answer.status_code == 201, answer.text
+    record(ledger, device_stream("dwk-log-1"), placed, ARRIVED + timedelta(hours=9))
+    told(api, database, ledger, 0)
+    put = scan(ARRIVED + 10 * MINUTE, site="dwk-cdc", step="storing", unit="dwk-room-2")
+    api.clock.set(ARRIVED + timedelta(hours=9))
+    answer = world.post("/api/v1/scans", json=put)
+    assert answer.status_code == 201, answer.text
+    ((event, payload),) = told(api, database, ledger)
+    assert (event.cause, event.passed, event.unit_id) == ("custody", ("above",), "")
+    assert exposure_texts.lines(payload, ("站点", ""), "", 0)[1:] == ["补登流转表明曾高于 8 ℃"]
 
 
 @pytest.mark.parametrize(
