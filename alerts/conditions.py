@@ -24,7 +24,7 @@ from psycopg.rows import class_row
 
 from alerts import notices
 from alerts.equipment import Equipment, queries
-from domain.alerting.conditions import Bools, Floats, Found, Ground, Kind, silences
+from domain.alerting.conditions import Floats, Found, Ground, Kind, silences
 from domain.alerting.events import ConditionEnded, ConditionRaised
 from domain.alerting.model import RECOVERED, REMOVED, condition_stream, episode_stream
 from domain.alerting.rules import SEVERITIES
@@ -122,7 +122,7 @@ class Conditions:
         with conn.cursor(row_factory=class_row(Known)) as cur:
             known = {row.key: row for row in cur.execute(queries.known)}
         yield from self._raised(ground, now_on.values(), known, orders, now)
-        there = _There(ground, signals.speaks(now_ms))
+        there = _There(ground, signals, now_ms)
         for key, row in known.items():
             if key not in now_on and key not in silent and (cause := there.cause_of(row)):
                 ended = ConditionEnded(alert_id=row.alert_id, ended_at=now, cause=cause)
@@ -138,8 +138,10 @@ class Conditions:
             self._signals = self._signals.on(ground)
         signals = self._signals
         signals.advance(to_ms(now))
-        for rows in self._equipment.rows(conn, ground, newest, signals.devices[LAST], now):
+        for rows in self._equipment.rows(conn, newest, signals.devices[LAST], now):
             signals.take(rows)
+        for rows in self._equipment.reports(conn, ground, now):
+            signals.report(rows)
         return signals
 
     def _attended_ms(self, conn: psycopg.Connection[Any], ground: Ground, now_ms: int) -> Floats:
@@ -262,7 +264,9 @@ def _raising(
 class _There:
     """What is there now, and which of it speaks: without that nothing is known to be well."""
 
-    def __init__(self, ground: Ground, speaks: Bools) -> None:
+    def __init__(self, ground: Ground, signals: Signals, now_ms: float) -> None:
+        self._signals, self._now_ms = signals, now_ms
+        speaks = signals.speaks(now_ms)
         self._names: Mapping[str, Sequence[str]] = {
             "device": ground.devices,
             "gateway": ground.gateways,
@@ -282,4 +286,6 @@ class _There:
             return REMOVED
         of_silence = row.kind in _SILENT and "/" not in row.subject_id
         spoken = of_silence or name in self._speaking[row.subject_kind]
-        return RECOVERED if spoken else ""
+        about = (row.kind, row.subject_kind, row.subject_id)
+        well = spoken and (of_silence or self._signals.settled(*about, self._now_ms))
+        return RECOVERED if well else ""

@@ -95,30 +95,24 @@ class Equipment:
     def rows(
         self,
         conn: Connection,
-        ground: Ground,
         newest_ms: Floats,
         last_ms: Floats,
         now: datetime,
     ) -> Iterator[Rows]:
-        """Yield what each device has said after `last_ms` (n), one thing of each at a time.
-
-        Readings, and what it told of its door and its power beside them, in order of time.
-        """
+        """Yield readings after `last_ms` (n): one of each device at a time, as their times go."""
         since_ms = np.fmax(last_ms, to_ms(now - NEWS))
-        parts = [self._readings(conn, newest_ms, since_ms, now), self._reported(conn, ground, now)]
-        device, ts_ms, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-        order = np.lexsort((ts_ms, device))
-        order = order[ts_ms[order] > since_ms[device[order]]]
-        device, ts_ms, values = device[order], ts_ms[order], values[order]
-        if not device.size:
-            return
-        # How many of its device come before each: those of one number are taken together.
-        starts = np.flatnonzero(np.append(True, np.diff(device) != 0))
-        nth = np.arange(len(device)) - np.repeat(starts, np.diff(np.append(starts, len(device))))
-        for n in range(int(nth.max()) + 1):
-            one = nth == n
-            rh, door, mains, bat = values[one, 4:].T
-            yield Rows(device[one], ts_ms[one], values[one, :4], rh, door, mains, bat)
+        device, ts_ms, values = self._readings(conn, newest_ms, since_ms, now)
+        new = ts_ms > since_ms[device]
+        yield from _one_by_one(device[new], ts_ms[new], values[new])
+
+    def reports(self, conn: Connection, ground: Ground, now: datetime) -> Iterator[Rows]:
+        """Yield what devices told since of their doors and their power beside readings, as `rows`.
+
+        However late it comes; what is older than a day is history.
+        """
+        device, ts_ms, values = self._reported(conn, ground, now)
+        new = now.timestamp() * 1000 - ts_ms <= _HISTORY_MS
+        yield from _one_by_one(device[new], ts_ms[new], values[new])
 
     def _readings(
         self, conn: Connection, newest_ms: Floats, since_ms: Floats, now: datetime
@@ -183,6 +177,21 @@ class Equipment:
         for n, *of_channels in conn.execute(queries.means, asked):
             means[n] = [np.nan if mean is None else mean for mean in of_channels]
         return usual(ground, means[ground.probe_device, ground.probe_channel])
+
+
+def _one_by_one(device: Ints, ts_ms: Floats, values: Floats) -> Iterator[Rows]:
+    """Yield one row of each device at a time, each in the order of its times."""
+    if not device.size:
+        return
+    order = np.lexsort((ts_ms, device))
+    device, ts_ms, values = device[order], ts_ms[order], values[order]
+    # How many of its device come before each: those of one number are taken together.
+    starts = np.flatnonzero(np.append(True, np.diff(device) != 0))
+    nth = np.arange(len(device)) - np.repeat(starts, np.diff(np.append(starts, len(device))))
+    for n in range(int(nth.max()) + 1):
+        one = nth == n
+        rh, door, mains, bat = values[one, 4:].T
+        yield Rows(device[one], ts_ms[one], values[one, :4], rh, door, mains, bat)
 
 
 def _ms(column: bytes) -> Floats:

@@ -2,8 +2,9 @@
 
 A fold over readings, the newest of each device in order of time, as columns of all devices at once;
 late readings change nothing here. What must be remembered of a probe are its last two readings, its
-last hour by the minute, and since when it is as it is. After a restart the last hour of readings
-folded again gives the same, but for what lasts longer (a value that has not changed for six hours).
+last hour by the minute, and since when it is as it is. After a restart the last hour of readings is
+folded again. What lasts longer, or was told once before (a report of power that is gone), is not
+found by that, and not over either (`settled`).
 
 Source of limits and dwell times: cold-chain rules of the field, where not marked otherwise.
 """
@@ -49,8 +50,8 @@ APART_C, APART_MS = 2.0, 30 * MINUTE_MS
 KEPT_MIN = 60
 
 # Rows of what is kept of a device and of a probe.
-LAST, DOOR, MAINS, DAMP, BATTERY, LOW, POWERED = range(7)
-V0, T0, V1, T1, SAME, SAME_V, JUMP, STEEP = range(8)
+LAST, DOOR, MAINS, DAMP, BATTERY, LOW, POWERED, DOOR_TOLD, MAINS_TOLD = range(9)
+V0, T0, V1, T1, SAME, SAME_V, JUMP, STEEP, FIRST = range(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,17 @@ class Rows:
 
 
 class Signals:
-    """What is remembered of devices (7, n), probes (8, p), units (u), and an hour of values."""
+    """What is remembered of devices (9, n), probes (9, p), units (u), and an hour of values."""
 
     def __init__(self, ground: Ground, since_ms: float) -> None:
         """`since_ms`: from when on readings are folded."""
         self.ground, self.since_ms = ground, since_ms
-        self.devices = np.full((7, len(ground.devices)), np.nan)
-        self.probes = np.full((8, len(ground.probe_device)), np.nan)
+        self.devices = np.full((9, len(ground.devices)), np.nan)
+        self.probes = np.full((9, len(ground.probe_device)), np.nan)
         self.recent = np.full((KEPT_MIN, len(ground.probe_device)), np.nan, np.float32)
         self.apart_ms = np.full(len(ground.units), np.nan)
         self._minute = int(since_ms // MINUTE_MS)
+        self._places: dict[str, dict[str, int]] = {}
 
     def on(self, ground: Ground) -> Signals:
         """Return the same on other ground: what is still there keeps its memory."""
@@ -103,21 +105,37 @@ class Signals:
         kept, at, ts_ms = self.devices, rows.device, rows.ts_ms
         hole = ts_ms - kept[LAST, at] > self.ground.limit_ms[at]
         damp = (rows.rh < HUMIDITY[0]) | (rows.rh > HUMIDITY[1])
-        for row, value, bad in (
-            (DOOR, rows.door, rows.door == 1),
-            (MAINS, rows.mains, rows.mains == 0),
-            (DAMP, rows.rh, damp),
-        ):
-            since = np.where(bad, np.where(hole, np.nan, kept[row, at]), np.nan)
-            since = np.where(bad & np.isnan(since), ts_ms, since)
-            kept[row, at] = np.where(np.isnan(value), kept[row, at], since)
-        kept[POWERED, at] = np.where(np.isnan(rows.mains), kept[POWERED, at], rows.mains)
+        self._note(DAMP, rows, ~np.isnan(rows.rh), damp, hole)
+        self.report(rows, hole)
         kept[BATTERY, at] = np.where(np.isnan(rows.bat), kept[BATTERY, at], rows.bat)
         kept[LOW] = (kept[BATTERY] < BATTERY_LOW) | (
             (kept[LOW] == 1) & (kept[BATTERY] < BATTERY_WELL)
         )
         kept[LAST, at] = ts_ms
         self._take_values(rows)
+
+    def report(self, rows: Rows, hole: Bools | None = None) -> None:
+        """Take what these devices tell of doors and power, with a reading or by itself.
+
+        What is newest counts, in whatever order it comes. `hole`: nothing was read for long before.
+        """
+        kept, at = self.devices, rows.device
+        for row, told, value, bad in (
+            (DOOR, DOOR_TOLD, rows.door, rows.door == 1),
+            (MAINS, MAINS_TOLD, rows.mains, rows.mains == 0),
+        ):
+            new = ~(np.isnan(value) | (rows.ts_ms <= kept[told, at]))
+            self._note(row, rows, new, bad, hole)
+            kept[told, at] = np.where(new, rows.ts_ms, kept[told, at])
+            if row == MAINS:
+                kept[POWERED, at] = np.where(new, value, kept[POWERED, at])
+
+    def _note(self, row: int, rows: Rows, new: Bools, bad: Bools, hole: Bools | None) -> None:
+        """Note since when something is bad of those devices that say something new of it."""
+        kept, at = self.devices, rows.device
+        before = kept[row, at] if hole is None else np.where(hole, np.nan, kept[row, at])
+        since = np.where(bad, np.where(np.isnan(before), rows.ts_ms, before), np.nan)
+        kept[row, at] = np.where(new, since, kept[row, at])
 
     def _take_values(self, rows: Rows) -> None:
         ground, kept = self.ground, self.probes
@@ -137,6 +155,7 @@ class Signals:
         kept[V1, at] = np.where(hole, np.nan, v0)
         kept[T1, at] = np.where(hole, np.nan, t0)
         kept[V0, at], kept[T0, at] = value, ts_ms
+        kept[FIRST, at] = np.where(np.isnan(kept[FIRST, at]), ts_ms, kept[FIRST, at])
         kept[SAME, at] = np.where(same, kept[SAME, at], ts_ms)
         kept[SAME_V, at] = np.where(same, kept[SAME_V, at], value)
         kept[JUMP, at] = np.where(jumped, ts_ms, kept[JUMP, at])
@@ -154,6 +173,45 @@ class Signals:
         """Tell which devices speak: of the others nothing new can be said."""
         speaking: Bools = now_ms - self.devices[LAST] <= self.ground.limit_ms
         return speaking
+
+    def settled(self, kind: str, subject_kind: str, subject_id: str, now_ms: float) -> bool:
+        """Tell whether something that was told, and is found no more, is over by what was read.
+
+        Not as long as nothing was read of it since the start, or it may be about to be found.
+        """
+        name, _, channel = subject_id.partition("/")
+        if channel:
+            return self._settled_probe(kind, self._at("device", name), channel, now_ms)
+        at = self._at(subject_kind, name)
+        of_subject = {"unit": self.ground.unit, "site": self.ground.site}.get(subject_kind)
+        kept = self.devices[:, [at] if of_subject is None else of_subject == at]
+        if kind == Kind.POWER_LOST:
+            powered = kept[POWERED][~np.isnan(kept[POWERED])] == 1
+            return bool(powered.any() if subject_kind == "site" else powered.size and powered.all())
+        if kind == Kind.DOOR_OPEN:
+            return bool((~np.isnan(kept[DOOR_TOLD])).any() and np.isnan(kept[DOOR]).all())
+        if kind == Kind.DISAGREE:
+            return bool(np.isnan(self.apart_ms[at]))
+        if kind == Kind.BATTERY_LOW:
+            return bool((kept[BATTERY] >= BATTERY_WELL).all())
+        return kind != Kind.HUMIDITY or bool(np.isnan(kept[DAMP]).all())
+
+    def _settled_probe(self, kind: str, device: int, channel: str, now_ms: float) -> bool:
+        ground = self.ground
+        here = (ground.probe_device == device) & (ground.probe_channel == int(channel[1:]) - 1)
+        kept = self.probes[:, here]
+        if kind == Kind.STUCK:
+            return bool((kept[SAME] > kept[FIRST]).all())
+        if kind == Kind.PROBE_OFFLINE:
+            return bool((now_ms - kept[T0] <= ground.limit_ms[device]).all())
+        return True
+
+    def _at(self, subject_kind: str, name: str) -> int:
+        if subject_kind not in self._places:
+            ground = self.ground
+            named = {"device": ground.devices, "unit": ground.units, "site": ground.sites}
+            self._places[subject_kind] = {name: n for n, name in enumerate(named[subject_kind])}
+        return self._places[subject_kind][name]
 
     def found(self, now_ms: float, usual_c: Floats) -> list[Found]:
         """Return everything that is so now. usual_c (p): by how much each probe is off usually."""

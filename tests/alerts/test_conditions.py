@@ -239,6 +239,46 @@ def test_given_power_and_a_door_when_told_by_readings_and_by_reports_then_raised
     assert sorted(field.tick(1)) == [("resolved", "U-3-0"), ("resolved", "U-4-0")]
 
 
+def test_given_power_gone_and_probes_apart_when_started_again_then_neither_over_nor_told_again(
+    field: Field,
+) -> None:
+    dark, odd = "D-1-0", "D-2-0"
+
+    def pass_by(minutes: int) -> list[tuple[str, str]]:
+        told = []
+        for n in range(minutes // 5):
+            now = dict.fromkeys(PROBES, 5.0 + n % 2)
+            field.speak([each for each in ALL if each != odd], **now)
+            field.speak([odd], **{**now, "t1": 9.9 + n % 2})
+            told += field.tick(5)
+        return [each for each in told if "-2-0" in each[1] or "-1-0" in each[1]]
+
+    pass_by(5)
+    field.report(dark, kind="power", on=False)
+    assert pass_by(80) == [("fired", "U-1-0"), ("fired", "U-2-0")]
+    field.restart()
+    assert pass_by(60) == []
+    field.report(dark, kind="power", on=True)
+    field.speak(ALL)
+    assert sorted(field.tick(1)) == [("resolved", "U-1-0"), ("resolved", "U-2-0")]
+
+
+def test_given_a_report_that_comes_after_newer_readings_when_it_is_the_newest_of_its_kind_then_told(
+    field: Field,
+) -> None:
+    device = "D-2-3"
+    then = to_ms(field.clock.now())
+    field.clock.advance(seconds=30)
+    field.speak(ALL)
+    field.tick(1)
+    field._take([(device, "event", {"ts": then, "kind": "power", "on": False})])
+    assert field.tick(2) == [("fired", "U-2-3")]
+    field.report(device, kind="power", on=True)
+    field._take([(device, "event", {"ts": then + 1, "kind": "power", "on": False})])
+    field.speak([device])
+    assert field.tick(1) == [("resolved", "U-2-3")]
+
+
 def test_given_a_silent_device_when_it_gets_graver_then_told_once_more_and_over_when_removed(
     field: Field,
 ) -> None:
