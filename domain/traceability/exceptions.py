@@ -308,7 +308,7 @@ def of_declaration(book: Book, declared: Declaration) -> list[Finding]:
     ]
     found += [
         Finding(Kind.ERROR_DECLARED, key, code, other.order, fact.site_id, (other.fact_id,))
-        for code, other in corrected
+        for code, other in sorted(corrected, key=lambda told: (told[1].order, told[0]))
     ]
     if declared.recorded_ms - declared.declared_ms > LATE_MS:
         found += [f._replace(kind=Kind.LATE_CAPTURE) for f in found if f.fact_ids == (key,)]

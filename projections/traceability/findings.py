@@ -39,7 +39,7 @@ queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_excepti
 
 # What is wrong with the telling alone is told of packs as they were scanned: of what was in one
 # then, only how much that was. Whoever asks for the evidence is told each.
-_OF_PACKS = frozenset({Kind.LATE_CAPTURE})
+_OF_PACKS = frozenset({Kind.LATE_CAPTURE, Kind.ERROR_DECLARED})
 
 
 @dataclass(slots=True)
@@ -366,14 +366,14 @@ def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:
 
 def _rows(subject: str, book: Book, findings: Iterable[Finding]) -> set[_Row]:
     """Return the rows of what a subject shows: one a smallest pack, or one a pack scanned."""
-    rows, counted = set[_Row](), set[int | None]()
+    rows, counted = set[_Row](), {kind: set[int | None]() for kind in _OF_PACKS}
     for found in findings:
         inside = [each.code for each in expanded(book, [found])]
         if found.kind in _OF_PACKS and inside:
-            inside = [k for k in inside if k not in counted]
-            counted.update(inside)
-            if len(inside) != 1:  # also for none: by the pack it is found again
-                rows.add(_row(subject, found, found.code, len(inside)))
+            inside = [k for k in inside if k not in counted[found.kind]]
+            counted[found.kind].update(inside)
+            if len(inside) != 1:  # also for none: by the pack scanned it is found again
+                rows.add(_row(subject, found, found.code if inside else None, len(inside)))
                 continue
         rows.update(_row(subject, found, k, k is not None) for k in inside)
     return rows

@@ -217,6 +217,34 @@ def test_given_facts_of_a_whole_lot_when_told_late_or_withdrawn_then_its_codes_a
     assert found[1] == found[0]
 
 
+def test_given_a_fact_of_a_pack_when_declared_wrong_then_one_finding_with_what_was_in_it(
+    conn: psycopg.Connection[Any],
+) -> None:
+    box = f"{P}{100:013d}"
+    packed = told_as.PacksAggregated(fact_id="p", site_id="A", parent=box, codes=tuple(V))
+    put = told_as.PutAway(fact_id="u", site_id="A", unit_id="U", codes=(box,))
+    right = told_as.PutAway(fact_id="v", site_id="A", unit_id="W", codes=(V[0], box))
+    wrong = told_as.FactWithdrawn(
+        fact_id="u", site_id="A", reason="录入错误", declared_at=START + timedelta(hours=1),
+        corrective_fact_ids=("v",),
+    )  # fmt: skip
+    log_of_pack = recorded([*BASE, at(2, packed), at(3, put), at(60, wrong), at(61, right)])
+    found = []
+    for size in (2000, 1):
+        with projected(conn, log_of_pack, size):
+            found.append(rows(conn))
+            told = "SELECT fact_ids, units FROM rm_traceability.finding WHERE gone IS NULL"
+            kept = conn.execute(f"{told} AND kind = 'ERROR_DECLARED'".encode()).fetchall()
+            (case,) = read.cases(
+                conn, read.Wanted(kind=Kind.ERROR_DECLARED), read.Seen(NOW, 0), limit=9
+            )
+            evidence = read.evidence(conn, [case["case_id"]], read.Seen(NOW, 0))
+    assert found[1] == found[0]
+    assert sorted(kept) == [(["u"], len(V)), (["v"], 0), (["v"], 0)]
+    assert case["units"] == len(V)
+    assert evidence[case["case_id"]].codes == V
+
+
 def on_bill(n: int, minute: int, codes: Sequence[str], *, back: bool = False) -> Any:
     """Return a shipment of codes from A, or a receipt of them at B, on one bill."""
     if back:
