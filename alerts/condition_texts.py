@@ -100,6 +100,14 @@ TEXTS: Mapping[str, tuple[Both, Both, Both]] = {
             "It was asked to set its clock; check the device if that does not help.",
         ),
     ),
+    Kind.RECORD_MISSED: (
+        ("温度记录未签", "Temperature record unsigned"),
+        ("{units} 台设备未签", "{units} units not signed"),
+        (
+            "请读取各设备温度并签名（记为迟签），再逾时即为缺记。",
+            "Read the temperatures and sign (it counts as late); after that it stays missed.",
+        ),
+    ),
 }
 
 

@@ -22,7 +22,7 @@ import psycopg
 import structlog
 from psycopg.rows import class_row
 
-from alerts import notices
+from alerts import notices, records
 from alerts.equipment import Equipment, queries
 from domain.alerting.conditions import Floats, Found, Ground, Kind, silences
 from domain.alerting.events import ConditionEnded, ConditionRaised
@@ -45,6 +45,8 @@ LOOK_BACK = timedelta(hours=1)
 # Events of one transaction.
 CHUNK = 200
 _SILENT = (Kind.SITE_OFFLINE, Kind.GATEWAY_OFFLINE, Kind.PROBE_OFFLINE)
+# What people do, and no device has to speak for.
+_OF_PEOPLE = (Kind.RECORD_MISSED,)
 
 Key: TypeAlias = tuple[str, str]
 
@@ -113,6 +115,7 @@ class Conditions:
             *silences(ground, heard, wills, now_ms, attended),
             *signals.found(now_ms, equipment.usual_c),
             *equipment.wrong_clocks(conn, ground),
+            *records.missed(conn, ground, now),
         ]
         now_on = {(one.kind, one.subject_id): one for one in found}
         # Without grace: what was told before the start is not over because of it.
@@ -285,7 +288,8 @@ class _There:
         if name not in self._names[row.subject_kind]:
             return REMOVED
         of_silence = row.kind in _SILENT and "/" not in row.subject_id
-        spoken = of_silence or name in self._speaking[row.subject_kind]
+        alone = of_silence or row.kind in _OF_PEOPLE
+        spoken = alone or name in self._speaking[row.subject_kind]
         about = (row.kind, row.subject_kind, row.subject_id)
         well = spoken and (of_silence or self._signals.settled(*about, self._now_ms))
         return RECOVERED if well else ""

@@ -27,7 +27,7 @@ from api.routing import json_answer
 from domain.shared.decide import fold
 from domain.shared.errors import Invalid
 from domain.shared.events import Event
-from store.commands import Answer, Command, Idempotency, Outcome, execute
+from store.commands import Answer, Command, Decide, Idempotency, Outcome, execute
 from store.envelope import Envelope, Meta
 from store.logs import Streams
 
@@ -88,6 +88,7 @@ class Call:
         meta: Meta,
         expected_version: int | None = None,
         claims: Sequence[tuple[UUID, Event]] = (),
+        guards: Sequence[tuple[UUID, Decide]] = (),
         known: Sequence[Envelope] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> Response:
@@ -106,6 +107,7 @@ class Call:
             meta,
             expected_version=expected_version,
             claims=claims,
+            guards=guards,
             known=known,
             idempotency=self.idempotency(answer),
         )

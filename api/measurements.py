@@ -170,7 +170,7 @@ def read_readings(
     device = state_of(deps.ledger, model.device_stream(device_id), model.evolve_device)
     if device is None or not who.covers(device.region_code):
         raise NotFound("unknown_device", device_id=device_id)
-    t0, t1 = _span(deps.clock.now(), since, until)
+    t0, t1 = span_of(deps.clock.now(), since, until)
     asked: dict[str, Any] = {
         "device_id": device_id,
         "channel": model.CHANNEL_ALIASES.get(channel, channel),
@@ -237,12 +237,15 @@ def read_evidence(
     return json_answer(shown)
 
 
-def _span(now: datetime, since: str | None, until: str | None) -> tuple[datetime, datetime]:
+def span_of(
+    now: datetime, since: str | None, until: str | None, longest: timedelta = SPAN_MAX
+) -> tuple[datetime, datetime]:
+    """Return the time that is asked about, by itself the last hours; Invalid("bad_span")."""
     t1 = moment_of(until, "to") if until else now
     try:
         t0 = moment_of(since, "from") if since else t1 - SPAN_DEFAULT
     except OverflowError:
         raise Invalid("bad_time", field="to", value=str(until)) from None
-    if not timedelta() < t1 - t0 <= SPAN_MAX:
-        raise Invalid("bad_span", field="from", days=SPAN_MAX.days)
+    if not timedelta() < t1 - t0 <= longest:
+        raise Invalid("bad_span", field="from", days=longest.days)
     return t0, t1

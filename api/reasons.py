@@ -159,6 +159,7 @@ FIELDS: dict[str, Both] = {
     "cursor": ("须为上一页给出的 next", "it must be `next` of the page before"),
     "fact_id": _FACT,
     "from": KINDS["not_a_time"],
+    "day": KINDS["not_a_day"],
     "idempotency-key": (
         "须为 1 至 200 位字母、数字或“_.:-”",
         "it takes 1 to 200 letters, digits and _.:-",
@@ -177,13 +178,14 @@ FIELDS: dict[str, Both] = {
         "须为 1 至 20 个字符，不含空格和 / ? # %",
         "it takes 1 to 20 characters without blanks and / ? # %",
     ),
+    "month": ("须为月份，例如 2026-03", "it must be a month, for example 2026-03"),
     "org_code": _ORG,
     "owner": _ORG,
     "prefer": ("例如 wait=2", "for example wait=2"),
     "product_id": _PRODUCT,
     "product_ids": _PRODUCT,
     **dict.fromkeys(
-        ("executer", "recipient", "supervisor"),
+        ("executer", "recipient", "signed_by", "supervisor"),
         (
             "须为假名：1 至 64 位字母、数字或“_.:-”",
             "it must be a pseudonym of 1 to 64 letters, digits and _.:-",

@@ -7,41 +7,16 @@ without a clock, the same answer gives the same bytes.
 from __future__ import annotations
 
 import io
-import re
-from html import escape
 from itertools import islice
-from pathlib import Path
 
 import segno
-from reportlab.lib import colors
-from reportlab.lib.enums import TA_RIGHT
-from reportlab.lib.pagesizes import A4, landscape
-from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import (
-    CondPageBreak,
-    Flowable,
-    Image,
-    Paragraph,
-    SimpleDocTemplate,
-    Spacer,
-    Table,
-)
+from reportlab.platypus import CondPageBreak, Flowable, Image, Paragraph, Spacer, Table
 
 from api.oversight.parts import PARTS, Body, Part, cell
 from api.oversight.tables import head_rows
+from api.paper import CELL, GRID, HEADING, LATIN, TEXT, TITLE, WIDTH, latin, printed, told
 
-# Droid Sans Fallback draws the characters of GB 18030's first plane; Vera comes with the library.
-FONT, LATIN = "DroidSansFallback", "Vera"
-FONT_FILE = Path(__file__).with_name("DroidSansFallbackFull.ttf")
-_LATIN_1 = re.compile("[ -~\u00a0-\u00ff]+")
-PAGE = landscape(A4)
-MARGIN = 14 * mm
-# The library's frames keep so much free inside their edges, points.
-PADDING = 6
 # A heading stands with the first rows of its table, or on the next page.
 HEADING_WITH = 22 * mm
 # Rows of a part on paper; what is beyond stands in the other formats.
@@ -60,59 +35,20 @@ _WIDE |= {
     "lot_id": 1.8,
 }
 
-pdfmetrics.registerFont(TTFont(FONT, FONT_FILE))
-pdfmetrics.registerFont(TTFont(LATIN, "Vera.ttf"))
-_TITLE = ParagraphStyle("title", fontName=FONT, fontSize=17, leading=22)
-_HEADING = ParagraphStyle("heading", fontName=FONT, fontSize=11, leading=15, spaceBefore=9)
-_HEADING.spaceAfter = 3
-_TEXT = ParagraphStyle("text", fontName=FONT, fontSize=8.5, leading=12, wordWrap="CJK")
-_CELL = ParagraphStyle("cell", fontName=FONT, fontSize=6.6, leading=8.4, wordWrap="CJK")
-_FOOT = ParagraphStyle("foot", fontName=FONT, fontSize=7.5, leading=9)
-_FOOT_RIGHT = ParagraphStyle("foot_right", parent=_FOOT, alignment=TA_RIGHT)
-_GRID = [
-    ("GRID", (0, 0), (-1, -1), 0.3, colors.HexColor("#8899AA")),
-    ("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#DDE7F3")),
-    ("VALIGN", (0, 0), (-1, -1), "TOP"),
-    ("LEFTPADDING", (0, 0), (-1, -1), 2),
-    ("RIGHTPADDING", (0, 0), (-1, -1), 2),
-    ("TOPPADDING", (0, 0), (-1, -1), 1.5),
-    ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-]
-
 
 def certificate(body: Body, link: str) -> bytes:
     """Return a report as PDF; `link`: the address of the same answer at its position."""
-    out = io.BytesIO()
-    document = SimpleDocTemplate(
-        out,
-        pagesize=PAGE,
-        leftMargin=MARGIN,
-        rightMargin=MARGIN,
-        topMargin=MARGIN,
-        bottomMargin=MARGIN + 4 * mm,
-        title=f"疫苗追溯证明 {body['head']['key']} {body['as_of']}",
-        author="Vaxtrail 苗迹",
-        initialFontName=LATIN,
-        invariant=1,
-    )
-    width = document.width - 2 * PADDING
-    story: list[Flowable] = [*_head(body, link, width)]
+    story: list[Flowable] = [*_head(body, link)]
     for part in PARTS:
-        story += _part(body, part, width)
+        story += _part(body, part)
     story.append(Spacer(1, 6))
-    story.append(Paragraph(_latin(_NOTE_ZH), _TEXT))
-    story.append(Paragraph(_latin(_NOTE_EN), _TEXT))
-
-    def foot(canvas: Canvas, _document: object) -> None:
-        about = f"{body['head']['key']} · 截至 as of {body['as_of']}"
-        page = f"第 {canvas.getPageNumber()} 页 page"
-        for text, style in ((about, _FOOT), (page, _FOOT_RIGHT)):
-            line = Paragraph(_latin(escape(text)), style)
-            line.wrapOn(canvas, width, MARGIN)
-            line.drawOn(canvas, MARGIN + PADDING, 8 * mm)
-
-    document.build(story, onFirstPage=foot, onLaterPages=foot)
-    return out.getvalue()
+    story.append(Paragraph(latin(_NOTE_ZH), TEXT))
+    story.append(Paragraph(latin(_NOTE_EN), TEXT))
+    return printed(
+        story,
+        title=f"疫苗追溯证明 {body['head']['key']} {body['as_of']}",
+        about=f"{body['head']['key']} · 截至 as of {body['as_of']}",
+    )
 
 
 _NOTE_ZH = (
@@ -126,54 +62,45 @@ _NOTE_EN = (
 )
 
 
-def _head(body: Body, link: str, width: float) -> list[Flowable]:
-    rows = [[_told(row[0]), _told(row[1])] for row in head_rows(body)]
-    about = Table(rows, colWidths=[42 * mm, width - 42 * mm - 36 * mm], style=_GRID[:1] + _GRID[2:])
+def _head(body: Body, link: str) -> list[Flowable]:
+    rows = [[told(row[0]), told(row[1])] for row in head_rows(body)]
+    about = Table(rows, colWidths=[42 * mm, WIDTH - 42 * mm - 36 * mm], style=GRID[:1] + GRID[2:])
     picture = io.BytesIO()
     segno.make(link, error="m").save(picture, kind="png", scale=6, border=1)
     picture.seek(0)
     beside = Table(
         [[about, Image(picture, 32 * mm, 32 * mm)]],
-        colWidths=[width - 36 * mm, 36 * mm],
+        colWidths=[WIDTH - 36 * mm, 36 * mm],
         style=[("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (0, 0), 0)],
     )
     english = f'<font name="{LATIN}" size=11>Certificate of vaccine traceability</font>'
     title = f"疫苗追溯证明 {english}"
-    return [Paragraph(title, _TITLE), Spacer(1, 5), beside]
+    return [Paragraph(title, TITLE), Spacer(1, 5), beside]
 
 
-def _part(body: Body, part: Part, width: float) -> list[Flowable]:
+def _part(body: Body, part: Part) -> list[Flowable]:
     rows = body["parts"][part.name]
     title = f'{part.zh} <font name="{LATIN}" size=8>{part.en} ({len(rows)})</font>'
-    heading = [CondPageBreak(HEADING_WITH), Paragraph(title, _HEADING)]
+    heading = [CondPageBreak(HEADING_WITH), Paragraph(title, HEADING)]
     if not rows:
-        return [*heading, _told("无 none")]
+        return [*heading, told("无 none")]
     columns = [next(c for c in part.columns if c.name == name) for name in part.narrow]
     headings = [
-        Paragraph(f'{_latin(c.zh)}<br/><font name="{LATIN}" size=5.4>{c.en}</font>', _CELL)
+        Paragraph(f'{latin(c.zh)}<br/><font name="{LATIN}" size=5.4>{c.en}</font>', CELL)
         for c in columns
     ]
     shown = [
-        [_told(cell(c.name, row.get(c.name), body, short=True), _CELL) for c in columns]
+        [told(cell(c.name, row.get(c.name), body, short=True), CELL) for c in columns]
         for row in islice(rows, ROWS_MAX)
     ]
     weights = [_WIDE.get(name, 1.0) for name in part.narrow]
-    widths = [width * weight / sum(weights) for weight in weights]
+    widths = [WIDTH * weight / sum(weights) for weight in weights]
     found: list[Flowable] = [
         *heading,
-        Table([headings, *shown], colWidths=widths, repeatRows=1, style=_GRID),
+        Table([headings, *shown], colWidths=widths, repeatRows=1, style=GRID),
     ]
     if len(rows) > ROWS_MAX:
         left = len(rows) - ROWS_MAX
         text = f"其余 {left} 行见同一位置的 Excel 或 JSON | {left} more rows: see Excel or JSON"
-        found.append(_told(text))
+        found.append(told(text))
     return found
-
-
-def _told(value: object, style: ParagraphStyle = _TEXT) -> Paragraph:
-    return Paragraph(_latin(escape(str(value))), style)
-
-
-def _latin(text: str) -> str:
-    """Return a text with what is Latin in a font that has it."""
-    return _LATIN_1.sub(rf'<font name="{LATIN}">\g<0></font>', text)

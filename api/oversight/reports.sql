@@ -66,6 +66,24 @@ FROM up
 JOIN rm_traceability.fact f ON f.k = up.k
 JOIN rm_traceability.scan s ON s.position = f.position
 
+-- name: facts_of_bill
+-- The same for codes on a bill.
+WITH RECURSIVE here (k) AS (
+    SELECT f.k FROM rm_traceability.movement m
+    JOIN rm_traceability.fact f ON f.position = m.position
+    WHERE m.bill_no = %(bill)s AND m.bill_no <> ''
+    UNION
+    SELECT f.k FROM here JOIN rm_traceability.fact f ON f.parent = here.k
+), up (k) AS (
+    SELECT k FROM here
+    UNION
+    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+)
+SELECT f.k, f.parent, f.as_parent, s.*
+FROM up
+JOIN rm_traceability.fact f ON f.k = up.k
+JOIN rm_traceability.scan s ON s.position = f.position
+
 -- name: withdrawals
 SELECT w.fact_id, w.site_id, w.declared_at, w.reason, w.corrective_fact_ids, w.position
 FROM rm_traceability.withdrawal w WHERE w.fact_id = ANY(%(ids)s) AND w.position <= %(as_of)s

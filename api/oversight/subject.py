@@ -43,7 +43,7 @@ class Span:
 
 
 class Asked(NamedTuple):
-    """What is asked about: lot | code | place | period | unit, and which."""
+    """What is asked about: lot | code | place | period | unit | bill, and which."""
 
     name: str
     key: str
@@ -167,6 +167,15 @@ def of_unit(conn: Connection, unit_id: str, at: int, until_ms: int) -> Subject:
     mentions = _mentions(conn, queries.facts_of_unit, {"unit": unit_id, "until": until_ms})
     book = _book(conn, mentions, None, at)
     return _subject(conn, Asked("unit", unit_id), at, Told(book, book.codes, mentions))
+
+
+def of_bill(conn: Connection, bill_no: str, at: int) -> Subject:
+    """Return what was ever on a bill, whoever sent it; NotFound("unknown_bill")."""
+    mentions = _mentions(conn, queries.facts_of_bill, {"bill": bill_no})
+    if not any(m.fact.bill_no == bill_no and m.fact.position <= at for m in mentions):
+        raise NotFound("unknown_bill", bill_no=bill_no)
+    book = _book(conn, mentions, None, at)
+    return _subject(conn, Asked("bill", bill_no), at, Told(book, book.codes, mentions))
 
 
 def _mentions(conn: Connection, query: Any, asked: Mapping[str, Any]) -> list[Mention]:

@@ -37,8 +37,13 @@ _SPOOL_BYTES, _PIECE_BYTES = 1 << 20, 1 << 16
 
 def csv_of(body: Body, part: Part) -> Iterator[bytes]:
     """Yield the lines of one part as CSV (UTF-8 with BOM, headings in Chinese)."""
+    return csv_lines(_rows(body, part))
+
+
+def csv_lines(rows: Iterable[Sequence[Cell]]) -> Iterator[bytes]:
+    """Yield rows as CSV (UTF-8 with BOM)."""
     yield BOM.encode()
-    for row in _rows(body, part):
+    for row in rows:
         out = io.StringIO()
         csv.writer(out, lineterminator="\r\n").writerow([_safe(value) for value in row])
         yield out.getvalue().encode()

@@ -10,11 +10,21 @@ from typing import Annotated
 from fastapi import Response
 from pydantic import Field
 
-from api import devices, enrolment, imports, maintenance, measurements, quarantine, replacements
+from api import (
+    devices,
+    enrolment,
+    imports,
+    logger_files,
+    maintenance,
+    measurements,
+    quarantine,
+    replacements,
+)
 from api.auth import STAFF, Principal, permission
 from api.commands import CallOf, Receipt, shown, state_of, versioned
 from api.deps import Deps, DepsOf
 from api.paging import PageOf
+from api.records import daily, monthly, shipment, validation
 from api.routing import PREFIX, module_router
 from api.schemas import (
     Body,
@@ -435,5 +445,8 @@ def _replaced(deps: Deps, gateway_id: str) -> GatewayReplaced | None:
     return gateway.replaced if gateway else None
 
 
-for part in (devices, enrolment, imports, maintenance, measurements, quarantine, replacements):
+for part in (
+    *(devices, enrolment, imports, maintenance, measurements, quarantine, replacements),
+    *(logger_files, daily, monthly, shipment, validation),
+):
     router.routes.extend(part.router.routes)

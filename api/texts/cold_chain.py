@@ -45,8 +45,8 @@ TEXTS = {
     "naive_time": ("字段 {field} 的时间须带时区", "The time in field {field} needs an offset"),
     "empty_file": ("文件是空的", "The file is empty"),
     "unknown_logger_file": (
-        "不认识的文件格式（支持 Fridge-tag 2 L、Fridge-tag 2、DS1923 CSV）",
-        "Unknown file format (Fridge-tag 2 L, Fridge-tag 2 and DS1923 CSV are known)",
+        "不认识的文件格式（支持 Fridge-tag、Q-tag CLm、DS1923 CSV）",
+        "Unknown file format (Fridge-tag, Q-tag CLm and DS1923 CSV are known)",
     ),
     "not_celsius": (
         "只支持摄氏度文件（数据第 {row} 行）",
@@ -75,6 +75,59 @@ TEXTS = {
     "logger_times_not_ascending": (
         "数据第 {row} 行的时间没有递增",
         "Row {row} of the data does not come after the one before it",
+    ),
+    "bad_logger_lines": (
+        "文件有 {count} 行无法读取，见 lines",
+        "{count} lines of the file cannot be read, see lines",
+    ),
+    "unknown_zone": ("没有时区 {value}", "There is no time zone {value}"),
+    "unknown_bill": ("没有单号 {bill_no}", "There is no bill {bill_no}"),
+    "several_shipments": (
+        "该单号有几次运输：{shipments}，请用 from_site_id、to_site_id 指明",
+        "There are several shipments on this bill: {shipments}; say which by from_site_id and "
+        "to_site_id",
+    ),
+    "bad_test": (
+        "试验 {value} 须为“起/止”两个时间，先后有序，且在报告的时间之内",
+        "The test {value} must be two times with / between, in order and within the report",
+    ),
+    "month_to_come": ("{value} 尚未开始", "{value} has not begun"),
+    "unknown_day": ("没有 {day} 这一天", "There is no day {day}"),
+    "unknown_record": (
+        "设备 {unit_id} 在 {day} {half} 没有签名的记录",
+        "Nobody has signed a record of unit {unit_id} for {day}, {half}",
+    ),
+    "unit_moves": (
+        "{unit_id} 是运输设备：用运输温度记录，不需一日两次记录",
+        "{unit_id} moves about: it has records of its shipments, none twice a day",
+    ),
+    "own_reading_required": (
+        "探头没有有效读数，请填写温度计读数（{field}）",
+        "No probe has a reading that holds: give that of a thermometer ({field})",
+    ),
+    "bad_own_reading": (
+        "字段 {field} 的温度 {value} ℃ 不可能",
+        "{value} °C in field {field} is no possible temperature",
+    ),
+    "shown_long_ago": (
+        "所示读数已超过 15 分钟，或在将来：请重新读取再签名",
+        "What was shown is older than 15 minutes, or to come: read it again and sign that",
+    ),
+    "record_not_due": (
+        "该记录从 {opens} 起才可签名",
+        "This record can be signed from {opens} on",
+    ),
+    "record_missed": (
+        "该记录已于 {closed} 截止：缺记不得补签",
+        "This record was closed at {closed}: what was missed is not made up",
+    ),
+    "record_signed": (
+        "该记录已由 {signed_by} 签名，不得更改",
+        "This record was signed by {signed_by} and cannot be changed",
+    ),
+    "records_too_close": (
+        "上午、下午两次记录须间隔至少 6 小时；另一次为 {other}",
+        "Six hours at least lie between the two records of a day; the other was at {other}",
     ),
     "unknown_profile": ("没有储存条件 {profile_id}", "There is no storage profile {profile_id}"),
     "unknown_unit": ("没有这台设备", "There is no such unit"),

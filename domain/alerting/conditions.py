@@ -60,6 +60,7 @@ class Kind(StrEnum):
     DISAGREE = "disagree"
     RATE = "rate"
     CLOCK_SKEW = "clock_skew"
+    RECORD_MISSED = "record_missed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

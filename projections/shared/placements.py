@@ -39,6 +39,7 @@ HOLD_MAX = timedelta(minutes=15)
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _EPOCH_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH_2000_MS = 946_684_800_000
 _MICROSECOND = timedelta(microseconds=1)
 _US_PER_MIN = 60_000_000
 
@@ -89,6 +90,30 @@ class Span(NamedTuple):
     t1: datetime
 
 
+class ProbeReadings(NamedTuple):
+    """What one probe read in a unit: n readings (UTC ms, °C), and m values with how long they held.
+
+    A value may have been read before, and hold no longer than `hold_ms`.
+    """
+
+    device_id: str
+    channel: str
+    hold_ms: int
+    ts_ms: Ints
+    celsius: Floats
+    begin_ms: Ints
+    end_ms: Ints
+    held_c: Floats
+
+
+class UnitReadings(NamedTuple):
+    """What the probes of a unit read in a time, each by itself and all together."""
+
+    probes: list[ProbeReadings]
+    limits: Limits | None
+    summary: TemperatureSummary
+
+
 class _Stay(NamedTuple):
     """What of a stay of a probe lies in a span (by its place among those asked for)."""
 
@@ -99,6 +124,7 @@ class _Stay(NamedTuple):
     begin: datetime
     end: datetime
     interval_s: int
+    device_id: str
 
     @property
     def hold(self) -> timedelta:
@@ -113,12 +139,13 @@ class _Stay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Values that held in [start, end), microseconds since 2000; `read`: values read meanwhile."""
+    """Values that held in [start, end), microseconds since 2000; `read`: read meanwhile."""
 
     start: Ints
     end: Ints
     value: Floats
     read: Floats
+    read_at: Ints
 
 
 def apply(cur: psycopg.Cursor[Any], batch: Sequence[Recorded]) -> None:
@@ -227,6 +254,63 @@ def temperature_summaries(
     ]
 
 
+def unit_readings(
+    conn: psycopg.Connection[Any],
+    unit_id: str,
+    t0: datetime,
+    t1: datetime,
+    *,
+    ledger: int | None = None,
+    telemetry: int | None = None,
+) -> UnitReadings:
+    """Return all that the probes standing in a unit read in [t0, t1), and its summary."""
+    wanted: dict[str, Any] = {"units": [unit_id], "t0": [t0], "t1": [t1]}
+    wanted |= {"channels": list(TEMPERATURE_CHANNELS), "ledger": ledger}
+    stays = [_Stay(*row) for row in conn.execute(queries.stays, wanted)]
+    held = list(_held(conn, stays, telemetry))
+    limits = limits_of(conn, unit_id)
+    of_probe: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for n, stay in enumerate(stays):
+        of_probe[stay.device_id, stay.channel].append(n)
+    return UnitReadings(
+        [
+            _probe(stays[found[0]], [held[n] for n in found])
+            for found in (of_probe[name] for name in sorted(of_probe))
+        ],
+        limits,
+        _summary(held, limits, (t1 - t0) // _MICROSECOND),
+    )
+
+
+def limits_of(conn: psycopg.Connection[Any], unit_id: str) -> Limits | None:
+    """Return the limits of a unit in degrees, None where it has none."""
+    known = conn.execute(queries.limits, ([unit_id],)).fetchone()
+    return (known[1], known[2]) if known else None
+
+
+def _probe(stay: _Stay, parts: Sequence[_Held]) -> ProbeReadings:
+    """Return the stays of one probe as one; parts in order of time."""
+    start, end, value, read, read_at = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("start", "end", "value", "read", "read_at")
+    )
+    lasting = end > start
+    return ProbeReadings(
+        device_id=stay.device_id,
+        channel=stay.channel,
+        hold_ms=stay.hold // timedelta(milliseconds=1),
+        ts_ms=_ms(read_at),
+        celsius=read,
+        begin_ms=_ms(start[lasting]),
+        end_ms=_ms(end[lasting]),
+        held_c=value[lasting],
+    )
+
+
+def _ms(us: Ints) -> Ints:
+    return us // 1000 + _EPOCH_2000_MS
+
+
 def _held(
     conn: psycopg.Connection[Any], stays: Sequence[_Stay], telemetry: int | None
 ) -> Iterator[_Held]:
@@ -246,11 +330,13 @@ def _held(
         value = np.frombuffer(row[1], ">f8").astype(np.float64)
         first, last = ((t - _EPOCH_2000) // _MICROSECOND for t in (stay.begin, stay.end))
         # The last reading holds for no time: what came after it is unknown.
+        inside = (ts >= first) & (ts < last)
         yield _Held(
             start=np.clip(ts[:-1], first, last),
             end=np.clip(np.minimum(ts[1:], ts[:-1] + stay.hold // _MICROSECOND), first, last),
             value=value[:-1],
-            read=value[(ts >= first) & (ts < last)],
+            read=value[inside],
+            read_at=ts[inside],
         )
 
 

@@ -70,7 +70,7 @@ WITH told AS (
       AND (%(ledger)s::bigint IS NULL OR position <= %(ledger)s)
 )
 SELECT a.n - 1, n.device_no, s.channel, s.since, greatest(s.since, a.t0), least(s.until, a.t1),
-    d.interval_s
+    d.interval_s, s.device_id
 FROM unnest(%(units)s::text[], %(t0)s::timestamptz[], %(t1)s::timestamptz[])
     WITH ORDINALITY AS a (unit_id, t0, t1, n)
 JOIN told s ON s.unit_id = a.unit_id AND s.since < a.t1 AND (s.until IS NULL OR s.until > a.t0)

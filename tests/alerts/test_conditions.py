@@ -25,6 +25,8 @@ from domain.cold_chain.events import (
 )
 from domain.cold_chain.maintenance import order_stream
 from domain.cold_chain.model import device_stream, gateway_stream, unit_stream
+from domain.cold_chain.record_events import TemperatureRecordSigned
+from domain.cold_chain.records import Window, overdue, record_stream, windows
 from domain.registry.events import SiteRegistered
 from domain.shared.events import Event
 from domain.shared.ids import stream_id
@@ -106,7 +108,7 @@ class Field:
     def speak(self, devices: Sequence[str], **values: float) -> None:
         """Let devices send a reading of now."""
         ts = to_ms(self.clock.now())
-        self._take(
+        self.take(
             [
                 (
                     d,
@@ -125,9 +127,10 @@ class Field:
 
     def report(self, device_id: str, **said: Any) -> None:
         """Let a device tell something beside its readings."""
-        self._take([(device_id, "event", {"ts": to_ms(self.clock.now()), **said})])
+        self.take([(device_id, "event", {"ts": to_ms(self.clock.now()), **said})])
 
-    def _take(self, messages: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    def take(self, messages: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """Let devices send messages: (device, kind, body)."""
         taken: list[Received] = []
         for device_id, kind, body in messages:
             g = device_id.split("-")[1]
@@ -271,10 +274,10 @@ def test_given_a_report_that_comes_after_newer_readings_when_it_is_the_newest_of
     field.clock.advance(seconds=30)
     field.speak(ALL)
     field.tick(1)
-    field._take([(device, "event", {"ts": then, "kind": "power", "on": False})])
+    field.take([(device, "event", {"ts": then, "kind": "power", "on": False})])
     assert field.tick(2) == [("fired", "U-2-3")]
     field.report(device, kind="power", on=True)
-    field._take([(device, "event", {"ts": then + 1, "kind": "power", "on": False})])
+    field.take([(device, "event", {"ts": then + 1, "kind": "power", "on": False})])
     field.speak([device])
     assert field.tick(1) == [("resolved", "U-2-3")]
 
@@ -344,6 +347,50 @@ def test_given_a_wrong_clock_when_told_by_ingest_then_raised_until_it_is_right(
     assert row.detail == '{"offset_s":90.0}'
     field.conn.execute(put, (device, "", 0, field.clock.now()))
     assert field.tick(1) == [("resolved", device)]
+
+
+def test_given_a_site_that_signs_records_when_it_misses_some_then_told_until_all_are_signed(
+    field: Field,
+) -> None:
+    units = [f"U-9-{n}" for n in range(5)]
+
+    def sign(of: Window, unit_ids: Sequence[str]) -> None:
+        for unit_id in unit_ids:
+            signed = TemperatureRecordSigned(
+                unit_id=unit_id,
+                site_id="s9",
+                region_code=REGION,
+                day=of.day,
+                half=of.half.value,
+                due_at=of.due_at,
+                shown_at=field.clock.now(),
+                as_of="L1.T1",
+                since=of.opens,
+                probes=(),
+                min_c=None,
+                max_c=None,
+                outside_min=None,
+                unknown_min=0.0,
+                signed_by="P-1",
+                late=False,
+            )
+            field.append(record_stream(unit_id, of), 1, signed)
+
+    sign(overdue(field.clock.now(), 1)[0], units[:1])  # from now on the site keeps records
+    today = field.clock.now().date()
+    coming = [w for w in windows(today, today + timedelta(days=2)) if w.opens > field.clock.now()]
+    told = []
+    for of in coming[:2]:
+        field.clock.set(of.due_at)
+        field.speak(ALL)
+        told.append([each for each in field.tick() if each[1] == "s9"])
+        told.append(field.tick(1))
+    assert told == [[("fired", "s9")], [], [("fired", "s9")], []]
+    assert ("record_missed", "s9", "minor", "") in field.firing()
+    sign(coming[1], units[:4])
+    assert field.tick(1) == []
+    sign(coming[1], units[4:])
+    assert field.tick(1) == [("resolved", "s9")]
 
 
 def test_given_two_leaders_when_both_tell_then_each_condition_is_told_once(

@@ -19,9 +19,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reportlab.pdfbase import pdfmetrics
 
-from api.oversight import answers, asking, certificate
+from api.oversight import answers, asking
 from api.oversight.bundle import checked
 from api.oversight.parts import KINDS, PART_NAMES, PARTS, STEPS
+from api.paper import FONT
 from domain.shared.roles import Role
 from domain.traceability.kinds import Kind
 from projections import rebuild
@@ -166,7 +167,7 @@ def test_given_the_certificate_when_made_then_its_fonts_are_in_it_and_have_its_c
     assert paper.count(b"/FontFile2") >= 2  # one a language at least; readers bring none
     shown = {c for kind in (KINDS, STEPS) for word in kind.values() for c in word}
     shown |= {c for part in PARTS for column in part.columns for c in column.zh + part.zh}
-    font = pdfmetrics.getFont(certificate.FONT)
+    font = pdfmetrics.getFont(FONT)
     assert {c for c in shown if c > "\u00ff"} <= set(map(chr, font.face.charToGlyph))
     assert set(KINDS) == set(Kind)
 

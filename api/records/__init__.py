@@ -1,0 +1,1 @@
+"""The records and reports that the law asks for: JSON, CSV and PDF."""
