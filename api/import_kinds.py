@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from api.rehearsal import Rehearsal
 from api.schemas import moment
 from api.texts.cold_chain import UNIT_KINDS
 from api.texts.registry import SITE_KINDS
+from domain.cold_chain import calibration
 from domain.cold_chain import model as cold_chain
+from domain.cold_chain.calibration_events import CalibrationPoint
 from domain.registry import model as registry
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid
@@ -184,6 +186,33 @@ def _product(ledger: Rehearsal, row: Row, _now: datetime) -> None:
     ledger.run(traceability.product_stream(row["product_id"]), decision)
 
 
+def _calibration(ledger: Rehearsal, row: Row, now: datetime) -> None:
+    device_id, channel = row.pop("device_id"), row["channel"]
+    device = ledger.state_of(cold_chain.device_stream(device_id), cold_chain.evolve_device)
+    named = cold_chain.CHANNEL_ALIASES.get(channel, channel)
+    decision = decide(
+        calibration.evolve_calibrations,
+        calibration.NONE,
+        calibration.record_calibration,
+        device=device,
+        now=now,
+        **row,
+    )
+    stream = calibration.calibration_stream(device_id, named)
+    ledger.run(stream, decision, region=device.region_code if device else "")
+
+
+def _points(cell: str) -> list[CalibrationPoint]:
+    """Read the points of a certificate: reference:deviation:uncertainty, with ; between."""
+    points = [each.split(":") for each in cell.replace("；", ";").replace("：", ":").split(";")]
+    return [
+        CalibrationPoint(
+            reference_c=float(reference), deviation_c=float(deviation), uncertainty_c=float(within)
+        )
+        for reference, deviation, within in points
+    ]
+
+
 def _region_of(ledger: Rehearsal, site_id: str) -> str | None:
     site = ledger.state_of(registry.site_stream(site_id), registry.evolve_site)
     return site.region_code if site else None
@@ -195,6 +224,8 @@ EXPECTED: Mapping[Callable[[str], Any], str] = {
     float: "number",
     _flag: "yes_or_no",
     moment: "time",
+    date.fromisoformat: "day",
+    _points: "points",
 }
 _SITES = (
     Column("site_id", "站点编号", "szs-cdc"),
@@ -257,10 +288,21 @@ _PRODUCTS = (
     Column("producer", "生产企业", "示例生物制品有限公司", optional=True),
     Column("programme", "免疫规划疫苗", "是", _flag, optional=True),
 )
+_CALIBRATIONS = (
+    Column("device_id", "记录仪编号", "TH-0007"),
+    Column("channel", "通道", "t1"),
+    Column("certificate_no", "证书编号", "RZ2026-03817"),
+    Column("laboratory", "校准机构", "示例计量研究院"),
+    Column("calibrated_on", "校准日期", "2026-11-01", date.fromisoformat),
+    Column("since", "修正起始时间", "2026-11-01T00:00:00+08:00", moment, optional=True),
+    Column("valid_until", "有效期至", "2027-10-31", date.fromisoformat),
+    Column("points", "校准点", "5:0.3:0.1;20:0.2:0.1", _points),
+)
 KINDS: dict[str, Kind] = {
     "sites": Kind(_SITES, _site),
     "equipment": Kind((*_UNITS, *_LOGGER), _equipment),
     "units": Kind(_UNITS, _unit),
     "devices": Kind(_DEVICES, _device),
     "products": Kind(_PRODUCTS, _product),
+    "calibrations": Kind(_CALIBRATIONS, _calibration),
 }

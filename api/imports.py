@@ -47,6 +47,7 @@ class Kind(StrEnum):
     EQUIPMENT = "equipment"
     UNITS = "units"
     DEVICES = "devices"
+    CALIBRATIONS = "calibrations"
 
 
 class ImportIn(Body):

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Path, Query, Response
 from pydantic import Field
 
@@ -33,6 +34,7 @@ from api.schemas import (
     TimeAsked,
     moment_of,
 )
+from domain.alerting.watch import to_ms
 from domain.cold_chain import model
 from domain.shared.decide import decide
 from domain.shared.errors import Invalid, NotFound
@@ -40,6 +42,7 @@ from domain.shared.ids import NAME_PATTERN
 from domain.shared.roles import Role
 from projections import charts
 from projections import cold_chain as read
+from projections.shared.calibrations import Calibrations, calibrations
 
 router = module_router("cold_chain")
 
@@ -61,7 +64,10 @@ class May(StrEnum):
 
 
 class Latest(Body):
-    """The newest values of a device by channel; `ts` null: it never spoke."""
+    """The newest values of a device by channel; `ts` null: it never spoke.
+
+    `values` as read; `corrected`: what those of calibrated probes count as.
+    """
 
     device_id: Name
     gateway_id: Name
@@ -72,11 +78,13 @@ class Latest(Body):
     ts: datetime | None
     received_at: datetime | None
     values: dict[str, float]
+    corrected: dict[str, float]
 
 
 class Readings(Body):
-    """One channel: UTC milliseconds and values, null where the probe was unplugged.
+    """One channel: UTC milliseconds and values as read, null where the probe was unplugged.
 
+    `corrected`: what they count as by the calibration of the probe; null where it has none.
     `decimated`: only the least and the greatest of each of equal spans are shown, so no peak is
     ever lost.
     """
@@ -85,6 +93,7 @@ class Readings(Body):
     channel: str
     t: list[int]
     v: list[float | None]
+    corrected: list[float | None] | None
     rows: int
     decimated: bool
     as_of: str = Field(pattern=asof.POSITION_PATTERN)
@@ -148,7 +157,9 @@ def list_latest(
             after=page.after_text(),
             limit=page.limit + 1,
         )
-    return page.answer(rows, lambda row: [row.device_id])
+        known = calibrations(conn, devices=[row.device_id for row in rows])
+    items = [asdict(row) | {"corrected": _corrected_now(known, row)} for row in rows]
+    return page.answer(items, lambda item: [item["device_id"]])
 
 
 @router.get("/readings", response_model=Readings)
@@ -186,7 +197,9 @@ def read_readings(
             at = at._replace(telemetry=telemetry)
         else:
             found = charts.readings(conn, **asked, telemetry=at.telemetry)
+        known = calibrations(conn, at.ledger, [device_id])
     shown = {"device_id": device_id, "channel": channel, **asdict(found), "as_of": str(at)}
+    shown["corrected"] = _corrected(known, device_id, asked["channel"], found)
     return json_answer(shown)
 
 
@@ -235,6 +248,29 @@ def read_evidence(
     shown = asdict(state)
     shown["content_base64"] = base64.b64encode(shown.pop("content")).decode()
     return json_answer(shown)
+
+
+def _corrected_now(known: Calibrations, row: read.Latest) -> dict[str, float]:
+    """Return what the newest values of calibrated probes count as."""
+    if row.ts is None:
+        return {}
+    at_ms = np.array([to_ms(row.ts)])
+    return {
+        channel: float(known.corrected(np.array([value]), row.device_id, channel, at_ms)[0])
+        for channel, value in row.values.items()
+        if (row.device_id, channel) in known.by_probe
+    }
+
+
+def _corrected(
+    known: Calibrations, device_id: str, channel: str, found: charts.Readings
+) -> list[float | None] | None:
+    """Return what readings count as; None where the probe has no certificate."""
+    if (device_id, channel) not in known.by_probe:
+        return None
+    read_c = np.array([np.nan if v is None else v for v in found.v], np.float64)
+    counted = known.corrected(read_c, device_id, channel, np.array(found.t, np.int64))
+    return [None if v is None else c for v, c in zip(found.v, counted.tolist(), strict=True)]
 
 
 def span_of(

@@ -151,6 +151,11 @@ _WORDS: dict[tuple[str, str], tuple[str, str]] = {
         "it must be a time with its offset, for example 2026-03-02T08:00:00+08:00",
     ),
     ("expected", "whole_number"): ("须为整数", "it must be a whole number"),
+    ("expected", "day"): ("须为日期，例如 2027-10-31", "it must be a day, for example 2027-10-31"),
+    ("expected", "points"): (
+        "须为“参考温度:偏差:不确定度”，多点以“;”分隔，例如 5:0.3:0.1;20:0.2:0.1",
+        "it must be reference:deviation:uncertainty with ; between, such as 5:0.3:0.1;20:0.2:0.1",
+    ),
     ("expected", "yes_or_no"): ("须为“是”或“否”", "it must be yes or no"),
     ("reason", "empty"): ("空白", "empty"),
     ("reason", "too_long"): ("太长", "too long"),

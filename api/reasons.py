@@ -160,6 +160,7 @@ FIELDS: dict[str, Both] = {
     "fact_id": _FACT,
     "from": KINDS["not_a_time"],
     "day": KINDS["not_a_day"],
+    "due_before": KINDS["not_a_day"],
     "idempotency-key": (
         "须为 1 至 200 位字母、数字或“_.:-”",
         "it takes 1 to 200 letters, digits and _.:-",

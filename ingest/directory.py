@@ -1,8 +1,8 @@
 """What the ledger says about who may send and what is watched: folded in memory, read on.
 
-Sites, gateways, devices with their probes' placements, units, rule sets, products. `refresh` reads
-what the ledger has gained; ingest calls it before every batch, so a message that follows its
-device's registration finds it.
+Sites, gateways, devices with their probes' placements and calibrations, units, rule sets, products.
+`refresh` reads what the ledger has gained; ingest calls it before every batch, so a message that
+follows its device's registration finds it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import psycopg
 
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.watch import RuleSet, Watch, to_ms
+from domain.cold_chain.calibration import Calibration
+from domain.cold_chain.calibration_events import CalibrationRecorded
 from domain.cold_chain.events import (
     DeviceMoved,
     DeviceRegistered,
@@ -58,13 +60,14 @@ TOPICS = (
     ProductRegistered.TOPIC,
     PayloadProfilePublished.TOPIC,
     PayloadProfileWithdrawn.TOPIC,
+    CalibrationRecorded.TOPIC,
 )
 READ_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A probe came to or left its unit at `at_ms`, or the rules there changed from then on."""
+    """From `at_ms` on a probe stands elsewhere, is under other rules or reads otherwise."""
 
     device_id: str
     channel: str
@@ -92,6 +95,7 @@ class Directory:
     units: dict[str, UnitRegistered] = field(default_factory=dict)
     rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
     products: set[str] = field(default_factory=set)
+    calibrations: dict[tuple[str, str], Calibration] = field(default_factory=dict)  # by probe
     profiles: Profiles = field(default_factory=Profiles)
     nodes: Nodes = field(default_factory=Nodes)  # not of the ledger: what gateways declared
     _watches: dict[tuple[str, str], tuple[Watch, ...]] = field(default_factory=dict)
@@ -223,13 +227,16 @@ class Directory:
             case DeviceRegistered() | DeviceMoved() | ProbePlaced() | ProbeRemoved():
                 return self._take_device(event)
             case _:
-                self._take_profile(event)
+                return self._take_other(event)
         return []
 
-    def _take_profile(self, event: Event) -> None:
+    def _take_other(self, event: Event) -> list[Shift]:
+        if isinstance(event, CalibrationRecorded):
+            return self._take_calibration(event)
         if not isinstance(event, PayloadProfilePublished | PayloadProfileWithdrawn):
             raise ValueError(f"{event.TOPIC} is not read here")  # noqa: TRY004 (no caller's mistake)
         self.profiles.take(event)
+        return []
 
     def _take_device(self, event: DeviceEvent) -> list[Shift]:
         changed = evolve_device(self.devices.get(event.device_id), event)
@@ -254,6 +261,13 @@ class Directory:
             for channel, stands in device.stands.items()
             if self._under_profile(stands, event.profile_id)
         ]
+
+    def _take_calibration(self, event: CalibrationRecorded) -> list[Shift]:
+        probe = (event.device_id, event.channel)
+        known = self.calibrations.get(probe)
+        told = known.certificates if known else ()
+        self.calibrations[probe] = Calibration.of((*told, event))
+        return [Shift(*probe, to_ms(event.since))]
 
     def _under_profile(self, stands: tuple[Stand, ...], profile_id: str) -> bool:
         units: Mapping[str, UnitRegistered] = self.units

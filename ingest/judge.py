@@ -21,8 +21,10 @@ from domain.alerting.engine import Evaluation, by_watch, evaluate, reassess
 from domain.alerting.episodes import Episode
 from domain.alerting.watch import SEQ_MAX, Reading, Watch, WatchState, to_datetime
 from domain.alerting.watch import to_ms as ms_of
+from domain.cold_chain.calibration import Calibration
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from ingest.batch import Batch, EpisodeRow
+from ingest.calibrated import counted
 from ingest.ranges import version_of
 from ingest.rows import queries
 from ingest.state import DeviceState, Watched
@@ -47,7 +49,8 @@ def judge(batch: Batch, conn: Connection) -> None:
         for shift in batch.directory.waiting.get(device_id, ()):
             shifts[device_id, shift.channel].append(shift.at_ms)
     for probe in {**shifts, **readings}:
-        _Judgement(batch, conn, probe).run(shifts.get(probe, ()), readings.get(probe, ()))
+        fresh = counted(batch.directory.calibrations.get(probe), readings.get(probe, ()))
+        _Judgement(batch, conn, probe).run(shifts.get(probe, ()), fresh)
 
 
 @dataclass(slots=True)
@@ -62,7 +65,8 @@ class _Judgement:
 
     def __post_init__(self) -> None:
         self.state = self.batch.states[self.probe[0]]
-        self.stored = _StoredProbe(self.conn, self.state, self.probe[1])
+        calibration = self.batch.directory.calibrations.get(self.probe)
+        self.stored = _StoredProbe(self.conn, self.state, self.probe[1], calibration)
 
     def run(self, shifted_at: Sequence[int], readings: Sequence[Reading]) -> None:
         """Settle what changed about the probe's places and rules, then judge its new readings."""
@@ -77,7 +81,7 @@ class _Judgement:
             return
         for watch in watches:
             kept = self._kept_of(watch)
-            from_ms = _changed_from(watch, kept, shifted_at)
+            from_ms = self._changed_from(watch, kept, shifted_at)
             if from_ms is None:
                 continue
             before, upto_ms = self._state(watch), self.state.stored_ts_ms + 1
@@ -90,6 +94,29 @@ class _Judgement:
                 continue
             again = reassess(watch, before, from_ms=from_ms, to_ms=upto_ms, stored=self.stored)
             self._keep(watch, again)
+
+    def _changed_from(
+        self, watch: Watch, kept: Watched | None, shifted_at: Sequence[int]
+    ) -> int | None:
+        """Return the moment from which a watch is other than it was when last judged, if it is.
+
+        A shift tells of it; so does the kept state.
+        """
+        calibration = self.batch.directory.calibrations.get(self.probe)
+        from_then = {rule_set.effective_ms for rule_set in watch.rule_sets}
+        from_then.update(calibration.since_ms if calibration else ())
+        moments = [
+            at_ms
+            for at_ms in shifted_at
+            if at_ms in (watch.start_ms, watch.end_ms)
+            or (at_ms in from_then and (watch.end_ms is None or at_ms < watch.end_ms))
+        ]
+        if kept:
+            moments += [r.effective_ms for r in watch.rule_sets if r.version > kept.rule_version]
+            moments += [] if watch.end_ms is None else [watch.end_ms]
+        elif watch.end_ms is None:
+            moments.append(watch.start_ms)
+        return max(min(moments), watch.start_ms) if moments else None
 
     def _state(self, watch: Watch) -> WatchState:
         if watch.end_ms is not None:
@@ -141,46 +168,32 @@ def _judged_whole(watch: Watch, watches: Sequence[Watch], upto_ms: int) -> Watch
     return WatchState(watch.start_ms, (last_ms, SEQ_MAX))
 
 
-def _changed_from(watch: Watch, kept: Watched | None, shifted_at: Sequence[int]) -> int | None:
-    """Return the moment from which a watch is other than it was when last judged, if it is.
-
-    A shift tells of it; so does the kept state.
-    """
-    moments = [
-        at_ms
-        for at_ms in shifted_at
-        if at_ms in (watch.start_ms, watch.end_ms)
-        or (
-            any(at_ms == r.effective_ms for r in watch.rule_sets)
-            and (watch.end_ms is None or at_ms < watch.end_ms)
-        )
-    ]
-    if kept:
-        moments += [r.effective_ms for r in watch.rule_sets if r.version > kept.rule_version]
-        moments += [] if watch.end_ms is None else [watch.end_ms]
-    elif watch.end_ms is None:
-        moments.append(watch.start_ms)
-    return max(min(moments), watch.start_ms) if moments else None
-
-
 class _StoredProbe:
     """What is stored of a probe, as the engine asks for it, and what this batch has changed."""
 
-    def __init__(self, conn: Connection, state: DeviceState, channel: str) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        state: DeviceState,
+        channel: str,
+        calibration: Calibration | None,
+    ) -> None:
         self._conn = conn
+        self._calibration = calibration
         self._device_no = state.device_no
         self._channel = channel
         self._had_none = state.calm_ms == -math.inf
         self.changed: dict[str, Episode] = {}
 
     def readings(self, from_ms: int, to_ms: int) -> Sequence[Reading]:
-        """Return the stored readings of the window, ascending."""
+        """Return the stored readings of the window, ascending, as they count."""
         window = (self._device_no, to_datetime(from_ms), to_datetime(to_ms))
         with self._conn.cursor(row_factory=dict_row) as cur:
-            return [
+            stored: list[Reading] = [
                 (ms_of(row["ts"]), version_of(row["boot"], row["seq"]), row[self._channel])
                 for row in cur.execute(queries.probe_readings, window)
             ]
+        return counted(self._calibration, stored)
 
     def episodes(self) -> Sequence[Episode]:
         """Return the probe's episodes, as this batch leaves them."""

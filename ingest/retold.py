@@ -21,8 +21,10 @@ from domain.alerting.engine import found_in
 from domain.alerting.episodes import Found
 from domain.alerting.events import AlertFired
 from domain.alerting.model import Status
-from domain.alerting.tape import Known
+from domain.alerting.tape import Known, known
 from domain.alerting.watch import Watch, to_datetime, to_ms
+from domain.cold_chain.calibration import Calibration
+from ingest.calibrated import counted
 from ingest.directory import Directory
 from ingest.ranges import version_of
 from ingest.rows import queries
@@ -66,8 +68,14 @@ def _json(row: AlertRow) -> bytes:
 
 def _from_readings(conn: Connection, row: AlertRow, fired: AlertFired) -> AlertRow:
     found = None
-    for watch in _watches(conn, fired):
-        for each in found_in(watch, fired.rule_id, _readings(conn, watch)):
+    directory = Directory()
+    directory.refresh(conn)
+    probe = (fired.device_id, fired.channel)
+    # The stays of the probe in the alert's unit, as the registry tells them now.
+    stays = [w for w in directory.watches(*probe) if w.unit_id == fired.unit_id]
+    for watch in stays:
+        readings = _readings(conn, watch, directory.calibrations.get(probe))
+        for each in found_in(watch, fired.rule_id, readings):
             if each.fired.start_ms == to_ms(row.started_at):
                 found = each
     if found is None:
@@ -96,16 +104,8 @@ def _as_found(row: AlertRow, found: Found) -> AlertRow:
     )
 
 
-def _watches(conn: Connection, fired: AlertFired) -> list[Watch]:
-    """Return the stays of the alert's probe in its unit, as the registry tells them now."""
-    directory = Directory()
-    directory.refresh(conn)
-    of_probe = directory.watches(fired.device_id, fired.channel)
-    return [watch for watch in of_probe if watch.unit_id == fired.unit_id]
-
-
-def _readings(conn: Connection, watch: Watch) -> Iterator[Known]:
-    """Yield the stored values of a watch, ascending by time and sequence."""
+def _readings(conn: Connection, watch: Watch, calibration: Calibration | None) -> Iterator[Known]:
+    """Yield the stored values of a watch as they count, ascending by time and sequence."""
     with conn.cursor(row_factory=dict_row) as cur:
         device = cur.execute(queries.probe_span, {"device_id": watch.device_id}).fetchone()
         if device is None or device["first"] is None:
@@ -116,7 +116,9 @@ def _readings(conn: Connection, watch: Watch) -> Iterator[Known]:
         while at_ms < end_ms:
             past_ms = min(at_ms + WINDOW_MS, end_ms)
             window = (device["device_no"], to_datetime(at_ms), to_datetime(past_ms))
-            for row in cur.execute(queries.probe_readings, window).fetchall():
-                if (value := row[watch.channel]) is not None:
-                    yield to_ms(row["ts"]), version_of(row["boot"], row["seq"]), value
+            stored = [
+                (to_ms(row["ts"]), version_of(row["boot"], row["seq"]), row[watch.channel])
+                for row in cur.execute(queries.probe_readings, window)
+            ]
+            yield from known(counted(calibration, stored))
             at_ms = past_ms

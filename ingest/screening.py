@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from domain.alerting.watch import Watch
+from domain.cold_chain.calibration import DECIMALS
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from ingest.directory import Directory
 from ingest.screen import Screen
@@ -14,6 +15,8 @@ from ingest.wire import SENTINELS_C, VALUE_RANGES
 
 # Above what a probe sends for "nothing is connected".
 TEMPERATURE_C_LOW = math.nextafter(min(SENTINELS_C), math.inf)
+# More than the rounding of corrected values moves them.
+_ROUNDED = 10.0**-DECIMALS
 
 
 def screen_of(state: DeviceState, directory: Directory) -> Screen:
@@ -29,12 +32,14 @@ def screen_of(state: DeviceState, directory: Directory) -> Screen:
 
 
 def _moments(directory: Directory, device_id: str) -> Iterable[int]:
-    """Give every moment at which the place or the rules of one of the probes change."""
+    """Give every moment at which place, rules or calibration of one of the probes change."""
     for channel in TEMPERATURE_CHANNELS:
         for watch in directory.watches(device_id, channel):
             yield watch.start_ms
             yield from () if watch.end_ms is None else (watch.end_ms,)
             yield from (rule_set.effective_ms for rule_set in watch.rule_sets)
+        calibration = directory.calibrations.get((device_id, channel))
+        yield from calibration.since_ms if calibration else ()
 
 
 def _limits(state: DeviceState, directory: Directory, channel: str) -> tuple[float, float] | None:
@@ -49,6 +54,11 @@ def _limits(state: DeviceState, directory: Directory, channel: str) -> tuple[flo
     if not _idle(state, watch, channel):
         return None
     band_low, band_high = watch.rule_set(state.newest_ms).band_c
+    calibration = directory.calibrations.get((state.device_id, channel))
+    if calibration:
+        # Whatever the probe reads within these is within the band, by any point of the certificate.
+        least, greatest = calibration.extremes_at(state.newest_ms)
+        band_low, band_high = band_low + greatest + _ROUNDED, band_high + least - _ROUNDED
     return max(low, band_low), min(high, band_high)
 
 

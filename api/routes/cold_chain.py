@@ -11,6 +11,7 @@ from fastapi import Response
 from pydantic import Field
 
 from api import (
+    calibrations,
     devices,
     enrolment,
     imports,
@@ -446,7 +447,8 @@ def _replaced(deps: Deps, gateway_id: str) -> GatewayReplaced | None:
 
 
 for part in (
-    *(devices, enrolment, imports, maintenance, measurements, quarantine, replacements),
+    *(calibrations, devices, enrolment, imports, maintenance, measurements, quarantine),
+    replacements,
     *(logger_files, daily, monthly, shipment, validation),
 ):
     router.routes.extend(part.router.routes)

@@ -177,6 +177,24 @@ TEXTS = {
         "工单 {order_id} 已完成或取消",
         "Order {order_id} is done or cancelled",
     ),
+    "bad_points": (
+        "校准点须为 1 至 {count_max} 个",
+        "A certificate has 1 to {count_max} points",
+    ),
+    "bad_calibration_point": (
+        "校准点 {value} ℃ 不可用：偏差和不确定度不超过 {deviation_c_max} ℃，参考温度不重复，"
+        "示值须随参考温度升高",
+        "The point at {value} °C will not do: deviation and uncertainty within {deviation_c_max} "
+        "°C, no temperature twice, and what the probe reads rises with the temperature",
+    ),
+    "bad_validity": (
+        "有效期不得早于校准日期 {calibrated_on}",
+        "It cannot end before the day of calibration, {calibrated_on}",
+    ),
+    "before_calibration": (
+        "修正不得早于校准日期 {calibrated_on}",
+        "Readings count corrected from the day of calibration on, {calibrated_on}, not before",
+    ),
     "bad_base64": ("字段 {field} 不是有效的 Base64", "Field {field} is not valid Base64"),
     "bad_span": (
         "起止时间须先后有序，且不超过 {days} 天",

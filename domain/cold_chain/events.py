@@ -8,8 +8,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from zlib import crc32
 
-from domain.cold_chain import calibration_events  # noqa: F401  # their TOPICs
-from domain.cold_chain import record_events  # noqa: F401  # their TOPICs
+from domain.cold_chain import calibration_events, record_events  # noqa: F401  # their TOPICs
 from domain.shared.events import Event
 
 # Readings of devices that number nothing have this boot or a higher one: no real boot reaches it.

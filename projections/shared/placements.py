@@ -27,6 +27,7 @@ from domain.cold_chain.events import (
 )
 from domain.cold_chain.model import TEMPERATURE_CHANNELS
 from projections.projection import Projection
+from projections.shared.calibrations import calibrations
 from store.envelope import Recorded
 from store.sql import load_queries
 
@@ -243,7 +244,7 @@ def temperature_summaries(
     wanted |= {"channels": list(TEMPERATURE_CHANNELS), "ledger": ledger}
     stays = [_Stay(*row) for row in conn.execute(queries.stays, wanted)]
     held: dict[int, list[_Held]] = defaultdict(list)
-    for stay, found in zip(stays, _held(conn, stays, telemetry), strict=True):
+    for stay, found in zip(stays, _held(conn, stays, ledger, telemetry), strict=True):
         held[stay.span].append(found)
     known: dict[str, Limits] = {}
     if limits is None:
@@ -267,7 +268,7 @@ def unit_readings(
     wanted: dict[str, Any] = {"units": [unit_id], "t0": [t0], "t1": [t1]}
     wanted |= {"channels": list(TEMPERATURE_CHANNELS), "ledger": ledger}
     stays = [_Stay(*row) for row in conn.execute(queries.stays, wanted)]
-    held = list(_held(conn, stays, telemetry))
+    held = list(_held(conn, stays, ledger, telemetry))
     limits = limits_of(conn, unit_id)
     of_probe: dict[tuple[str, str], list[int]] = defaultdict(list)
     for n, stay in enumerate(stays):
@@ -312,9 +313,12 @@ def _ms(us: Ints) -> Ints:
 
 
 def _held(
-    conn: psycopg.Connection[Any], stays: Sequence[_Stay], telemetry: int | None
+    conn: psycopg.Connection[Any],
+    stays: Sequence[_Stay],
+    ledger: int | None,
+    telemetry: int | None,
 ) -> Iterator[_Held]:
-    """Yield what held in each of these stays."""
+    """Yield what held in each of these stays, as it counts by the calibrations of the probes."""
     if not stays:
         return
     wanted = {
@@ -324,10 +328,13 @@ def _held(
         "ends": [stay.end for stay in stays],
         "telemetry": telemetry,
     }
+    known = calibrations(conn, ledger, sorted({stay.device_id for stay in stays}))
     rows = conn.execute(queries.held, wanted, binary=True)
     for stay, row in zip(stays, rows, strict=True):
         ts = np.frombuffer(row[0], ">i8").astype(np.int64)
-        value = np.frombuffer(row[1], ">f8").astype(np.float64)
+        read = np.frombuffer(row[1], ">f8").astype(np.float64)
+        at_ms = ts // 1_000 + _EPOCH_2000_MS
+        value = known.corrected(read, stay.device_id, stay.channel, at_ms)
         first, last = ((t - _EPOCH_2000) // _MICROSECOND for t in (stay.begin, stay.end))
         # The last reading holds for no time: what came after it is unknown.
         inside = (ts >= first) & (ts < last)
