@@ -2,6 +2,11 @@
 
 Due times stand in the inbox (a read model); what is decided is decided on the streams themselves.
 So a tick may come late, twice, or after a restart: each level of an alert is told once.
+
+What fired more than a day before it was found is history and rouses nobody. But a logger that was
+out of reach and sends its memory in order tells the beginning first, and so does a probe that is
+put down late: an alert that lasts when the readings have come to the last day is told to level 1,
+whose people are those of level 0 too, and escalates from there.
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,8 @@ log = structlog.get_logger(__name__)
 DUE_MAX = 500
 # Levels of one alert told in one tick: after a long standstill the rest follows at the next.
 LEVELS_MAX = 16
+# Between two looks for what was found as history and lasts.
+LOOK_AGAIN = timedelta(minutes=1)
 # Seconds of real time a tick of a stepped clock waits for the inbox, and between two looks.
 INBOX_WAIT_S = 2.0
 INBOX_STEP_S = 0.005
@@ -46,6 +53,7 @@ class Escalator:
         self._ledger = ledger
         self._conn = conn
         self._leads = False
+        self._looked: datetime | None = None  # for what lasts
 
     def leads(self) -> bool:
         """Take the lead where nobody has it; True while this process has it."""
@@ -61,9 +69,11 @@ class Escalator:
         """
         try:
             found = alerting.due(self._conn, now, limit=DUE_MAX)
+            lasting = self._lasting(now)
         except psycopg.errors.UndefinedTable:  # the read models are not built yet
             return 0
-        return sum(self._escalate(alert_id, now) for alert_id in found)
+        told = sum(self._escalate(alert_id, now) for alert_id in found)
+        return told + sum(self._escalate(alert_id, now, due_at=now) for alert_id in lasting)
 
     def wait_for_inbox(self, stop: threading.Event) -> bool:
         """Wait until the inbox shows every alert event of the ledger; False: not within 2 s."""
@@ -76,27 +86,39 @@ class Escalator:
                 return True
         return False
 
-    def _escalate(self, alert_id: str, now: datetime) -> int:
+    def _lasting(self, now: datetime) -> list[str]:
+        """Return what was found as history and lasts to this day; looked for once a minute."""
+        if self._looked is not None and self._looked <= now < self._looked + LOOK_AGAIN:
+            return []
+        self._looked = now
+        return alerting.lasting(self._conn, now, limit=DUE_MAX)
+
+    def _escalate(self, alert_id: str, now: datetime, due_at: datetime | None = None) -> int:
         told = 0
         try:
-            while told < LEVELS_MAX and self._next_level(alert_id, now):
-                told += 1
+            while told < LEVELS_MAX and self._next_level(alert_id, now, due_at):
+                told, due_at = told + 1, None
         except Conflict:
             # A person was quicker: the next tick decides on what stands then.
             log.info("escalation_raced", alert_id=alert_id)
             told += 1
         return told
 
-    def _next_level(self, alert_id: str, now: datetime) -> bool:
-        """Tell one level of an alert; False when none is due on what the streams say now."""
+    def _next_level(self, alert_id: str, now: datetime, due_at: datetime | None) -> bool:
+        """Tell one level of an alert; False when none is due on what the streams say now.
+
+        `due_at`: when it is due if that does not follow from the alert.
+        """
         history = self._ledger.together(model.streams_of(alert_id))
         row = alerting.folded(history)
-        if row is None or row.escalate_at is None or row.escalate_at > now:
+        if row is not None and due_at is None:
+            due_at = row.escalate_at
+        if row is None or due_at is None or due_at > now:
             return False
         events = model.escalate(
             fold(model.evolve, None, (envelope.event for envelope in history)),
             level=row.level + 1,
-            due_at=row.escalate_at,
+            due_at=due_at,
             lapsed=row.acknowledged_at is not None,
         )
         meta = Meta(

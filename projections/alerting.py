@@ -30,6 +30,7 @@ from domain.alerting.events import (
 )
 from domain.alerting.model import RECOVERED, AlertEvent, Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
+from domain.alerting.watch import to_ms
 from projections.projection import Projection
 from projections.unfollowed import followed, recorded_after
 from store.envelope import Envelope, Meta, Recorded
@@ -259,7 +260,8 @@ def _next_due(row: AlertRow) -> datetime | None:
     after = steps.due_after_min(row.level + 1)
     if row.state not in (Status.FIRING, ACKNOWLEDGED) or after is None:
         return None
-    if row.detected_at - row.fired_at > HISTORY_AFTER or row.silenced_by:
+    history = row.level == 0 and row.detected_at - row.fired_at > HISTORY_AFTER
+    if history or row.silenced_by:
         return None
     before = steps.due_after_min(row.level) or 0 if row.level else 0
     due_at = row.due_at + timedelta(minutes=after - before)
@@ -365,6 +367,16 @@ def excursions(
 def due(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:
     """Return up to `limit` ids of alerts whose next level is due by `now`, longest due first."""
     return [row[0] for row in conn.execute(queries.due, (now, limit)).fetchall()]
+
+
+def lasting(conn: psycopg.Connection[Any], now: datetime, *, limit: int) -> list[str]:
+    """Return alerts that were found as history, that nobody was told of, and that last to this day.
+
+    Up to `limit` ids, the oldest first: of those the probe's newest reading is of the last day.
+    """
+    since_ms = to_ms(now - HISTORY_AFTER)
+    asked = {"history_after": HISTORY_AFTER, "since_ms": since_ms, "limit": limit}
+    return [row[0] for row in conn.execute(queries.lasting, asked).fetchall()]
 
 
 def rule_sets(

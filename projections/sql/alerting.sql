@@ -40,6 +40,7 @@ CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
 CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
 CREATE INDEX alert_pos_idx ON alert (pos);
 CREATE INDEX alert_escalate_at_idx ON alert (escalate_at) WHERE escalate_at IS NOT NULL;
+CREATE INDEX alert_firing_idx ON alert (fired_at) WHERE state = 'firing';
 CREATE TABLE rule_set (
     profile_id text COLLATE "C" NOT NULL,
     version integer NOT NULL,
@@ -112,6 +113,19 @@ WHERE a.alert_id = ANY (%s)
 -- Alerts whose next level is to be told by now, the longest due first.
 SELECT alert_id FROM rm_alerting.alert
 WHERE escalate_at <= %s ORDER BY escalate_at, alert_id LIMIT %s
+
+-- name: lasting
+-- As ingest has judged the probe: the rule is still firing, and how new the newest reading is.
+SELECT a.alert_id
+FROM rm_alerting.alert a
+JOIN device_no d ON d.device_id = a.device_id
+JOIN device_state s ON s.device_no = d.device_no
+CROSS JOIN LATERAL (SELECT s.rules -> a.channel AS watch) w
+WHERE a.state = 'firing' AND a.kind = 'temperature' AND a.level = 0
+    AND a.detected_at - a.fired_at > %(history_after)s
+    AND w.watch -> 'active' -> a.rule_id ? 'fired_ms'
+    AND (w.watch -> 'last' ->> 0)::bigint > %(since_ms)s
+ORDER BY a.fired_at LIMIT %(limit)s
 
 -- name: rule_sets
 SELECT profile_id, version, effective_from, rules FROM rm_alerting.rule_set
