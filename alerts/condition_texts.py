@@ -42,7 +42,7 @@ TEXTS: Mapping[str, tuple[Both, Both, Both]] = {
     ),
     Kind.POWER_LOST: (
         ("断电", "Power lost"),
-        ("", ""),
+        ("约 {eta_min} 分钟后到 {limit_c} ℃", "About {eta_min} min to {limit_c} °C"),
         (
             "请立即查看电源，减少开门，准备转移疫苗。",
             "Check the power now, keep the doors shut, prepare to move the vaccine.",
@@ -50,7 +50,7 @@ TEXTS: Mapping[str, tuple[Both, Both, Both]] = {
     ),
     Kind.DOOR_OPEN: (
         ("门未关好", "Door open"),
-        ("", ""),
+        ("约 {eta_min} 分钟后到 {limit_c} ℃", "About {eta_min} min to {limit_c} °C"),
         ("请立即关好门。", "Shut the door now."),
     ),
     Kind.BATTERY_LOW: (
@@ -98,6 +98,25 @@ TEXTS: Mapping[str, tuple[Both, Both, Both]] = {
         (
             "系统已要求校时；若仍不准，请检查记录仪。",
             "It was asked to set its clock; check the device if that does not help.",
+        ),
+    ),
+    Kind.CALIBRATION_OVERDUE: (
+        ("校准到期", "Calibration due"),
+        ("证书有效期剩余 {days} 天", "Days that the certificate still holds: {days}"),
+        (
+            "请安排校准并登记新证书。",
+            "Have the probe calibrated and record the new certificate.",
+        ),
+    ),
+    Kind.LIMIT_FORECAST: (
+        ("预计超温", "Limit approached"),
+        (
+            "现为 {value_c} ℃，约 {eta_min} 分钟后到 {limit_c} ℃",
+            "At {value_c} °C, about {eta_min} min to {limit_c} °C",
+        ),
+        (
+            "请查看门、电源和设备，趁未超温处理。",
+            "Check door, power and equipment while it is still within its limits.",
         ),
     ),
     Kind.RECORD_MISSED: (

@@ -24,6 +24,7 @@ from psycopg.rows import class_row
 
 from alerts import notices, records
 from alerts.equipment import Equipment, queries
+from alerts.foresight import Foresight
 from domain.alerting.conditions import Floats, Found, Ground, Kind, silences
 from domain.alerting.events import ConditionEnded, ConditionRaised
 from domain.alerting.model import RECOVERED, REMOVED, condition_stream, episode_stream
@@ -46,7 +47,7 @@ LOOK_BACK = timedelta(hours=1)
 CHUNK = 200
 _SILENT = (Kind.SITE_OFFLINE, Kind.GATEWAY_OFFLINE, Kind.PROBE_OFFLINE)
 # What people do, and no device has to speak for.
-_OF_PEOPLE = (Kind.RECORD_MISSED,)
+_OF_PEOPLE = (Kind.RECORD_MISSED, Kind.CALIBRATION_OVERDUE)
 
 Key: TypeAlias = tuple[str, str]
 
@@ -85,6 +86,7 @@ class Conditions:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._equipment = Equipment()
+        self._foresight = Foresight()
         self._signals: Signals | None = None
         self._looked: datetime | None = None
         self._listens_ms: dict[int, int] = {}
@@ -111,11 +113,13 @@ class Conditions:
         signals = self._folded(conn, ground, newest, now)
         wills = equipment.wills(conn, ground)
         attended = self._attended_ms(conn, ground, now_ms)
+        ahead = self._foresight.found(conn, ground, signals, now)
         found = [
             *silences(ground, heard, wills, now_ms, attended),
-            *signals.found(now_ms, equipment.usual_c),
+            *self._foresight.with_time(signals.found(now_ms, equipment.usual_c)),
             *equipment.wrong_clocks(conn, ground),
             *records.missed(conn, ground, now),
+            *ahead,
         ]
         now_on = {(one.kind, one.subject_id): one for one in found}
         # Without grace: what was told before the start is not over because of it.

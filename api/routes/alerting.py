@@ -13,7 +13,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, recipients
-from api import affected, live
+from api import affected, backtests, foresight, live
 from api import recipients as api_recipients
 from api.alert_shown import ON_SITE, READERS, shown
 from api.auth import Principal, permission
@@ -22,6 +22,7 @@ from api.deps import Deps, DepsOf
 from api.paging import Page, PageOf
 from api.recipients import Severity
 from api.routing import PREFIX, json_answer, module_router
+from api.rule_bodies import RuleIn, Side
 from api.schemas import (
     Body,
     Items,
@@ -51,11 +52,8 @@ router = module_router("alerting")
 # Digits of an alert's id in hex, in the form of a uuid.
 ALERT_ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 State = Literal["firing", "acknowledged", "resolved", "closed_unverified", "withdrawn"]
-Side = Literal["high", "low"]
 Kind = Literal["temperature"] | ConditionKind
 AlertId = Annotated[str, Path(pattern=ALERT_ID_PATTERN)]
-Celsius = Annotated[float, Field(ge=rules.LIMIT_C_MIN, le=rules.LIMIT_C_MAX)]
-Minutes = Annotated[float, Field(ge=0, le=rules.DURATION_MIN_MAX)]
 
 
 class May(StrEnum):
@@ -145,19 +143,6 @@ class DeliveryOut(Body):
     last_error: str
     accepted_id: str
     delivered_at: Moment | None
-
-
-class RuleIn(Body):
-    """One threshold: bad beyond the limit, alert after `raise_after_min` of it."""
-
-    rule_id: Annotated[Name, Field(examples=["high_8_30min"])]
-    side: Side
-    limit_c: Annotated[Celsius, Field(examples=[8.0])]
-    hysteresis_c: Annotated[float, Field(ge=0, le=rules.LIMIT_C_MAX - rules.LIMIT_C_MIN)] = 0.5
-    raise_after_min: Annotated[Minutes, Field(examples=[30])]
-    clear_after_min: Annotated[Minutes, Field(gt=0)] = 10.0
-    max_gap_min: Annotated[Minutes, Field(gt=0)] = 15.0
-    severity: Severity
 
 
 class RuleSetIn(Body):
@@ -352,5 +337,5 @@ def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
     return row
 
 
-for part in (api_recipients, live, affected):
+for part in (api_recipients, live, affected, backtests, foresight):
     router.routes.extend(part.router.routes)

@@ -43,6 +43,11 @@ TEXTS = {
     "bad_side": ("方向须为 high 或 low", "The side is high or low"),
     "bad_severity": ("没有告警级别 {value}", "There is no severity {value}"),
     "bad_limit": ("限值 {value} ℃ 超出可测范围", "No probe measures a limit of {value} °C"),
+    "backtest_too_large": (
+        "需检验约 {readings} 条读数，太多：请缩短时间，或限定区域、站点",
+        "About {readings} readings would have to be judged, too many: ask for a shorter time, a "
+        "region or a site",
+    ),
     "bad_hysteresis": ("回差 {value} ℃ 不正确", "A hysteresis of {value} °C is not acceptable"),
     "bad_duration": (
         "字段 {field} 的时长 {value} 分钟不正确",

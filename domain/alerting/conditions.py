@@ -61,6 +61,8 @@ class Kind(StrEnum):
     RATE = "rate"
     CLOCK_SKEW = "clock_skew"
     RECORD_MISSED = "record_missed"
+    CALIBRATION_OVERDUE = "calibration_overdue"
+    LIMIT_FORECAST = "limit_forecast"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,15 @@ class Signals:
         self.recent[[each % KEPT_MIN for each in passed]] = np.nan
         self._minute = max(self._minute, minute)
 
+    def series(self, now_ms: float) -> tuple[Floats, Floats]:
+        """Return the minutes that are kept, counted from now, and the values in them (60, p).
+
+        Ascending; the last minute is the present one.
+        """
+        minute = np.arange(self._minute - KEPT_MIN + 1, self._minute + 1)
+        values: Floats = self.recent[minute % KEPT_MIN].astype(np.float64).round(3)
+        return (minute - now_ms // MINUTE_MS).astype(np.float64), values
+
     def speaks(self, now_ms: float) -> Bools:
         """Tell which devices speak: of the others nothing new can be said."""
         speaking: Bools = now_ms - self.devices[LAST] <= self.ground.limit_ms
