@@ -201,6 +201,33 @@ def test_given_an_answer_when_more_is_known_then_it_can_be_asked_for_as_of_its_p
     assert world.get(path, params={"as_of": "L1.T999999"}).status_code == 422
 
 
+def test_given_sums_or_custody_that_are_behind_when_asked_then_said_and_nothing_is_forgotten(
+    api: Api, world: httpx.Client, database: Database, ledger: Ledger
+) -> None:
+    told(api, database, ledger, 0)
+    late = (
+        "INSERT INTO exposure_change (probe, block, before, cause, ledger_id)"
+        " VALUES (0, 0, '', 'readings', %s) RETURNING id"
+    )
+    left = "SELECT count(*) FROM exposure_change"
+    with psycopg.connect(database.app_dsn, autocommit=True) as conn:
+        revisions = Revisions(ledger, conn)
+        conn.execute(late, (ledger.last_position() + 1,))
+        revisions.tick(api.clock.now())
+        assert conn.execute(left).fetchone() == (1,)
+        conn.execute("DELETE FROM exposure_change")
+        conn.execute(late, (ledger.last_position(),))
+        with exposure.alone(conn):
+            conn.execute("UPDATE exposed SET complete = false")
+            revisions.tick(api.clock.now())
+            for path in (f"codes/{CODE}", f"lots/{LOT}"):
+                assert world.get(f"/api/v1/{path}/thermal").json()["complete"] is False
+            conn.execute("UPDATE exposed SET complete = true")
+        assert conn.execute(left).fetchone() == (1,)
+        revisions.tick(api.clock.now())
+        assert conn.execute(left).fetchone() == (0,)
+
+
 def told(
     api: Api, database: Database, ledger: Ledger, found: int = 1
 ) -> list[tuple[ExposureRevised, dict[str, Any]]]:
