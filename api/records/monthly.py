@@ -30,6 +30,7 @@ from api.records.units import (
     Month,
     MonthAsked,
     alerts_of,
+    certificates,
     month_of,
     named,
     queries,
@@ -67,7 +68,9 @@ def read_report(
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, None)
         units = [_unit(conn, row, of, at) for row in rows(conn, queries.units, site_id=site_id)]
-        sheet = _sheet(deps, conn, site_id=site_id, text=month, month=of, units=units)
+        probes = [probe for unit in units for probe in unit.read.probes]
+        calibrated = certificates(conn, probes, at, of.t1)
+        sheet = _sheet(deps, conn, site_id, calibrated, text=month, month=of, units=units)
     return asked.answered(sheet, at)
 
 
@@ -95,7 +98,14 @@ def _unit(conn: Connection, row: Mapping[str, Any], month: Month, at: Position) 
 
 
 def _sheet(
-    deps: Deps, conn: Connection, *, site_id: str, text: str, month: Month, units: Sequence[Unit]
+    deps: Deps,
+    conn: Connection,
+    site_id: str,
+    calibrated: Table,
+    *,
+    text: str,
+    month: Month,
+    units: Sequence[Unit],
 ) -> Sheet:
     ids = [unit.word.code for unit in units]
     alerts = alerts_of(conn, t0=month.t0, t1=month.t1, unit_ids=ids, site_id=site_id)
@@ -122,8 +132,7 @@ def _sheet(
                   [_excursion(conn, a, acts, words) for a in alerts if a["kind"] == "temperature"]),
             Table("alerts", "告警", "Alerts by kind", _ALERTS, _by_kind(alerts, acts)),
             Table("records", "温度记录（一日两次）", "Signed records", _RECORDS, signed),
-            Table("calibration", "校准", "Calibration", _CALIBRATION,
-                  [_calibration(unit, orders) for unit in units]),
+            calibrated,
             Table("gaps", "无读数时段", "Gaps", _GAPS, _gaps(units, month)),
         ],
         charts=[
@@ -176,12 +185,6 @@ _RECORDS = columns("""
     signed | 已签 | signed
     late | 其中迟签 | signed late
     missed | 缺记 | missed
-""")
-_CALIBRATION = columns("""
-    unit | 设备 | unit | 2
-    calibrated_at | 最近校准 | last calibrated
-    order_id | 工单 | order
-    result | 结果 | result | 3
 """)
 _GAPS = columns("""
     unit | 设备 | unit | 2
@@ -346,22 +349,6 @@ def _records(
                 }
             )
     return found
-
-
-def _calibration(unit: Unit, orders: Sequence[Mapping[str, Any]]) -> Row:
-    done = [
-        order
-        for order in orders
-        if (order["unit_id"], order["kind"], order["state"])
-        == (unit.word.code, "calibration", "done")
-    ]
-    last = max(done, key=lambda order: order["closed_at"], default=None)
-    return {
-        "unit": unit.word,
-        "calibrated_at": last and last["closed_at"],
-        "order_id": last and last["order_id"],
-        "result": last and last["result"],
-    }
 
 
 def _gaps(units: Sequence[Unit], month: Month) -> list[Row]:

@@ -10,11 +10,11 @@ WHERE started_at < %(t1)s AND coalesce(recovered_at, resolved_at, 'infinity') >=
 ORDER BY started_at, alert_id
 
 -- name: orders
--- Work on units that was open in a time, and the last calibration of each before its end.
-SELECT order_id, unit_id, kind, task, opened_at, state, closed_at, result
+-- Work on units that was open in a time.
+SELECT order_id, unit_id, task, opened_at, result
 FROM rm_cold_chain.maintenance_order
 WHERE unit_id = ANY(%(unit_ids)s) AND opened_at < %(t1)s
-  AND (coalesce(closed_at, 'infinity') >= %(t0)s OR kind = 'calibration' AND state = 'done')
+  AND coalesce(closed_at, 'infinity') >= %(t0)s
 ORDER BY opened_at, order_id
 
 -- name: units

@@ -11,16 +11,19 @@ import psycopg
 from fastapi import Query
 from psycopg.rows import dict_row
 
+from api.asof import Position
 from api.auth import Principal
 from api.commands import state_of
 from api.deps import Deps
-from api.records.sheet import Field, Word
+from api.records.sheet import Field, Table, Word, columns
+from domain.cold_chain.calibration import days_left, renewal_from
 from domain.cold_chain.events import UnitRegistered
 from domain.cold_chain.model import evolve_unit, unit_stream
 from domain.cold_chain.records import SHANGHAI
 from domain.cold_chain.spells import Held
 from domain.shared.errors import Invalid, NotFound
 from projections.shared import org_tree
+from projections.shared.calibrations import calibrations
 from projections.shared.placements import Limits, ProbeReadings
 from store.sql import load_queries
 
@@ -96,6 +99,48 @@ def named(name: org_tree.Name | None, else_id: str) -> tuple[str, str]:
 def held_of(probe: ProbeReadings) -> Held:
     """Return what a probe's values were, and from when to when each held."""
     return Held(probe.begin_ms, probe.end_ms, probe.held_c)
+
+
+def certificates(
+    conn: Connection, probes: Sequence[ProbeReadings], at: Position, until: datetime
+) -> Table:
+    """Return the calibration of probes: of each the certificate in force at a moment."""
+    devices = sorted({probe.device_id for probe in probes})
+    known = calibrations(conn, at.ledger, devices).by_probe
+    found = []
+    for probe in probes:
+        of_probe = known.get((probe.device_id, probe.channel))
+        begun = [each for each in of_probe.certificates if each.since <= until] if of_probe else []
+        row: dict[str, Any] = {"probe": f"{probe.device_id}/{probe.channel}", "state": _NONE}
+        if begun:
+            last = begun[-1]
+            left = days_left(last.valid_until, until)
+            soon = until >= renewal_from(last.valid_until)
+            row |= {
+                "state": _OVER if left < 0 else _RENEW if soon else _VALID,
+                "certificate_no": last.certificate_no,
+                "laboratory": last.laboratory,
+                "calibrated_on": last.calibrated_on,
+                "valid_until": last.valid_until,
+                "days_left": left,
+            }
+        found.append(row)
+    return Table("calibration", "探头校准", "Calibration of probes", _CERTIFICATES, found)
+
+
+_VALID = Word("valid", "有效", "valid")
+_RENEW = Word("to_renew", "即将到期", "to be renewed")
+_OVER = Word("overdue", "已过期", "overdue")
+_NONE = Word("none", "无证书", "no certificate")
+_CERTIFICATES = columns("""
+    probe | 探头 | probe | 2
+    state | 状态 | state
+    certificate_no | 证书编号 | certificate | 1.6
+    laboratory | 校准机构 | laboratory | 2
+    calibrated_on | 校准日期 | calibrated
+    valid_until | 有效期至 | valid until
+    days_left | 剩余天数 | days left
+""")
 
 
 def rows(conn: Connection, query: Any, **asked: object) -> list[dict[str, Any]]:

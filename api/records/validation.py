@@ -18,7 +18,7 @@ from api.measurements import span_of
 from api.records.daily import May
 from api.records.forms import FORMS, AskedOf, SheetOut
 from api.records.sheet import Band, Chart, Field, Row, Sheet, Table, Word, columns, lines_of
-from api.records.units import Connection, held_of, unit_head, unit_of
+from api.records.units import Connection, certificates, held_of, unit_head, unit_of
 from api.routing import module_router
 from api.schemas import NameInPath, TimeAsked, moment_of
 from domain.cold_chain.events import UnitRegistered
@@ -80,7 +80,9 @@ def read_validation(
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
         found = unit_readings(conn, unit_id, t0, t1, ledger=at.ledger, telemetry=at.telemetry)
-        return asked.answered(_sheet(conn, unit, found=found, t0=t0, t1=t1, tests=tests), at)
+        calibrated = certificates(conn, found.probes, at, t1)
+        sheet = _sheet(conn, unit, found, calibrated, t0=t0, t1=t1, tests=tests)
+    return asked.answered(sheet, at)
 
 
 def _test(kind: Word, text: str, t0: datetime, t1: datetime) -> Test:
@@ -95,8 +97,9 @@ def _test(kind: Word, text: str, t0: datetime, t1: datetime) -> Test:
 def _sheet(
     conn: Connection,
     unit: UnitRegistered,
-    *,
     found: UnitReadings,
+    calibrated: Table,
+    *,
     t0: datetime,
     t1: datetime,
     tests: Sequence[Test],
@@ -113,6 +116,7 @@ def _sheet(
         tables=[
             Table("probes", "各点温度", "Points", _PROBES, rows),
             Table("tests", "开门与断电试验", "Door and power tests", _TESTS, _tested(found, tests)),
+            calibrated,
             Table("gaps", "无读数时段", "Gaps", _GAPS, gap_rows(found, t0, t1)),
             Table("signatures", "签名", "Signatures", _SIGNATURES, _TO_SIGN),
         ],

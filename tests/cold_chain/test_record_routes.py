@@ -198,6 +198,16 @@ def test_given_a_mapping_with_tests_when_reported_then_points_and_what_they_stoo
         "door": "2026-03-02T00:38:00Z/2026-03-02T00:42:00Z",
         "power": "2026-03-02T01:20:00Z/2026-03-02T01:30:00Z",
     }
+    certificate = {
+        "device_id": "szs-log",
+        "channel": "t1",
+        "certificate_no": "RZ-1",
+        "laboratory": "示例计量院",
+        "calibrated_on": "2026-03-01",
+        "valid_until": "2026-03-20",
+        "points": [{"reference_c": 5.0, "deviation_c": 0.0, "uncertainty_c": 0.1}],
+    }
+    assert world.post(f"{V1}/calibrations", json=certificate).status_code == 201
     path = f"{V1}/units/szs-car/validation-report"
     body = told(world.get(path, params=asked))
     head, tables = body["head"], body["tables"]
@@ -211,6 +221,8 @@ def test_given_a_mapping_with_tests_when_reported_then_points_and_what_they_stoo
     assert (door["held_min"], door["recovered_min"]) == (2, 2)
     assert (power["held_min"], power["recovered_min"]) == (None, 0)
     assert tables["gaps"] == []
+    assert [row["state"] for row in tables["calibration"]] == ["to_renew", "none"]
+    assert tables["calibration"][0]["days_left"] == 18
     wrong = world.get(path, params=asked | {"door": "2026-03-01T00:38:00Z/2026-03-02T00:42:00Z"})
     assert wrong.json()["code"] == "bad_test"
 
