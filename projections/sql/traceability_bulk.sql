@@ -32,7 +32,9 @@ DELETE FROM fact f USING again a WHERE f.position = a.position RETURNING f.k
 WITH RECURSIVE down (k) AS (
     SELECT unnest(%b::int8[])
     UNION
-    SELECT c.child FROM down JOIN contain c ON c.parent = down.k
+    SELECT c.child FROM down CROSS JOIN LATERAL (
+        SELECT child FROM contain WHERE contain.parent = down.k OFFSET 0
+    ) c
 )
 SELECT k FROM down
 
@@ -64,4 +66,8 @@ SELECT DISTINCT subject FROM doubt WHERE subject > %s ORDER BY subject LIMIT %s
 DROP TABLE doubt
 
 -- name: analyze
-ANALYZE scan, fact, contain, node, hop, dose, movement
+-- Before the careful look at some: without this each part of it walks whole tables.
+ANALYZE scan, fact, contain, node, dose, movement
+
+-- name: analyze_hops
+ANALYZE hop

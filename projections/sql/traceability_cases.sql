@@ -118,16 +118,22 @@ WHERE stands OR NOT any_stands
 WITH RECURSIVE down (k) AS (
     SELECT unnest(%s::int8[])
     UNION
-    SELECT f.k FROM down JOIN rm_traceability.fact f ON f.parent = down.k
+    SELECT f.k FROM down CROSS JOIN LATERAL (
+        SELECT k FROM rm_traceability.fact WHERE fact.parent = down.k OFFSET 0
+    ) f
 ), up (k) AS (
     SELECT k FROM down
     UNION
-    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+    SELECT f.parent FROM up CROSS JOIN LATERAL (
+        SELECT parent FROM rm_traceability.fact WHERE fact.k = up.k AND parent IS NOT NULL OFFSET 0
+    ) f
 )
 SELECT f.k, f.parent, f.as_parent, s.*
 FROM up
-JOIN rm_traceability.fact f ON f.k = up.k
-JOIN rm_traceability.scan s ON s.position = f.position
+CROSS JOIN LATERAL (SELECT * FROM rm_traceability.fact WHERE fact.k = up.k OFFSET 0) f
+CROSS JOIN LATERAL (
+    SELECT * FROM rm_traceability.scan WHERE scan.position = f.position OFFSET 0
+) s
 
 -- name: receipts
 -- What arrived on bills as known at a position: evidence of what did not.

@@ -374,7 +374,9 @@ WHERE w.fact_id = ANY(%s)
 SELECT * FROM scan WHERE step >= 110 AND lot_id <> '' AND lot_id = ANY(%s)
 
 -- name: family
--- The facts of codes, of all that was ever in them, and of all that ever held any of these.
+-- The facts of codes, of all that was ever in them, and of all that ever held any of these. (OFFSET 0
+-- keeps each look one by an index: how many codes a recursion finds is guessed far too high, and
+-- whole tables would be walked.)
 WITH RECURSIVE down (k) AS (
     SELECT unnest(%s::int8[])
     UNION
@@ -388,10 +390,16 @@ WITH RECURSIVE down (k) AS (
 ), up (k) AS (
     SELECT k FROM down
     UNION
-    SELECT f.parent FROM up JOIN fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+    SELECT f.parent FROM up CROSS JOIN LATERAL (
+        SELECT parent FROM fact WHERE fact.k = up.k AND parent IS NOT NULL OFFSET 0
+    ) f
 )
 SELECT f.k, f.parent, f.as_parent, s.*
-FROM up JOIN fact f ON f.k = up.k JOIN scan s ON s.position = f.position
+FROM up
+CROSS JOIN LATERAL (SELECT * FROM fact WHERE fact.k = up.k OFFSET 0) f
+CROSS JOIN LATERAL (
+    SELECT * FROM scan WHERE scan.position = f.position OFFSET 0
+) s
 
 -- name: lost
 SELECT DISTINCT k FROM rm_traceability.finding

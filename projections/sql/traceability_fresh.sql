@@ -3,12 +3,16 @@
 WITH RECURSIVE up (k) AS (
     SELECT unnest(%s::int8[])
     UNION
-    SELECT f.parent FROM up JOIN rm_traceability.fact f ON f.k = up.k WHERE f.parent IS NOT NULL
+    SELECT f.parent FROM up CROSS JOIN LATERAL (
+        SELECT parent FROM rm_traceability.fact WHERE fact.k = up.k AND parent IS NOT NULL OFFSET 0
+    ) f
 )
 SELECT f.k, f.parent, f.as_parent, s.*
 FROM up
-JOIN rm_traceability.fact f ON f.k = up.k
-JOIN rm_traceability.scan s ON s.position = f.position
+CROSS JOIN LATERAL (SELECT * FROM rm_traceability.fact WHERE fact.k = up.k OFFSET 0) f
+CROSS JOIN LATERAL (
+    SELECT * FROM rm_traceability.scan WHERE scan.position = f.position OFFSET 0
+) s
 
 -- name: lot_facts
 SELECT * FROM rm_traceability.scan WHERE step >= 110 AND lot_id = ANY(%s) AND lot_id <> ''

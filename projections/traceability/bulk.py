@@ -86,7 +86,6 @@ def load(cur: Cursor, log: Log) -> None:
             written.result()
     _write(cur, facts.rest())
     _finish(cur, batch, facts)
-    cur.execute(all_at_once.analyze)
 
 
 def _keep_beside(cur: Cursor, log: Log) -> list[Recorded]:
@@ -200,6 +199,7 @@ def _tell(code: int, life: Life, lines: _Lines) -> None:
 def _finish(cur: Cursor, batch: Sequence[Recorded], facts: _Facts) -> None:
     """Make the indexes, then bring up to date what does not follow from ordinary lives."""
     again = _indexed(cur)
+    cur.execute(all_at_once.analyze)
     master.keep_code_texts(cur, facts.texts)
     declared = [
         r.envelope.event.fact_id for r in batch if isinstance(r.envelope.event, FactWithdrawn)
@@ -215,6 +215,7 @@ def _finish(cur: Cursor, batch: Sequence[Recorded], facts: _Facts) -> None:
         sums.keep_mixed(cur, codes)
         _doubt(cur, exceptions.subjects_read(cur, codes, derived.read_book(cur, codes), gone))
     cur.execute(all_at_once.count_all_hops)
+    cur.execute(all_at_once.analyze_hops)
     _doubt(cur, facts.unsettled())
     _doubt(cur, stocktaking.every(cur))
     told = [row[0] for row in cur.execute(all_at_once.corrective)]
