@@ -53,10 +53,12 @@ class Overdue:
             aged = self._through is None or not self._through <= now < self._through + LOOK_THROUGH
             if self._receipt_taken_back(conn) or aged:
                 self._through, self._after, self._awaited = now, -1, []
+            ((head,),) = conn.execute(queries.head).fetchall()
             for _, fact in self._out(conn, self._after):
                 due_ms = max(overdue.expected_ms(fact), fact.recorded_ms + GRACE_MS)
                 heapq.heappush(self._awaited, (due_ms, fact.fact_id))
-                self._after = fact.position
+                head = max(head, fact.position)
+            self._after = head
             return self._tell(conn, now)
         except psycopg.errors.UndefinedTable:  # the read model is not built yet
             return 0

@@ -1,3 +1,7 @@
+-- name: head
+-- How far movements of goods are told. Asked before `out`: what comes meanwhile is found again.
+SELECT coalesce(max(position), -1) FROM rm_traceability.movement
+
 -- name: out
 -- Shipments on bills, told after a position, or these alone, of which nothing is known to have
 -- arrived and that are not on record as overdue: (region of their site, scan.*).
