@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
-from eventsourcing.persistence import PersistenceError
+from eventsourcing.persistence import InterfaceError, OperationalError
 
 from alerts.channels.channel import Channel
 from alerts.channels.destinations import Destinations
@@ -53,6 +53,15 @@ TICK_S = 1.0
 STEP_S = 0.02
 POLL_S = 0.5
 RETRY_S = 1.0
+# What says that the database is away.
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
+
+
+class Lookout(Protocol):
+    """Something that looks, as the clock goes, for what is to be told."""
+
+    def tick(self, conn: psycopg.Connection[Any], now: datetime) -> int:
+        """Tell what is due by `now`; return how much that was."""
 
 
 def run(
@@ -122,21 +131,18 @@ class Alerting:
         self._end = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop`. Whatever is no passing trouble of the database ends the process."""
+        """Work until `stop`, each part as it can: a fault of one must not silence the others."""
         with ThreadPoolExecutor(WORKERS + 7, "alerts") as threads, _waking(self._clock, self._wake):
-            parts = [threads.submit(self._keep, self._listen)]
-            parts.append(threads.submit(self._keep, self._look_for_due))
-            parts.append(threads.submit(self._keep, self._report))
-            parts.append(threads.submit(self._keep, self._hold))
-            parts.append(threads.submit(self._keep, self._revise))
+            parts = [self._listen, self._look_for_due, self._report, self._hold, self._revise]
             if self._platform is not None:
-                parts.append(threads.submit(self._keep, partial(self._upload, self._platform)))
+                parts.append(partial(self._upload, self._platform))
             if self._receipts is not None:
-                parts.append(threads.submit(self._keep, partial(self._confirm, self._receipts)))
-            parts += [threads.submit(self._keep, self._send) for _ in range(WORKERS)]
+                parts.append(partial(self._confirm, self._receipts))
+            for part in parts + [self._send] * WORKERS:
+                threads.submit(self._keep, part)
             try:
                 while not stop.is_set():
-                    self._survive(partial(self._timers, stop, parts))
+                    self._survive(partial(self._timers, stop))
             finally:
                 self._end.set()
                 self._bell.ring(WORKERS)
@@ -148,8 +154,11 @@ class Alerting:
     def _survive(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (psycopg.OperationalError, psycopg.InterfaceError, PersistenceError) as error:
+        except _AWAY as error:
             log.warning("database_away", error=str(error))
+            self._end.wait(RETRY_S)
+        except Exception:
+            log.exception("part_failed")
             self._end.wait(RETRY_S)
 
     def _listen(self) -> None:
@@ -218,25 +227,22 @@ class Alerting:
                 pass
             self._bell.wait()
 
-    def _timers(self, stop: threading.Event, parts: Sequence[Future[None]]) -> None:
+    def _timers(self, stop: threading.Event) -> None:
         with (
             psycopg.connect(self._app_dsn, autocommit=True) as conn,
             Ledger(self._app_dsn) as ledger,
         ):
             escalator = Escalator(ledger, conn)
-            lookouts = (
+            lookouts: Sequence[Lookout] = (
                 *(Recalls(), Observations(), Conditions(ledger), Overdue(ledger)),
             )
             while not stop.is_set():
-                for part in parts:
-                    if part.done():
-                        part.result()
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)
                 self._wake.clear()
                 if (woken or self._clock.stepped) and escalator.leads():
                     now = self._clock.now()
                     for lookout in lookouts:
-                        lookout.tick(conn, now)
+                        _look(lookout, conn, now)
                     self._tick(escalator, now, stop)
 
     def _tick(self, escalator: Escalator, now: datetime, stop: threading.Event) -> None:
@@ -255,6 +261,16 @@ class Alerting:
         if not stop.is_set():
             log.warning("inbox_behind", now=now.isoformat())
         return False
+
+
+def _look(lookout: Lookout, conn: psycopg.Connection[Any], now: datetime) -> None:
+    """Let one look; a fault of what it looks at must not keep the others from theirs."""
+    try:
+        lookout.tick(conn, now)
+    except _AWAY:
+        raise
+    except Exception:
+        log.exception("lookout_failed", lookout=type(lookout).__name__)
 
 
 class _Bell:

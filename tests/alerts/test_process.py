@@ -16,7 +16,9 @@ import pytest
 from alerts import escalate, main
 from alerts.channels.email import Smtp
 from alerts.channels.offered import Offer
+from alerts.consequence import Consequences
 from alerts.outbox import Pool, Sender
+from alerts.recalls import Recalls
 from domain.alerting import model
 from domain.shared.clock import Clock
 from domain.shared.ids import stream_id
@@ -192,6 +194,25 @@ def test_given_real_clock_when_a_level_is_long_due_then_the_next_second_tells_it
         end(ledger, alert_id)
     assert hook.hits[0].json["kind"] == "escalated"
     assert hook.hits[0].json["alert"]["alert_id"] == alert_id
+
+
+def test_given_a_lookout_and_a_part_that_fail_when_others_are_due_then_these_are_told(
+    database: Database,
+    ledger: Ledger,
+    pool: Pool,
+    hook: Hook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> int:
+        raise KeyError("a row that nobody thought of")
+
+    monkeypatch.setattr(Recalls, "tick", broken)
+    monkeypatch.setattr(Consequences, "tick", broken)
+    add_recipient(pool, "city_system", hook.url)
+    with thread(runner.run, app_dsn=database.app_dsn), alerting(database, RealClock()):
+        alert_id = fire(ledger, 3, "major")
+        eventually(lambda: bool(hook.hits))
+        end(ledger, alert_id)
 
 
 def test_given_database_ends_all_sessions_when_a_notice_follows_then_it_is_told_all_the_same(
