@@ -23,6 +23,7 @@ class Kind(StrEnum):
     UNITS = "units"
     DEVICES = "devices"
     PRODUCTS = "products"
+    CALIBRATIONS = "calibrations"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -101,7 +101,7 @@ def test_given_the_example_files_when_imported_in_order_then_every_line_goes_in(
 ) -> None:
     seed(database.app_dsn, START)
     meta = Meta(occurred_at=START, recorded_at=START, source="import")
-    for kind in ("sites", "equipment", "units", "devices", "products"):
+    for kind in ("sites", "equipment", "units", "devices", "products", "calibrations"):
         (text,) = blocks("import.md", f"csv {kind}")
         file = tmp_path / f"{kind}.csv"
         file.write_text(text, encoding="utf-8")
