@@ -52,6 +52,10 @@ TO_DO = {
         "补传数据更正了时间或极值，请以本条为准。",
         "Late data corrected the times or the peak: go by this message.",
     ),
+    "amended_again": (
+        "探头位置或规则有更正，时间或极值随之更正，请以本条为准。",
+        "A probe's place or a rule was corrected, and the times or the peak with it: go by this.",
+    ),
     "resolved": (
         "请核对期间存放的疫苗后再使用。",
         "Check the vaccine that was inside before it is used.",
@@ -64,9 +68,13 @@ TO_DO = {
         "补传数据表明并未超温，先前的通知作废，无需处理。",
         "Late data show that there was no excursion: nothing is to be done.",
     ),
+    "withdrawn_again": (
+        "探头位置或规则更正后并无超温，先前的通知作废，无需处理。",
+        "A probe's place or a rule was corrected: there was no excursion, nothing is to be done.",
+    ),
     "withdrawn_held": (
-        "补传数据表明并未超温；已封存的疫苗不会自动解除，请评估后解除。",
-        "Late data show that there was no excursion; what is on hold waits for its assessment.",
+        "更正后并无超温；已封存的疫苗不会自动解除，请评估后解除。",
+        "It turned out that there was no excursion; what is on hold waits for its assessment.",
     ),
     "stock": (
         "请将所列疫苗单独存放、不得使用，按规定评估。",
@@ -156,8 +164,7 @@ def degrees(value: object) -> str:
 def short(facts: Facts) -> str:
     """Return one line of at most 70 characters (one part of a Chinese short message)."""
     if facts.kind == "recalled":
-        what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
-        return f"{what} 批次{facts.alert['lot_id']} {facts.alert['units']}支 {facts.number}"
+        return _of_lot(facts, f"{facts.alert['units']}支")
     if facts.kind == "exposure_revised":
         before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
         after = f" {exposure_texts.brief(facts.alert)} {facts.number}"
@@ -167,8 +174,7 @@ def short(facts: Facts) -> str:
         after = f" {facts.alert['people']}人 {facts.number}"
         return before + _fitting(facts.name("site_id", 0), before, after) + after
     if "cases" in facts.alert:
-        what = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)}"
-        return f"{what} 批次{facts.alert['lot_id']} {facts.alert['cases']}例 {facts.number}"
+        return _of_lot(facts, f"{facts.alert['cases']}例")
     started = facts.moment("started_at")
     since = started.astimezone(SHANGHAI).strftime("%m-%d %H:%M起") if started else ""
     if "subject_kind" in facts.alert:
@@ -181,6 +187,12 @@ def short(facts: Facts) -> str:
     after = f" {value}℃{side}{limit}℃ {since}{goods} {facts.number}"
     place = facts.name("site_id", 0) + facts.name("unit_id", 0)
     return before + _fitting(place, before, after) + after
+
+
+def _of_lot(facts: Facts, count: str) -> str:
+    before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
+    after = f" {count} {facts.number}"
+    return before + _fitting(f"批次{facts.alert['lot_id']}", before, after) + after
 
 
 def _short_condition(facts: Facts, since: str) -> str:
@@ -198,7 +210,7 @@ def _short_condition(facts: Facts, since: str) -> str:
 def _fitting(place: str, before: str, after: str) -> str:
     """Return as much of a place's name as one line has room for."""
     room = SHORT_MAX - len(before) - len(after)
-    return place if len(place) <= room else place[: room - 1] + "…"
+    return place if len(place) <= room else place[: max(room - 1, 0)] + "…"
 
 
 def long(facts: Facts) -> str:
@@ -214,12 +226,14 @@ def _what(facts: Facts, language: int) -> str:
 
 
 def _to_do(facts: Facts, language: int) -> str:
-    if "subject_kind" in facts.alert and facts.kind != "acknowledged":
+    if "subject_kind" in facts.alert and facts.kind not in {"acknowledged", "closed"}:
         if facts.kind == "resolved":
             return TO_DO["condition_over"][language]
         return condition_texts.to_do(facts.alert, language)
     if facts.kind == "withdrawn" and (facts.alert.get("stock") or {}).get("held"):
         return TO_DO["withdrawn_held"][language]
+    if facts.kind in {"amended", "withdrawn"} and facts.alert.get("cause") == "reassessed":
+        return TO_DO[f"{facts.kind}_again"][language]
     known = TO_DO.get(facts.kind) or TO_DO[str(facts.alert.get("side", "high"))]
     return known[language]
 

@@ -25,6 +25,7 @@ from domain.alerting.events import (
     ConditionEnded,
     ConditionRaised,
 )
+from domain.alerting.model import REMOVED
 from domain.shared.events import Event
 from store.envelope import Envelope
 from store.sql import load_queries
@@ -77,6 +78,8 @@ def notice(envelope: Envelope, *, severity: str, region_code: str) -> Notice:
     """
     event = envelope.event
     kind = KINDS[type(event)]
+    if isinstance(event, ConditionEnded) and event.cause == REMOVED:
+        kind = "closed"  # nobody saw it recover
     payload: dict[str, Any] = msgspec.to_builtins(event)
     alert_id = str(payload["alert_id"])
     return Notice(

@@ -299,7 +299,7 @@ def test_given_a_silent_device_when_it_gets_graver_then_told_once_more_and_over_
     for version, channel in enumerate(PROBES, start=6):
         gone = ProbeRemoved(device_id=device, channel=channel, removed_at=field.clock.now())
         field.append(device_stream(device), version, gone)
-    assert field.tick(1) == [("resolved", device)]
+    assert field.tick(1) == [("closed", device)]
     row = inbox.alerts(field.conn, kind="probe_offline", limit=1)[0]
     assert (row.state, row.cause, row.device_id) == ("closed_unverified", "removed", device)
 

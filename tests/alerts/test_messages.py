@@ -10,9 +10,10 @@ import pytest
 
 from alerts import messages
 from alerts.messages import SHORT_MAX, Facts, long, short
-from alerts.notices import AEFI_CLUSTER, KINDS
+from alerts.notices import AEFI_CLUSTER, KINDS, RECALLED
 from domain.alerting.conditions import Kind
-from tests.alerts.notices_of import ALERT, fired, raised, resolved
+from domain.alerting.events import ConditionEnded
+from tests.alerts.notices_of import ALERT, fired, noticed, raised, resolved
 
 AT = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 
@@ -134,3 +135,28 @@ def test_given_a_dead_gateway_when_worded_then_as_people_say_it() -> None:
 
 def test_given_no_figures_when_worded_then_none_are_told() -> None:
     assert "{" not in long(of_condition("fired", Kind.STUCK, detail="{}"))
+
+
+def test_given_a_condition_of_what_is_there_no_more_when_over_then_nobody_saw_it_recover() -> None:
+    told = noticed(ConditionEnded(alert_id=ALERT, ended_at=AT, cause="removed"), 2)
+    assert told.kind == "closed"
+    text = long(of_condition(told.kind, Kind.PROBE_OFFLINE))
+    assert "未核实关闭：探头无数据" in text
+    assert "设备已恢复" not in text
+    assert "no recovery was seen" in text
+
+
+@pytest.mark.parametrize("kind", ["amended", "withdrawn"])
+def test_given_a_correction_by_people_when_worded_then_no_late_data_are_named(kind: str) -> None:
+    assert "补传" in long(facts(kind, cause="late_data"))
+    text = long(facts(kind, cause="reassessed"))
+    assert "补传" not in text
+    assert "Late data" not in text
+    assert "was corrected" in text
+
+
+def test_given_a_long_lot_when_worded_then_the_line_still_fits() -> None:
+    recall = {"lot_id": "1" * 64, "units": 12345, "started_at": AT.isoformat()}
+    line = short(Facts(ALERT, RECALLED, 0, "critical", AT, recall, {}, ""))
+    assert len(line) == SHORT_MAX
+    assert line.endswith(f"… 12345支 {ALERT[:8].upper()}")
