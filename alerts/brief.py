@@ -5,7 +5,7 @@ The channel that sends it cuts what there is no room for (`alerts/channels/sms.p
 
 from __future__ import annotations
 
-from alerts import condition_texts, stock_texts
+from alerts import condition_texts, people_texts, stock_texts
 from alerts.messages import SEVERITY, SHANGHAI, SIDE, WHAT, Facts, degrees
 
 # Where the words of the long message are too many.
@@ -21,8 +21,11 @@ def parts(facts: Facts) -> dict[str, str]:
     what = _WHAT.get(facts.kind) or WHAT[facts.kind][0]
     if "subject_kind" in facts.alert and facts.kind == "fired":
         what = condition_texts.what(facts.alert, 0)
+    grave = SEVERITY[facts.severity][0]
+    if facts.kind == "trial_call":  # no alert of any severity
+        grave, what = "", f"{what}（非告警）"
     return {
-        "what": f"{SEVERITY[facts.severity][0]}{what}{level}",
+        "what": f"{grave}{what}{level}",
         "place": _place(facts),
         "state": _state(facts),
         "goods": stock_texts.brief(facts.alert),
@@ -34,11 +37,15 @@ def parts(facts: Facts) -> dict[str, str]:
 def _place(facts: Facts) -> str:
     if "lot_id" in facts.alert:
         return f"批次{facts.alert['lot_id']}"
+    if facts.kind in people_texts.TO_DO and not facts.alert.get("site_id"):
+        return f"区划{facts.alert['region_code']}"
     named = [facts.name(field, 0) for field in ("site_id", "unit_id") if facts.alert.get(field)]
     return "".join(named)
 
 
 def _state(facts: Facts) -> str:
+    if facts.kind in people_texts.TO_DO:
+        return people_texts.brief(facts.kind, facts.alert)
     for field, unit in _COUNTS.items():
         if field in facts.alert:
             return f"{facts.alert[field]}{unit}"

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from alerts import notices
+from alerts import notices, people
 from domain.alerting import model
 from domain.alerting.events import AlertEscalated
 from domain.shared.decide import fold
@@ -46,7 +46,7 @@ INBOX_STEP_S = 0.005
 
 
 class Escalator:
-    """Ticks while it leads. One thread uses it."""
+    """Ticks while it leads: tells who is on duty then, up to the level due. One thread uses it."""
 
     def __init__(self, ledger: Ledger, conn: psycopg.Connection[Any]) -> None:
         """`conn` is in autocommit mode; its session holds the lead."""
@@ -120,6 +120,14 @@ class Escalator:
             level=row.level + 1,
             due_at=due_at,
             lapsed=row.acknowledged_at is not None,
+            person_ids=people.told_at(
+                self._conn,
+                region_code=row.region_code,
+                site_id=row.site_id,
+                severity=row.severity,
+                level=row.level + 1,
+                at=now,
+            ),
         )
         meta = Meta(
             occurred_at=now,

@@ -13,6 +13,8 @@ from alerts.notices import (
     RECALLED,
     STOCK,
     STOCK_HERE,
+    TRIAL_CALL,
+    UNDERSTAFFED,
 )
 
 # What is no alert of its own, by kind of message; the names are fields of what it tells.
@@ -23,6 +25,8 @@ _ELSEWHERE = {
     RECALLED: "lots/{lot_id}/recall",
     STOCK: "alerts/{of_alert}/stock",
     STOCK_HERE: "alerts/{of_alert}/stock",
+    TRIAL_CALL: "trial-calls/{call_id}",
+    UNDERSTAFFED: "alert-floor?region={region_code}",
 }
 
 

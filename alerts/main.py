@@ -29,6 +29,7 @@ from alerts.channels.webhook import Webhook
 from alerts.conditions import Conditions
 from alerts.consequence import Consequences
 from alerts.escalate import Escalator
+from alerts.floor import Watch
 from alerts.observations import Observations
 from alerts.outbox import Pool, Sender
 from alerts.overdue import Overdue
@@ -38,6 +39,7 @@ from alerts.recalls import Recalls
 from alerts.receipts import Receipts
 from alerts.reports import SENDERS, Reporter
 from alerts.revised import Revisions
+from alerts.trial_calls import TrialCalls
 from domain.shared.clock import Clock
 from store.logs import Ledger
 from store.sql import load_queries
@@ -173,7 +175,7 @@ class Alerting:
     def _look_for_due(self) -> None:
         """Ring when time alone has made something due: one looks, and the others sleep."""
         while not self._end.wait(POLL_S):
-            if self._sender.due():
+            if self._sender.fall_back() or self._sender.due():
                 self._bell.ring(WORKERS)
 
     def _report(self) -> None:
@@ -235,6 +237,8 @@ class Alerting:
             escalator = Escalator(ledger, conn)
             lookouts: Sequence[Lookout] = (
                 *(Recalls(), Observations(), Conditions(ledger), Overdue(ledger)),
+                Watch(),
+                TrialCalls(ledger),
             )
             while not stop.is_set():
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from alerts import condition_texts, exposure_texts, stock_texts
+from alerts import condition_texts, exposure_texts, people_texts, stock_texts
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # One part of a Chinese short message; the subject line keeps to it.
@@ -37,9 +37,12 @@ WHAT = {
     "stock": ("涉及疫苗", "Vaccine affected"),
     "stock_here": ("贵处疫苗受影响", "Vaccine with you affected"),
     "exposure_revised": ("温度经历更正", "Thermal history corrected"),
+    "trial_call": ("告警通知演练", "Test of how people are reached"),
+    "understaffed": ("告警接收人不足", "Too few people to alert"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
+    **people_texts.TO_DO,
     "high": (
         "请立即查看设备、电源和门，必要时将疫苗转移到备用设备。",
         "Check the equipment, its power and its door now; move the vaccine if needed.",
@@ -116,7 +119,7 @@ class Facts:
     """What a message tells. Temperatures in °C.
 
     `names`: of site and unit by field of the alert, (zh, en). `link`: empty where no public address
-    is set.
+    is set. `locale`: zh or en where the reader's is known.
     """
 
     alert_id: str
@@ -127,6 +130,7 @@ class Facts:
     alert: Mapping[str, Any]
     names: Mapping[str, tuple[str, str]]
     link: str
+    locale: str = ""
 
     def name(self, field: str, language: int) -> str:
         """Return the name of the site or unit in this alert, its id when it has none."""
@@ -162,7 +166,13 @@ def degrees(value: object) -> str:
 
 
 def short(facts: Facts) -> str:
-    """Return one line of at most 70 characters (one part of a Chinese short message)."""
+    """Return one line; in Chinese of at most 70 characters (one part of a short message)."""
+    if facts.locale == "en":
+        return " · ".join([*_lines(facts, 1)[:3], facts.number])
+    if facts.kind in people_texts.TO_DO:
+        before = f"【{_severity(facts, 0)}】{_what(facts, 0)} "
+        after = f" {people_texts.brief(facts.kind, facts.alert)} {facts.number}"
+        return before + _fitting(_scope(facts, 0), before, after) + after
     if facts.kind == "recalled":
         return _of_lot(facts, f"{facts.alert['units']}支")
     if facts.kind == "exposure_revised":
@@ -214,8 +224,23 @@ def _fitting(place: str, before: str, after: str) -> str:
 
 
 def long(facts: Facts) -> str:
-    """Return the whole message in both languages."""
-    return "\n".join([*_lines(facts, 0), "", "----", "", *_lines(facts, 1), ""])
+    """Return the whole message in both languages, the reader's own first."""
+    first = int(facts.locale == "en")
+    return "\n".join([*_lines(facts, first), "", "----", "", *_lines(facts, 1 - first), ""])
+
+
+def _severity(facts: Facts, language: int) -> str:
+    """Return how grave it is; a trial is no alert of any severity."""
+    if facts.kind == "trial_call":
+        return people_texts.TRIAL[language]
+    return SEVERITY[facts.severity][language]
+
+
+def _scope(facts: Facts, language: int) -> str:
+    """Return the name of the site, the code of the region where it is of no one site."""
+    if facts.alert.get("site_id"):
+        return facts.name("site_id", language)
+    return str(facts.alert["region_code"])
 
 
 def _what(facts: Facts, language: int) -> str:
@@ -236,6 +261,16 @@ def _to_do(facts: Facts, language: int) -> str:
         return TO_DO[f"{facts.kind}_again"][language]
     known = TO_DO.get(facts.kind) or TO_DO[str(facts.alert.get("side", "high"))]
     return known[language]
+
+
+def _people(facts: Facts, language: int) -> list[str]:
+    """Return what is told about the people who are told."""
+    head = ("【{}】{}", "[{}] {}")[language]
+    since = shown(facts.moment("started_at"))
+    return [
+        head.format(_severity(facts, language), _what(facts, language)),
+        *people_texts.lines(facts.kind, facts.alert, _scope(facts, language), since, language),
+    ]
 
 
 def _cluster(facts: Facts, language: int) -> list[str]:
@@ -325,6 +360,8 @@ def _lines(facts: Facts, language: int) -> list[str]:
     alert = facts.alert
     if "subject_kind" in alert:
         return _condition(facts, language) + _ending(facts, language)
+    if facts.kind in people_texts.TO_DO:
+        return _people(facts, language) + _ending(facts, language)
     if facts.kind == "recalled":
         return _recall(facts, language) + _ending(facts, language)
     if facts.kind == "exposure_revised":

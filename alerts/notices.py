@@ -40,6 +40,8 @@ RECALLED = "recalled"
 OBSERVATION_OVERDUE = "observation_overdue"
 # Goods that an alert affected: more is known of them; they are held where nobody was told of it.
 STOCK, STOCK_HERE = "stock", "stock_here"
+# A trial of a whole chain, no alert; sites whose alerts reach too few people at once.
+TRIAL_CALL, UNDERSTAFFED = "trial_call", "understaffed"
 # Goods whose history passed a limit by readings that came late: told to whoever holds them now.
 EXPOSURE_REVISED = "exposure_revised"
 

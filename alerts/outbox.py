@@ -51,6 +51,9 @@ PLACE_MAX = 2
 # Requests on their way before their delivery is claimed: a storm of alerts goes its ordinary way.
 # Nothing else is begun for so many seconds at most; and so many answers are kept to be claimed.
 AHEAD_MAX, AHEAD_S, KEPT_MAX = 8, 0.02, 64
+# Where a person's contact has failed the next one is tried at once; where it has not accepted, so
+# long after. What was put down longer ago is news no more.
+SILENCE, FALL_BACK_WITHIN = timedelta(seconds=20), timedelta(hours=1)
 # Characters of an error kept with a delivery.
 ERROR_MAX = 500
 
@@ -73,6 +76,7 @@ class Held:
     created_at: datetime
     payloads: Sequence[Mapping[str, Any]]
     names: Sequence[Sequence[str]] = ()  # as `names` gives them, where they are known
+    locale: str = ""  # of a person
 
     @property
     def alert(self) -> dict[str, Any]:
@@ -126,6 +130,15 @@ class Sender:
         with self._pool.connection() as conn:
             ((found,),) = conn.execute(queries.any_due, (self._now(),)).fetchall()
         return bool(found)
+
+    def fall_back(self) -> bool:
+        """Put down the next contact of persons whom the one tried does not reach; True for any."""
+        asked = {"now": self._now(), "within": FALL_BACK_WITHIN, "silence": SILENCE}
+        with self._pool.connection() as conn, one_trip(conn):
+            conn.execute(queries.supersede, asked)
+            made = conn.execute(queries.fall_back, asked)
+        ((count,),) = made.fetchall()
+        return bool(count)
 
     def send_due(self) -> int:
         """Send what is due, one after the other; return how many attempts were made."""
@@ -236,6 +249,7 @@ class Sender:
             alert=alert,
             names={f"{kind}_id": (zh, en or zh) for kind, zh, en in names},
             link=link,
+            locale=held.locale,
         )
         subject = messages.short(facts)
         return Message(
@@ -270,7 +284,8 @@ class Sender:
             log.info("alert_waits", key=held.key, why=text)
             return
         if error.permanent or held.attempts >= ATTEMPTS_MAX:
-            conn.execute(queries.record_failed, (text, held.delivery_id))
+            asked = {"error": text, "delivery_id": held.delivery_id, "now": self._now()}
+            conn.execute(queries.record_failed, asked)
             result = "failed"
         else:
             wait = BACKOFF_S[min(held.attempts, len(BACKOFF_S)) - 1]

@@ -30,7 +30,8 @@ class Recipient:
     """Somebody (or a system) told of alerts in a region, optionally of one site only.
 
     channel: one of `channels.offered.NEEDS`. level: from which step of escalation a person is told,
-    0 at once. severity_min: the least severity told of.
+    0 at once. severity_min: the least severity told of. With `person_id` it is a contact of that
+    person, used in the order of `rank`; of what they are told, their duties say.
     """
 
     recipient_id: str
@@ -41,6 +42,8 @@ class Recipient:
     site_id: str
     level: int
     severity_min: str
+    person_id: str = ""
+    rank: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +68,21 @@ class Delivery:
     last_error: str
     accepted_id: str
     delivered_at: datetime | None
+    person_id: str
 
 
 def add(conn: psycopg.Connection[Any], recipient: Recipient, *, secret: str) -> None:
-    """Put down a recipient. Conflict("recipient_exists") when the id is taken."""
+    """Put down a recipient.
+
+    Conflict("recipient_exists") when the id is taken, "contact_taken" when the address is already a
+    contact of somebody.
+    """
     values = {**asdict(recipient), "secret": secret}
-    if conn.execute(queries.insert_recipient, values).fetchone() is None:
+    try:
+        made = conn.execute(queries.insert_recipient, values).fetchone()
+    except psycopg.errors.UniqueViolation:
+        raise Conflict("contact_taken", channel=recipient.channel) from None
+    if made is None:
         raise Conflict("recipient_exists", recipient_id=recipient.recipient_id)
 
 

@@ -30,6 +30,7 @@ from domain.shared.events import Event
 from store.commands import Answer, Command, Decide, Idempotency, Outcome, execute
 from store.envelope import Envelope, Meta
 from store.logs import Streams
+from store.recorder import Also
 
 # Seconds that `Prefer: wait=N` may ask for at most.
 WAIT_S_MAX = 5
@@ -89,12 +90,14 @@ class Call:
         expected_version: int | None = None,
         claims: Sequence[tuple[UUID, Event]] = (),
         guards: Sequence[tuple[UUID, Decide]] = (),
+        before: Also | None = None,
         known: Sequence[Envelope] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> Response:
         """Run a command and answer its receipt, and `more`: 201 when the thing is new, else 200.
 
-        `known`: the stream's events where they were read already.
+        `known`: the stream's events where they were read already. `before`: SQL of the same
+        transaction.
         """
         telemetry = self.deps.telemetry.last_position()
 
@@ -108,6 +111,7 @@ class Call:
             expected_version=expected_version,
             claims=claims,
             guards=guards,
+            before=before,
             known=known,
             idempotency=self.idempotency(answer),
         )

@@ -16,7 +16,7 @@ import structlog
 from fastapi import Response
 from pydantic import Field
 
-from alerts import recipients
+from alerts import floor, people, recipients
 from alerts.channels.offered import NEEDS
 from alerts.channels.push import is_subscription
 from api.auth import Principal, permission
@@ -76,7 +76,11 @@ class May(StrEnum):
 
 
 class RecipientFields(Body):
-    """Who is told of which alerts; `level`: from which step of escalation on, 0 at once."""
+    """Who is told of which alerts; `level`: from which step of escalation on, 0 at once.
+
+    With `person_id` it is one of a person's contacts, used in the order of `rank`: then of what
+    they are told, their duties say, not site, level and severity here.
+    """
 
     recipient_id: Annotated[Name, Field(examples=["dwk-duty"])]
     name: Annotated[Text, Field(examples=["大武口区疾控值班"])]
@@ -84,6 +88,8 @@ class RecipientFields(Body):
     site_id: NameOrNone = ""
     level: Level = 0
     severity_min: Severity = "minor"
+    person_id: NameOrNone = ""
+    rank: Annotated[int, Field(ge=1, le=9)] = 1
 
 
 class EmailRecipient(RecipientFields):
@@ -213,6 +219,7 @@ def add_recipient(
     """Put down who is told, by a channel that is offered; a webhook's secret stands here only."""
     who.require_region(body.region_code)
     _require_reachable(deps, who, body)
+    _require_person(deps, who, body)
     secret = _secret(body)
     fields = body.model_dump(exclude={"secret", "keys"})
     with deps.pool.connection() as conn:
@@ -258,10 +265,15 @@ def remove_recipient(
     who: Annotated[Principal, permission(May.MANAGE_RECIPIENTS, Role.CDC)],
     deps: DepsOf,
 ) -> Response:
-    """Forget a recipient, name and address with it; what is still queued is not sent."""
+    """Forget a recipient, name and address with it; what is still queued is not sent.
+
+    Refused for a contact without which a site's alerts would reach fewer than three people.
+    """
     with deps.pool.connection() as conn:
         found = _recipient(conn, who, recipient_id)
-        recipients.remove(conn, recipient_id)
+        people_of = [found.person_id] if found.person_id else []
+        with conn.transaction(), floor.kept(conn, people_of, deps.clock.now()):
+            recipients.remove(conn, recipient_id)
     _log_change("removed", who, recipient_id, found.region_code)
     return Response(status_code=204)
 
@@ -286,6 +298,18 @@ def _require_reachable(deps: Deps, who: Principal, body: AnyRecipient) -> None:
                 raise Invalid("bad_address", field="address")
         case SirenRecipient():
             _require_device(deps, who, body.address)
+
+
+def _require_person(deps: Deps, who: Principal, body: AnyRecipient) -> None:
+    """Refuse a contact of nobody, and a siren as one."""
+    if not body.person_id:
+        return
+    if body.channel == "siren":
+        raise Invalid("no_contact", field="channel")
+    with deps.pool.connection() as conn:
+        found = people.one(conn, body.person_id)
+    if found is None or not who.covers(found.region_code):
+        raise Invalid("unknown_person", field="person_id", person_id=body.person_id)
 
 
 def _secret(body: AnyRecipient) -> str:

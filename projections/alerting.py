@@ -19,7 +19,9 @@ from psycopg.rows import class_row
 from domain.alerting.events import (
     AlertAcknowledged,
     AlertAmended,
+    AlertClosed,
     AlertClosedUnverified,
+    AlertClosingProposed,
     AlertEscalated,
     AlertFired,
     AlertResolved,
@@ -28,7 +30,7 @@ from domain.alerting.events import (
     ConditionRaised,
     RuleSetPublished,
 )
-from domain.alerting.model import RECOVERED, AlertEvent, Status
+from domain.alerting.model import RECOVERED, AlertAct, AlertEvent, Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
 from domain.alerting.watch import to_ms
 from projections.projection import Projection
@@ -52,6 +54,7 @@ class AlertRow:
     JSON of its figures, `silenced_by` the maintenance order because of which nobody is told.
     detected_at: when this store learned of it. level: the highest step of escalation told.
     due_at: when that step was due; escalate_at: when the next one is, None when none is.
+    closing_by: who proposed to close a critical alert; disposition: what it came to, they say.
     version: of the stream of people's acts. pos: ledger position of the newest event.
     """
 
@@ -90,6 +93,10 @@ class AlertRow:
     subject_id: str
     detail: str = "{}"
     silenced_by: str = ""
+    disposition: str = ""
+    closing_by: str = ""
+    closed_by: str = ""
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def evolve(row: AlertRow | None, envelope: Envelope) -> AlertRow:
         return _timed(_raised(row, event, envelope.meta))
     if row is None:
         raise ValueError(f"{event.TOPIC} of an alert that never fired")
-    if isinstance(event, AlertAcknowledged | AlertEscalated):
+    if isinstance(event, AlertAct):
         acted = _acted(row, event, envelope.meta)
         return _timed(replace(acted, version=envelope.originator_version))
     return _timed(_found(row, event))
@@ -216,8 +223,10 @@ def _found(row: AlertRow, event: object) -> AlertRow:
 def _amended(row: AlertRow, event: AlertAmended) -> AlertRow:
     if event.resolved_at is not None:
         state: str = Status.CLOSED_UNVERIFIED if event.recovered_at is None else Status.RESOLVED
+        state = Status.CLOSED if row.closed_at else state
     else:
         state = Status.FIRING if row.acknowledged_at is None else ACKNOWLEDGED
+        row = replace(row, disposition="", closing_by="", closed_by="", closed_at=None)
     return replace(
         row,
         started_at=event.started_at,
@@ -230,8 +239,13 @@ def _amended(row: AlertRow, event: AlertAmended) -> AlertRow:
     )
 
 
-def _acted(row: AlertRow, event: AlertAcknowledged | AlertEscalated, meta: Meta) -> AlertRow:
+def _acted(row: AlertRow, event: AlertAct, meta: Meta) -> AlertRow:
     """Return the alert after what people and timers did about it."""
+    if isinstance(event, AlertClosingProposed):
+        return replace(row, disposition=event.disposition, closing_by=event.actor_id)
+    if isinstance(event, AlertClosed):
+        row = replace(row, disposition=event.disposition, state=Status.CLOSED)
+        return replace(row, closed_by=event.actor_id, closed_at=meta.recorded_at)
     if isinstance(event, AlertAcknowledged):
         return replace(
             row,
@@ -273,11 +287,13 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=5,
+    version=6,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,
+        AlertClosed.TOPIC,
         AlertClosedUnverified.TOPIC,
+        AlertClosingProposed.TOPIC,
         AlertEscalated.TOPIC,
         AlertFired.TOPIC,
         AlertResolved.TOPIC,

@@ -6,40 +6,103 @@
 SELECT pg_advisory_xact_lock(7203401), set_config('synchronous_commit', 'off', true)
 
 -- name: expand_next
--- The oldest notice that nobody has been put down for, as one row for each recipient; how many
--- those are, and whether another notice waits.
+-- The oldest notice that nobody has been put down for, as one row for each who is told and by what;
+-- how many those are, and whether another notice waits.
 -- Systems (webhook) get every event of their region. People get what is fired or escalated to their
 -- level; what comes after, they get when they were told of the alert before. What fired long
--- before it was found rouses no people.
+-- before it was found rouses no people. Persons are told as they are on duty now, or those whom the
+-- notice names; by the first of their contacts, of a critical alert by two (`fall_back` for more).
 WITH taken AS (
     SELECT o.*, (
         SELECT f.payload ->> 'site_id' FROM outbox f
         WHERE f.alert_id = o.alert_id AND f.payload ? 'site_id' ORDER BY f.id LIMIT 1
-    ) AS site_id
+    ) AS site_id,
+    o.kind IN ('fired', 'escalated', 'aefi_cluster', 'recalled', 'observation_overdue',
+        'stock_here', 'exposure_revised', 'understaffed') AS rouses,
+    o.kind = 'fired' AND o.created_at - (o.payload ->> 'fired_at')::timestamptz > %(history_after)s
+        AS history
     FROM outbox o WHERE NOT o.expanded ORDER BY o.id LIMIT 1
-), made AS (
-    INSERT INTO delivery
-        (outbox_id, alert_id, recipient_id, channel, level, key, next_at, created_at)
-    SELECT t.id, t.alert_id, r.recipient_id, r.channel, t.level,
-        concat_ws(':', t.key, t.level, r.recipient_id, r.channel), %(now)s, %(now)s
-    FROM taken t
+), people AS (
+    SELECT d.person_id FROM taken t JOIN on_duty(%(now)s) d
+        ON t.rouses AND NOT t.history AND NOT t.payload ? 'person_ids'
+        AND d.region_code = ANY (regions_over(t.region_code)) AND d.site_id IN ('', t.site_id)
+        AND d.level <= t.level
+        AND array_position(%(severities)s::text[], d.severity_min)
+            <= array_position(%(severities)s::text[], t.severity)
+    UNION
+    SELECT n.person_id FROM taken t
+        CROSS JOIN LATERAL jsonb_array_elements_text(t.payload -> 'person_ids') n(person_id)
+    UNION
+    SELECT d.person_id FROM taken t JOIN delivery d
+        ON NOT t.rouses AND d.alert_id = t.alert_id AND d.person_id IS NOT NULL
+), audience AS (
+    SELECT r.recipient_id, r.channel, r.person_id FROM taken t
     JOIN recipient r ON covers(r, t.region_code, t.site_id, t.severity, %(severities)s::text[])
+        AND r.person_id IS NULL AND t.kind <> 'trial_call'
         AND (r.channel = 'webhook' OR CASE
-            WHEN t.kind = 'fired'
-                AND t.created_at - (t.payload ->> 'fired_at')::timestamptz > %(history_after)s
-                THEN false
-            WHEN t.kind IN ('fired', 'escalated', 'aefi_cluster', 'recalled', 'observation_overdue',
-                'stock_here', 'exposure_revised')
-                THEN r.level <= t.level
+            WHEN t.history THEN false
+            WHEN t.rouses THEN r.level <= t.level
             ELSE EXISTS (SELECT FROM delivery d
                          WHERE d.alert_id = t.alert_id AND d.recipient_id = r.recipient_id) END)
-    ORDER BY r.recipient_id
+    UNION ALL
+    SELECT c.recipient_id, c.channel, c.person_id FROM taken t CROSS JOIN (
+        SELECT r.recipient_id, r.channel, r.person_id,
+            row_number() OVER (PARTITION BY r.person_id ORDER BY r.rank, r.recipient_id) AS turn
+        FROM people p JOIN recipient r ON r.person_id = p.person_id AND r.active) c
+    WHERE c.turn <= CASE t.severity WHEN 'critical' THEN 2 ELSE 1 END
+), made AS (
+    INSERT INTO delivery
+        (outbox_id, alert_id, recipient_id, channel, level, key, next_at, created_at, person_id)
+    SELECT t.id, t.alert_id, a.recipient_id, a.channel, t.level,
+        concat_ws(':', t.key, t.level, a.recipient_id, a.channel), %(now)s, %(now)s, a.person_id
+    FROM taken t CROSS JOIN audience a
+    ORDER BY a.recipient_id
     ON CONFLICT (key) DO NOTHING
     RETURNING id
 )
 UPDATE outbox SET expanded = true FROM taken WHERE outbox.id = taken.id
 RETURNING (SELECT count(*) FROM made) AS made,
     EXISTS (SELECT FROM outbox o WHERE NOT o.expanded AND o.id > outbox.id) AS waits
+
+-- name: fall_back
+-- The next contact of each person of whom none has accepted a notice: when those tried have failed,
+-- or so long after the last of them was to be sent. How many.
+WITH told AS (
+    SELECT d.outbox_id, d.person_id, max(d.level) AS level, max(d.alert_id::text)::uuid AS alert_id,
+        array_agg(d.recipient_id) AS tried,
+        bool_or(d.state = 'sent' AND NOT d.evidence ? 'undelivered') AS accepted,
+        bool_and(d.state = 'failed' OR d.evidence ? 'undelivered') AS failed,
+        max(CASE WHEN d.attempts = 0 AND d.last_error = '' THEN greatest(d.created_at, d.next_at)
+            ELSE d.created_at END) AS last_at
+    FROM delivery d
+    WHERE d.person_id IS NOT NULL AND d.created_at > %(now)s - %(within)s::interval
+    GROUP BY d.outbox_id, d.person_id
+), next AS (
+    SELECT DISTINCT ON (t.outbox_id, t.person_id) t.*, r.recipient_id, r.channel
+    FROM told t JOIN recipient r ON r.person_id = t.person_id AND r.active
+        AND r.recipient_id <> ALL (t.tried)
+    WHERE NOT t.accepted AND (t.failed OR t.last_at <= %(now)s - %(silence)s::interval)
+    ORDER BY t.outbox_id, t.person_id, r.rank, r.recipient_id
+), made AS (
+    INSERT INTO delivery
+        (outbox_id, alert_id, recipient_id, channel, level, key, next_at, created_at, person_id)
+    SELECT n.outbox_id, n.alert_id, n.recipient_id, n.channel, n.level,
+        concat_ws(':', o.key, n.level, n.recipient_id, n.channel), %(now)s, %(now)s, n.person_id
+    FROM next n JOIN outbox o ON o.id = n.outbox_id
+    ON CONFLICT (key) DO NOTHING
+    RETURNING id
+)
+SELECT count(*) FROM made
+
+-- name: supersede
+-- What was tried in vain for a person whom another contact has reached meanwhile: hours later it
+-- would be told as news.
+UPDATE delivery d SET state = 'failed', last_error = 'reached by another contact'
+WHERE d.state = 'queued' AND d.attempts > 0 AND d.person_id IS NOT NULL
+    AND d.created_at > %(now)s - %(within)s::interval
+    AND EXISTS (
+        SELECT FROM delivery s WHERE s.outbox_id = d.outbox_id AND s.person_id = d.person_id
+            AND s.alert_id = d.alert_id AND s.state = 'sent' AND NOT s.evidence ? 'undelivered')
 
 -- name: ahead
 -- What alerts that fire will be to systems, as `claim` gives it once somebody is put down for them.
@@ -53,7 +116,7 @@ SELECT concat_ws(':', o.key, o.level, r.recipient_id, r.channel) AS key,
      WHERE (n.kind, n.id) IN (('site', o.payload ->> 'site_id'), ('unit', o.payload ->> 'unit_id'))
     ) AS names
 FROM outbox o
-JOIN recipient r ON r.channel = 'webhook'
+JOIN recipient r ON r.channel = 'webhook' AND r.person_id IS NULL
     AND covers(r, o.region_code, o.payload ->> 'site_id', o.severity, %(severities)s::text[])
 WHERE o.id = ANY(%(notices)s::bigint[]) AND o.kind = 'fired' AND NOT o.expanded
 ORDER BY o.id, r.recipient_id
@@ -85,7 +148,8 @@ SELECT
 -- the check from becoming a join), so that the index is walked to the first row, however many wait.
 -- `payloads`: all that was told of the alert up to this notice; later fields replace earlier ones.
 WITH next AS (
-    SELECT d.id, r.address, r.secret, p.place
+    SELECT d.id, r.address, r.secret, p.place,
+        coalesce((SELECT n.locale FROM person n WHERE n.person_id = d.person_id), '') AS locale
     FROM delivery d
     LEFT JOIN recipient r ON r.recipient_id = d.recipient_id AND r.active
     CROSS JOIN LATERAL (SELECT CASE d.channel
@@ -103,7 +167,7 @@ WITH next AS (
 ), claimed AS (
     UPDATE delivery d SET state = 'sending', attempts = attempts + 1 FROM next
     WHERE d.id = next.id
-    RETURNING d.*, next.address, next.secret, next.place
+    RETURNING d.*, next.address, next.secret, next.place, next.locale
 ), kept AS MATERIALIZED (
     SELECT pg_advisory_lock(7203404, hashtext(recipient_id)),
         pg_advisory_lock_shared(7203405, hashtext(place))
@@ -113,7 +177,7 @@ SELECT c.id AS delivery_id, c.key, c.attempts, c.channel, c.address, c.secret,
     o.key AS notice, o.alert_id::text AS alert_id, o.kind, o.level, o.severity,
     o.created_at,
     (SELECT jsonb_agg(p.payload ORDER BY p.id) FROM outbox p
-     WHERE p.alert_id = o.alert_id AND p.id <= o.id) AS payloads
+     WHERE p.alert_id = o.alert_id AND p.id <= o.id) AS payloads, c.locale
 FROM claimed c JOIN outbox o ON o.id = c.outbox_id, kept
 
 -- name: let_go
@@ -124,7 +188,13 @@ SELECT kind, name, name_en FROM rm_shared_org_tree.node
 WHERE (kind, id) IN (('site', %s), ('unit', %s))
 
 -- name: record_sent
-UPDATE delivery SET state = 'sent', sent_at = %s, last_error = '', evidence = %s WHERE id = %s
+-- A person's contact that had failed works again.
+WITH sent AS (
+    UPDATE delivery SET state = 'sent', sent_at = %s, last_error = '', evidence = %s WHERE id = %s
+    RETURNING recipient_id, person_id
+)
+UPDATE recipient r SET failed_at = NULL FROM sent s
+WHERE s.person_id IS NOT NULL AND r.recipient_id = s.recipient_id AND r.failed_at IS NOT NULL
 
 -- name: record_retry
 UPDATE delivery SET state = 'queued', next_at = %s, last_error = %s WHERE id = %s
@@ -134,4 +204,10 @@ UPDATE delivery SET state = 'queued', attempts = attempts - 1, next_at = %s, las
 WHERE id = %s
 
 -- name: record_failed
-UPDATE delivery SET state = 'failed', last_error = %s WHERE id = %s
+-- A person's contact does not work: until something reaches it again.
+WITH failed AS (
+    UPDATE delivery SET state = 'failed', last_error = %(error)s WHERE id = %(delivery_id)s
+    RETURNING recipient_id, person_id
+)
+UPDATE recipient r SET failed_at = coalesce(r.failed_at, %(now)s) FROM failed f
+WHERE f.person_id IS NOT NULL AND r.recipient_id = f.recipient_id

@@ -12,13 +12,13 @@ import psycopg
 from fastapi import Path, Query, Response
 from pydantic import Field
 
-from alerts import notices, recipients
-from api import affected, backtests, foresight, live
+from alerts import notices, people, recipients
+from api import affected, backtests, duty, foresight, hand_over, live, told
 from api import recipients as api_recipients
-from api.alert_shown import ON_SITE, READERS, shown
+from api.alert_shown import ALERT_ID_PATTERN, ON_SITE, READERS, seen, shown
 from api.auth import Principal, permission
 from api.commands import CallOf, Receipt, VersionOf, receipt, versioned
-from api.deps import Deps, DepsOf
+from api.deps import DepsOf
 from api.paging import Page, PageOf
 from api.recipients import Severity
 from api.routing import PREFIX, json_answer, module_router
@@ -49,9 +49,7 @@ from store.envelope import Envelope
 
 router = module_router("alerting")
 
-# Digits of an alert's id in hex, in the form of a uuid.
-ALERT_ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-State = Literal["firing", "acknowledged", "resolved", "closed_unverified", "withdrawn"]
+State = Literal["firing", "acknowledged", "resolved", "closed_unverified", "closed", "withdrawn"]
 Kind = Literal["temperature"] | ConditionKind
 AlertId = Annotated[str, Path(pattern=ALERT_ID_PATTERN)]
 
@@ -70,7 +68,7 @@ class Alert(Body):
 
     One of another kind than temperature is a condition of equipment: without side, limit, value and
     peak; `detail` has its figures, `silenced_by` the maintenance order because of which nobody is
-    told.
+    told. `closing_by`: who proposed to close a critical one, which another person has to confirm.
     """
 
     alert_id: str
@@ -105,6 +103,10 @@ class Alert(Body):
     comment: str
     level: int
     escalate_at: Moment | None
+    disposition: str
+    closing_by: str
+    closed_by: str
+    closed_at: Moment | None
     version: int = Field(ge=0, description="What If-Match names when the alert is taken on.")
 
 
@@ -123,7 +125,7 @@ class Acknowledgement(Body):
 
 
 class DeliveryOut(Body):
-    """One notice to one recipient; the address is masked.
+    """One notice to one recipient, or to one contact of a person; the address is masked.
 
     `accepted_id`: under which a provider took it; `delivered_at`: when a phone or a siren had it.
     """
@@ -143,6 +145,7 @@ class DeliveryOut(Body):
     last_error: str
     accepted_id: str
     delivered_at: Moment | None
+    person_id: str
 
 
 class RuleSetIn(Body):
@@ -206,8 +209,13 @@ def read_alert(
     who: Annotated[Principal, permission(May.READ, *READERS)],
     deps: DepsOf,
 ) -> Response:
-    """Return one alert; its ETag is what taking it on must name."""
-    row = _seen(deps, who, alert_id)
+    """Return one alert; its ETag is what taking it on must name.
+
+    That a person who was told of it has read it is kept as evidence.
+    """
+    row = seen(deps, who, alert_id)
+    with deps.pool.connection() as conn:
+        people.record_read(conn, alert_id=alert_id, key_id=who.key_id, at=deps.clock.now())
     return json_answer(shown(row), headers={"ETag": f'"{row.version}"'})
 
 
@@ -220,17 +228,22 @@ def acknowledge_alert(
     call: CallOf,
 ) -> Response:
     """Take an alert on: escalation waits for half an hour (critical) or two hours (major)."""
-    row = _seen(call.deps, who, alert_id)
+    row = seen(call.deps, who, alert_id)
     ledger, stream = call.deps.ledger, model.alert_stream(alert_id)
-    episode = [envelope.event for envelope in ledger.stream(model.episode_stream(alert_id))]
     meta = call.meta(region_code=row.region_code)
+    with call.deps.pool.connection() as conn:
+        person_id = people.person_of_key(conn, who.key_id)
     acts: list[Event] = []
 
     def decision(_: list[Event]) -> Sequence[Event]:
         told = ledger.together(model.streams_of(alert_id))
         state = fold(model.evolve, None, (envelope.event for envelope in told))
         acts[:] = model.acknowledge(
-            state, actor_id=who.key_id, actor_role=who.role.value, comment=body.comment
+            state,
+            actor_id=who.key_id,
+            actor_role=who.role.value,
+            comment=body.comment,
+            person_id=person_id,
         )
         return acts
 
@@ -263,7 +276,7 @@ def list_deliveries(
     page: PageOf,
 ) -> Response:
     """List who was told of an alert, in order, with what became of it."""
-    _seen(deps, who, alert_id)
+    seen(deps, who, alert_id)
     (after,) = page.after_key(int) or (0,)
     with deps.pool.connection() as conn:
         rows = recipients.deliveries(conn, alert_id, after=after, limit=page.limit + 1)
@@ -325,17 +338,5 @@ def read_rule_set(
     return json_answer(asdict(found), headers={"ETag": f'"{version}"'})
 
 
-def _seen(deps: Deps, who: Principal, alert_id: str) -> read.AlertRow:
-    """Return an alert as its streams tell it now; NotFound out of region."""
-    history = deps.ledger.together(model.streams_of(alert_id))
-    # Any uuid may be asked for, that of another stream as well.
-    if not history or not model.begins_alert(history[0].event):
-        raise NotFound("unknown_alert")
-    row = read.folded(history)
-    if row is None or not who.covers(row.region_code):
-        raise NotFound("unknown_alert")
-    return row
-
-
-for part in (api_recipients, live, affected, backtests, foresight):
+for part in (api_recipients, live, affected, duty, told, hand_over, backtests, foresight):
     router.routes.extend(part.router.routes)

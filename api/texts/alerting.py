@@ -10,6 +10,71 @@ TEXTS = {
         "This alert was withdrawn: nothing is to be done",
     ),
     "alert_closed": ("这条告警已关闭", "This alert is closed"),
+    "alert_fires": (
+        "这条告警尚未结束，不能关闭",
+        "This alert is not over: it cannot be closed yet",
+    ),
+    "second_person": (
+        "紧急告警须由另一人确认关闭",
+        "A critical alert is closed by two persons: another one has to confirm",
+    ),
+    "floor_undercut": (
+        "站点 {site_id} 自 {at} 起只有 {left} 人可立即通知，少于三人："
+        "请先安排他人值班或补充联系方式",
+        "From {at} on only {left} people would be told at once of alerts of site {site_id}, fewer"
+        " than three: put others on duty, or give them contacts, first",
+    ),
+    "unknown_person": ("没有人员 {person_id}", "There is no person {person_id}"),
+    "person_on_duty": (
+        "此人还有未结束的值班 {duty_id}（本人或代班），请先结束",
+        "This person still has duty {duty_id}, their own or as deputy: end it first",
+    ),
+    "key_taken": (
+        "密钥 {key_id} 已属于另一人",
+        "Key {key_id} is another person's",
+    ),
+    "contact_taken": (
+        "这个 {channel} 地址已是某人的联系方式，一个地址只能属于一人",
+        "This {channel} address is a contact already: one address is of one person",
+    ),
+    "no_contact": (
+        "警号不能作为个人联系方式",
+        "A siren is no contact of a person",
+    ),
+    "unknown_duty": ("没有值班 {duty_id}", "There is no duty {duty_id}"),
+    "duty_exists": ("值班 {duty_id} 已存在", "Duty {duty_id} exists already"),
+    "unknown_leave": ("没有请假 {leave_id}", "There is no leave {leave_id}"),
+    "leave_exists": ("请假 {leave_id} 已存在", "Leave {leave_id} exists already"),
+    "bad_period": (
+        "起止时间不正确：须先起后止，且未过去",
+        "The period is wrong: it begins before it ends, and is not over",
+    ),
+    "own_deputy": ("代班人不能是本人", "Nobody is their own deputy"),
+    "unknown_call": ("没有演练 {call_id}", "There is no trial call {call_id}"),
+    "call_exists": ("演练 {call_id} 已存在", "Trial call {call_id} exists already"),
+    "nobody_on_duty": (
+        "{region_code} 目前无人值班，无法演练",
+        "Nobody is on duty for {region_code}: there is nobody to call",
+    ),
+    "unknown_silence": ("没有静默 {silence_id}", "There is no silence {silence_id}"),
+    "silence_exists": ("静默 {silence_id} 已存在", "Silence {silence_id} exists already"),
+    "silence_too_long": (
+        "静默（连同前后相接的）从 {begins_at} 到 {ends_at}，最长 {hours} 小时",
+        "With those in a row it silences from {begins_at} to {ends_at}: {hours} hours at most",
+    ),
+    "bad_quiet_hours": (
+        "免打扰时段须同时给出不同的起止时刻",
+        "Quiet hours have a beginning and an end that differ",
+    ),
+    "quiet_too_long": (
+        "免打扰每天最长 {hours} 小时，有效期最长一年",
+        "Quiet hours take {hours} hours a day at most, for a year at most",
+    ),
+    "silence_of_region": (
+        "温度和断电告警不能按区划静默，请按站点设置，或在 kinds 中列出其他种类",
+        "Temperature and power cannot be silenced for a region: name a site, or other kinds",
+    ),
+    "reason_required": ("请说明原因", "Give the reason"),
     "comment_required": ("请说明现场情况或已采取的措施", "Say what was found or done"),
     "recipient_exists": ("接收人 {recipient_id} 已存在", "Recipient {recipient_id} exists already"),
     "unknown_recipient": ("没有这个接收人", "There is no such recipient"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from domain.alerting import duty_events  # noqa: F401  # TOPICs of this module too
 from domain.alerting.rules import ThresholdRule
 from domain.shared.events import Event
 
@@ -95,23 +96,52 @@ class AlertClosedUnverified(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertAcknowledged(Event):
-    """A person has taken it on."""
+    """A person has taken it on. `person_id`: of whom the key is, where that is known."""
 
     TOPIC: ClassVar[str] = "alerting.AlertAcknowledged"
     alert_id: str
     actor_id: str
     actor_role: str
     comment: str
+    person_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertClosingProposed(Event):
+    """A person says what a critical alert came to; another one has to agree."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertClosingProposed"
+    alert_id: str
+    actor_id: str
+    actor_role: str
+    person_id: str
+    disposition: str  # of the set in model.py
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertClosed(Event):
+    """An alert that is over was dealt with. `proposed_by`: who said so first, of a critical one."""
+
+    TOPIC: ClassVar[str] = "alerting.AlertClosed"
+    alert_id: str
+    actor_id: str
+    actor_role: str
+    person_id: str
+    disposition: str
+    comment: str
+    proposed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertEscalated(Event):
-    """Nobody acknowledged in time: the next level is told."""
+    """Nobody acknowledged in time: the next level is told, these persons then on duty with it."""
 
     TOPIC: ClassVar[str] = "alerting.AlertEscalated"
     alert_id: str
     level: int
     due_at: datetime
+    person_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ Streams: `alerting.episode` and `alerting.condition` (their ids are the alerts')
 (alert_id), `alerting.rule_set` (profile_id).
 
 Codes of refusals: unknown_alert (NotFound); already_acknowledged, alert_withdrawn, alert_closed,
-rules_not_later (Conflict); comment_required, bad_text, naive_time, rule_side_changed, and those
-of `rules.checked_rules` (Invalid).
+alert_fires, second_person, rules_not_later (Conflict); comment_required, bad_text, naive_time,
+rule_side_changed, and those of `rules.checked_rules` (Invalid).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from uuid import UUID
 from domain.alerting.events import (
     AlertAcknowledged,
     AlertAmended,
+    AlertClosed,
     AlertClosedUnverified,
+    AlertClosingProposed,
     AlertEscalated,
     AlertFired,
     AlertResolved,
@@ -43,17 +45,20 @@ from domain.shared.text import checked_text
 COMMENT_LENGTH_MAX = 1_000
 # Minutes by which the clock of whoever publishes rules may be behind.
 BACKDATED_MIN_MAX = 5
+# What an alert came to, when people close it.
+DISPOSITIONS = ("no_effect", "stock_assessed", "equipment_mended", "false_alarm", "other")
 # How a condition ends: it is well again, or what it was about is there no more.
 RECOVERED, REMOVED = "recovered", "removed"
 
+# What people and timers do about an alert.
+AlertAct: TypeAlias = AlertAcknowledged | AlertClosingProposed | AlertClosed | AlertEscalated
 AlertEvent: TypeAlias = (
     AlertFired
     | AlertResolved
     | AlertAmended
     | AlertWithdrawn
     | AlertClosedUnverified
-    | AlertAcknowledged
-    | AlertEscalated
+    | AlertAct
     | ConditionRaised
     | ConditionEnded
 )
@@ -65,6 +70,7 @@ class Status(StrEnum):
     FIRING = "firing"
     RESOLVED = "resolved"
     CLOSED_UNVERIFIED = "closed_unverified"
+    CLOSED = "closed"
     WITHDRAWN = "withdrawn"
 
 
@@ -80,6 +86,8 @@ class Alert:
     resolved_at: datetime | None = None
     withdrawn: bool = False
     acknowledged: AlertAcknowledged | None = None
+    proposed: AlertClosingProposed | None = None
+    closed: bool = False
     level: int = 0
 
     @property
@@ -89,6 +97,8 @@ class Alert:
             return Status.WITHDRAWN
         if self.resolved_at is None:
             return Status.FIRING
+        if self.closed:
+            return Status.CLOSED
         return Status.CLOSED_UNVERIFIED if self.recovered_at is None else Status.RESOLVED
 
 
@@ -137,23 +147,36 @@ def evolve(state: AlertState, event: AlertEvent) -> AlertState:
         )
     if isinstance(event, ConditionRaised):
         return _raised(event)
-    return state and _after(state, event)
+    if isinstance(event, AlertAct):
+        return state and _done(state, event)
+    return state and _found(state, event)
 
 
 def _raised(event: ConditionRaised) -> Alert:
     return Alert(fired=event, started_at=event.started_at, fired_at=event.fired_at, peak_c=None)
 
 
-def _after(
+def _done(alert: Alert, event: AlertAct) -> Alert:
+    """Return the alert after what people and timers did about it."""
+    match event:
+        case AlertAcknowledged():
+            return replace(alert, acknowledged=event)
+        case AlertClosingProposed():
+            return replace(alert, proposed=event)
+        case AlertClosed():
+            return replace(alert, closed=True)
+        case AlertEscalated():
+            # It went on although somebody had taken the alert on: that has lapsed.
+            return replace(alert, level=max(alert.level, event.level), acknowledged=None)
+        case _:
+            assert_never(event)
+
+
+def _found(
     alert: Alert,
-    event: AlertResolved
-    | AlertAmended
-    | AlertWithdrawn
-    | AlertClosedUnverified
-    | AlertAcknowledged
-    | AlertEscalated
-    | ConditionEnded,
+    event: AlertResolved | AlertAmended | AlertWithdrawn | AlertClosedUnverified | ConditionEnded,
 ) -> Alert:
+    """Return the alert after what the engine or the clock found since."""
     match event:
         case AlertResolved():
             return replace(
@@ -172,46 +195,95 @@ def _after(
                 peak_c=event.peak_c,
                 recovered_at=event.recovered_at,
                 resolved_at=event.resolved_at,
+                proposed=alert.proposed if event.resolved_at else None,
+                closed=alert.closed and event.resolved_at is not None,
             )
         case AlertWithdrawn():
             return replace(alert, withdrawn=True)
         case ConditionEnded():
             recovered = event.ended_at if event.cause == RECOVERED else None
             return replace(alert, resolved_at=event.ended_at, recovered_at=recovered)
-        case AlertAcknowledged():
-            return replace(alert, acknowledged=event)
-        case AlertEscalated():
-            # It went on although somebody had taken the alert on: that has lapsed.
-            return replace(alert, level=max(alert.level, event.level), acknowledged=None)
         case _:
             assert_never(event)
 
 
-def acknowledge(state: AlertState, *, actor_id: str, actor_role: str, comment: str) -> list[Event]:
+def acknowledge(
+    state: AlertState, *, actor_id: str, actor_role: str, comment: str, person_id: str = ""
+) -> list[Event]:
     """Take an alert on, while it fires or after; the comment says what was found or done."""
     alert = _known(state)
     if alert.withdrawn:
         raise Conflict("alert_withdrawn", alert_id=alert.fired.alert_id)
-    if alert.status is Status.CLOSED_UNVERIFIED:
+    if alert.status in (Status.CLOSED_UNVERIFIED, Status.CLOSED):
         raise Conflict("alert_closed", alert_id=alert.fired.alert_id)
     if alert.acknowledged is not None:
         raise Conflict("already_acknowledged", alert_id=alert.fired.alert_id)
-    if not comment.strip():
-        raise Invalid("comment_required", field="comment")
     return [
         AlertAcknowledged(
             alert_id=alert.fired.alert_id,
             actor_id=actor_id,
             actor_role=actor_role,
-            comment=checked_text(comment.strip(), "comment", length_max=COMMENT_LENGTH_MAX),
+            comment=_comment(comment),
+            person_id=person_id,
         )
     ]
 
 
-def escalate(
-    state: AlertState, *, level: int, due_at: datetime, lapsed: bool = False
+def close(
+    state: AlertState,
+    *,
+    actor_id: str,
+    actor_role: str,
+    person_id: str,
+    disposition: str,
+    comment: str,
 ) -> list[Event]:
-    """Tell `level` (from 1 on) that nobody has taken the alert on.
+    """Close an alert that is over, with what it came to; a critical one takes two persons.
+
+    The first proposes; another, who says the same, closes; who says otherwise proposes that.
+    """
+    alert = _known(state)
+    if alert.withdrawn:
+        raise Conflict("alert_withdrawn", alert_id=alert.fired.alert_id)
+    if alert.status is Status.FIRING:
+        raise Conflict("alert_fires", alert_id=alert.fired.alert_id)
+    if alert.closed:
+        raise Conflict("alert_closed", alert_id=alert.fired.alert_id)
+    said = {
+        "alert_id": alert.fired.alert_id,
+        "actor_id": actor_id,
+        "actor_role": actor_role,
+        "person_id": person_id,
+        "disposition": disposition,
+        "comment": _comment(comment),
+    }
+    if alert.fired.severity != "critical":
+        return [AlertClosed(**said)]
+    first = alert.proposed
+    if first is None:
+        return [AlertClosingProposed(**said)]
+    if first.actor_id == actor_id or (person_id and first.person_id == person_id):
+        raise Conflict("second_person", alert_id=alert.fired.alert_id)
+    if first.disposition != disposition:
+        return [AlertClosingProposed(**said)]
+    return [AlertClosed(**said, proposed_by=first.actor_id)]
+
+
+def _comment(comment: str) -> str:
+    if not comment.strip():
+        raise Invalid("comment_required", field="comment")
+    return checked_text(comment.strip(), "comment", length_max=COMMENT_LENGTH_MAX)
+
+
+def escalate(
+    state: AlertState,
+    *,
+    level: int,
+    due_at: datetime,
+    lapsed: bool = False,
+    person_ids: Sequence[str] = (),
+) -> list[Event]:
+    """Tell `level` (from 1 on), and these persons, that nobody has taken the alert on.
 
     `lapsed`: the acknowledgement has been in force for its time (`ACKNOWLEDGED_FOR_MIN`). Nothing
     happens when that level was told already, or the alert needs nobody any more: a timer may be
@@ -222,7 +294,11 @@ def escalate(
     settled = taken_on or alert.status is not Status.FIRING
     if settled or level <= alert.level:
         return []
-    return [AlertEscalated(alert_id=alert.fired.alert_id, level=level, due_at=due_at)]
+    return [
+        AlertEscalated(
+            alert_id=alert.fired.alert_id, level=level, due_at=due_at, person_ids=tuple(person_ids)
+        )
+    ]
 
 
 def evolve_rule_set(_state: RuleSetState, event: RuleSetPublished) -> RuleSetState:

@@ -34,7 +34,11 @@ CREATE TABLE alert (
     subject_kind text NOT NULL,
     subject_id text NOT NULL,
     detail text NOT NULL,
-    silenced_by text NOT NULL
+    silenced_by text NOT NULL,
+    disposition text NOT NULL,
+    closing_by text NOT NULL,
+    closed_by text NOT NULL,
+    closed_at timestamptz
 );
 CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
 CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
@@ -59,7 +63,8 @@ INSERT INTO alert VALUES (
     %(fired_at)s, %(detected_at)s, %(late)s, %(value_c)s, %(peak_c)s, %(recovered_at)s,
     %(resolved_at)s, %(cause)s, %(state)s, %(acknowledged_by)s,
     %(acknowledged_role)s, %(acknowledged_at)s, %(comment)s, %(level)s, %(due_at)s, %(escalate_at)s,
-    %(version)s, %(pos)s, %(kind)s, %(subject_kind)s, %(subject_id)s, %(detail)s, %(silenced_by)s)
+    %(version)s, %(pos)s, %(kind)s, %(subject_kind)s, %(subject_id)s, %(detail)s, %(silenced_by)s,
+    %(disposition)s, %(closing_by)s, %(closed_by)s, %(closed_at)s)
 ON CONFLICT (alert_id) DO UPDATE SET
     severity = excluded.severity, detail = excluded.detail, silenced_by = excluded.silenced_by,
     started_at = excluded.started_at, fired_at = excluded.fired_at,
@@ -69,7 +74,9 @@ ON CONFLICT (alert_id) DO UPDATE SET
     state = excluded.state, acknowledged_by = excluded.acknowledged_by,
     acknowledged_role = excluded.acknowledged_role, acknowledged_at = excluded.acknowledged_at,
     comment = excluded.comment, level = excluded.level, due_at = excluded.due_at,
-    escalate_at = excluded.escalate_at,
+    escalate_at = excluded.escalate_at, disposition = excluded.disposition,
+    closing_by = excluded.closing_by, closed_by = excluded.closed_by,
+    closed_at = excluded.closed_at,
     version = excluded.version, pos = excluded.pos
 
 -- name: put_rule_set

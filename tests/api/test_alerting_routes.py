@@ -193,6 +193,7 @@ def test_given_webhook_when_put_down_then_secret_is_shown_once(admin: httpx.Clie
     assert made.status_code == 201, made.text
     assert len(made.json()["secret"]) >= 40
     kept = {**wanted, "site_id": "", "level": 0, "severity_min": "minor"}
+    kept |= {"person_id": "", "rank": 1}
     assert admin.get(made.headers["location"]).json() == kept
     again = admin.post(RECIPIENTS, json=wanted)
     assert (again.status_code, again.json()["code"]) == (409, "recipient_exists")
