@@ -46,7 +46,7 @@ from domain.shared.errors import NotFound
 from projections import alerting_stock as goods
 from projections import cold_chain_records as read
 from projections.shared import org_tree
-from projections.shared.placements import UnitReadings, unit_readings
+from projections.shared.placements import TemperatureSummary, UnitReadings, unit_readings
 
 router = module_router("cold_chain")
 
@@ -68,18 +68,22 @@ def read_report(
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, None)
         units = [_unit(conn, row, of, at) for row in rows(conn, queries.units, site_id=site_id)]
-        probes = [probe for unit in units for probe in unit.read.probes]
+        probes = [probe for unit in units for probe in unit.probes]
         calibrated = certificates(conn, probes, at, of.t1)
         sheet = _sheet(deps, conn, site_id, calibrated, text=month, month=of, units=units)
     return asked.answered(sheet, at)
 
 
 class Unit(NamedTuple):
-    """A unit and what its month was."""
+    """A unit and what its month was; its readings themselves are not kept."""
 
-    row: Mapping[str, Any]
+    kind: str
     word: Word
-    read: UnitReadings
+    summary: TemperatureSummary
+    probes: Sequence[tuple[str, str]]  # device, channel
+    told: Row
+    gaps: Sequence[Row]
+    chart: Chart
 
 
 class Acts(NamedTuple):
@@ -94,7 +98,16 @@ def _unit(conn: Connection, row: Mapping[str, Any], month: Month, at: Position) 
     found = unit_readings(
         conn, row["unit_id"], month.t0, month.t1, ledger=at.ledger, telemetry=at.telemetry
     )
-    return Unit(row, word, found)
+    chart = Chart(word.zh, word.en, month.t0, month.t1, lines_of(found.probes), found.limits)
+    return Unit(
+        row["kind"],
+        word,
+        found.summary,
+        [(probe.device_id, probe.channel) for probe in found.probes],
+        _unit_row(word, found, month),
+        _gaps(word, found, month),
+        chart,
+    )
 
 
 def _sheet(
@@ -113,6 +126,7 @@ def _sheet(
     acts = Acts(_taken_on(deps, alerts), orders)
     words = {unit.word.code: unit.word for unit in units}
     signed = _records(conn, deps, site_id, month, units)
+    gaps = [row for unit in units for row in unit.gaps]
     name = named(org_tree.names(conn, [site_id]).get(site_id), site_id)
     return Sheet(
         file=f"{site_id}-{text}",
@@ -127,19 +141,16 @@ def _sheet(
             *_totals(units, alerts, signed),
         ],
         tables=[
-            Table("units", "设备", "Units", _UNITS, [_unit_row(unit, month) for unit in units]),
+            Table("units", "设备", "Units", _UNITS, [unit.told for unit in units]),
             Table("excursions", "温度异常与处置", "Excursions and what was done", _EXCURSIONS,
                   [_excursion(conn, a, acts, words) for a in alerts if a["kind"] == "temperature"]),
             Table("alerts", "告警", "Alerts by kind", _ALERTS, _by_kind(alerts, acts)),
             Table("records", "温度记录（一日两次）", "Signed records", _RECORDS, signed),
             calibrated,
-            Table("gaps", "无读数时段", "Gaps", _GAPS, _gaps(units, month)),
+            Table("gaps", "无读数时段", "Gaps", _GAPS, gaps),
         ],
         charts=[
-            Chart(unit.word.zh, unit.word.en, month.t0, month.t1, lines_of(unit.read.probes),
-                  unit.read.limits)
-            for unit in units
-            if any(probe.ts_ms.size for probe in unit.read.probes)
+            unit.chart for unit in units if any(line.parts for line in unit.chart.lines)
         ],
         notes=[_NOTE],
     )  # fmt: skip
@@ -204,7 +215,7 @@ TEMPERATURE = Word("temperature", "温度", "temperature")
 def _totals(
     units: Sequence[Unit], alerts: Sequence[Mapping[str, Any]], signed: Sequence[Row]
 ) -> list[Field]:
-    told = [unit.read.summary for unit in units]
+    told = [unit.summary for unit in units]
     known = [s for s in told if s.n and s.above_min is not None]
     return [
         Field("units", "设备数", "units", len(units)),
@@ -220,17 +231,17 @@ def _totals(
     ]
 
 
-def _unit_row(unit: Unit, month: Month) -> Row:
-    told = unit.read.summary
+def _unit_row(word: Word, read: UnitReadings, month: Month) -> Row:
+    told = read.summary
     minutes = (month.t1 - month.t0) / timedelta(minutes=1) - told.unknown_min
     inside = None
     if minutes and told.above_min is not None and told.below_min is not None:
         inside = 100 * max(minutes - told.above_min - told.below_min, 0.0) / minutes
-    mkts = [figures(probe, None)["mkt_c"] for probe in unit.read.probes]
+    mkts = [figures(probe, None)["mkt_c"] for probe in read.probes]
     return {
-        "unit": unit.word,
-        "limits_c": list(unit.read.limits or ()),
-        "probes": len(unit.read.probes),
+        "unit": word,
+        "limits_c": list(read.limits or ()),
+        "probes": len(read.probes),
         "hours": minutes / 60,
         "unknown_h": told.unknown_min / 60,
         "inside_pct": inside,
@@ -329,7 +340,7 @@ def _records(
         states = [
             state.value
             for state in counted_states(
-                unit.row["kind"],
+                unit.kind,
                 month.first,
                 month.last,
                 signed=own,
@@ -351,15 +362,13 @@ def _records(
     return found
 
 
-def _gaps(units: Sequence[Unit], month: Month) -> list[Row]:
-    """Return the longest times without readings of each unit that has any."""
-    found: list[Row] = []
-    for unit in units:
-        if unit.read.summary.n:
-            of_unit = [
-                {"unit": unit.word, **row}
-                for row in gap_rows(unit.read, month.t0, month.t1)
-                if row["minutes"] >= GAP_MIN
-            ]
-            found += sorted(of_unit, key=lambda row: -row["minutes"])[:GAPS_TOLD]
-    return found
+def _gaps(word: Word, read: UnitReadings, month: Month) -> Sequence[Row]:
+    """Return the longest times without readings of a unit that has any."""
+    if not read.summary.n:
+        return []
+    found = [
+        {"unit": word, **row}
+        for row in gap_rows(read, month.t0, month.t1)
+        if row["minutes"] >= GAP_MIN
+    ]
+    return sorted(found, key=lambda row: -row["minutes"])[:GAPS_TOLD]

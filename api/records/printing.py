@@ -118,7 +118,7 @@ class _Scale:
 
     def __init__(self, chart: Chart) -> None:
         self.t0, self.t1 = chart.t0, chart.t1
-        values = [v for line in chart.lines if line.celsius.size for v in _ends(line.celsius)]
+        values = [v for line in chart.lines for _, part in line.parts for v in _ends(part)]
         values += chart.limits or ()
         low, high = min(values, default=0.0), max(values, default=10.0)
         self.step = next((s for s in _STEPS_C if (high - low) / s <= _TICKS_MAX), 100.0)
@@ -210,10 +210,8 @@ def _bands(bands: Sequence[Band], scale: _Scale, language: int) -> Iterator[Rect
 
 def _lines(chart: Chart, scale: _Scale) -> Iterator[PolyLine]:
     for n, line in enumerate(chart.lines):
-        if not line.ts_ms.size:
-            continue
         colour = colors.HexColor(_COLOURS[n % len(_COLOURS)])
-        for ts_ms, celsius in line.parts(chart.t0, chart.t1, 2 * int(WIDTH)):
+        for ts_ms, celsius in line.parts:
             told_at = [(scale.x(t), scale.y(v)) for t, v in zip(ts_ms, celsius, strict=True)]
             if len(told_at) == 1:  # one reading alone: a dot
                 told_at.append((told_at[0][0] + 0.6, told_at[0][1]))

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Row = Mapping[str, Any]
 
 # Points of a line in an answer.
-POINTS = 1_000
+POINTS = 1_500
 _EPOCH_2000_US = 946_684_800_000_000
 
 
@@ -71,21 +71,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a chart: n times (UTC ms) with n values; it breaks where readings do not meet."""
+    """A line of a chart: its unbroken parts, each times (UTC ms) and values in °C.
+
+    It breaks where a reading does not hold until the next one, `hold_ms` at most.
+    """
 
     name: str
-    ts_ms: Ints
-    celsius: Floats
     hold_ms: int
+    parts: Sequence[tuple[Ints, Floats]]
     apart: bool = False  # of another source than the on-line series
 
-    def parts(self, t0: datetime, t1: datetime, points: int) -> list[tuple[Ints, Floats]]:
-        """Return its unbroken parts, thinned to about so many points that keep every peak."""
-        broken = np.cumsum(np.diff(self.ts_ms, prepend=self.ts_ms[:1]) > self.hold_ms)
-        begin, end = (round(t.timestamp() * 1_000_000) - _EPOCH_2000_US for t in (t0, t1))
-        kept = decimate(self.ts_ms * 1_000 - _EPOCH_2000_US, self.celsius, begin, end, points)
+    @classmethod
+    def of(cls, name: str, ts_ms: Ints, celsius: Floats, hold_ms: int, *, apart: bool) -> Line:
+        """Return n readings as a line, thinned so that every peak is still there."""
+        if not ts_ms.size:
+            return cls(name, hold_ms, (), apart)
+        broken = np.cumsum(np.diff(ts_ms, prepend=ts_ms[:1]) > hold_ms)
+        us = ts_ms * 1_000 - _EPOCH_2000_US
+        kept = decimate(us, celsius, int(us[0]), int(us[-1]) + 1, POINTS)
         cuts = np.flatnonzero(np.diff(broken[kept])) + 1
-        return [(self.ts_ms[part], self.celsius[part]) for part in np.split(kept, cuts)]
+        parts = [(ts_ms[part], celsius[part]) for part in np.split(kept, cuts)]
+        return cls(name, hold_ms, parts, apart)
 
 
 class Band(NamedTuple):
@@ -134,7 +140,10 @@ def columns(text: str) -> tuple[Column, ...]:
 
 def lines_of(probes: Sequence[ProbeReadings]) -> list[Line]:
     """Return the probes of a unit as lines of a chart."""
-    return [Line(f"{p.device_id}/{p.channel}", p.ts_ms, p.celsius, p.hold_ms) for p in probes]
+    return [
+        Line.of(f"{p.device_id}/{p.channel}", p.ts_ms, p.celsius, p.hold_ms, apart=False)
+        for p in probes
+    ]
 
 
 def plain(sheet: Sheet) -> dict[str, Any]:
@@ -145,17 +154,15 @@ def plain(sheet: Sheet) -> dict[str, Any]:
             table.name: [{name: _plain(value) for name, value in row.items()} for row in table.rows]
             for table in sheet.tables
         },
-        "series": [
-            _series(line, chart.t0, chart.t1) for chart in sheet.charts for line in chart.lines
-        ],
+        "series": [_series(line) for chart in sheet.charts for line in chart.lines],
     }
 
 
-def _series(line: Line, t0: datetime, t1: datetime) -> dict[str, Any]:
+def _series(line: Line) -> dict[str, Any]:
     """Return a line: null stands between parts that do not meet."""
     t: list[int] = []
     v: list[float | None] = []
-    for ts_ms, celsius in line.parts(t0, t1, POINTS) if line.ts_ms.size else ():
+    for ts_ms, celsius in line.parts:
         if t:
             t.append(t[-1] + line.hold_ms)
             v.append(None)

@@ -191,7 +191,7 @@ def _sheet(deps: Deps, conn: Connection, told: Told, at: Position, every_min: in
             _files(files, found),
             Table("signatures", "交接签名", "Signatures", _SIGNATURES, _signed(told)),
         ],
-        charts=charts if any(line.ts_ms.size for line in lines) else (),
+        charts=charts if any(line.parts for line in lines) else (),
         notes=[_NOTE],
     )
 
@@ -378,7 +378,7 @@ def _files(files: Sequence[Series], found: UnitReadings) -> Table:
 def _line(file: Series) -> Line:
     known = ~np.isnan(file.celsius)
     name = f"{file.kind} {file.serial}"
-    return Line(name, file.ts_ms[known], file.celsius[known], file.hold_ms, apart=True)
+    return Line.of(name, file.ts_ms[known], file.celsius[known], file.hold_ms, apart=True)
 
 
 def _signed(told: Told) -> list[Row]:

@@ -102,16 +102,16 @@ def held_of(probe: ProbeReadings) -> Held:
 
 
 def certificates(
-    conn: Connection, probes: Sequence[ProbeReadings], at: Position, until: datetime
+    conn: Connection, probes: Sequence[tuple[str, str]], at: Position, until: datetime
 ) -> Table:
-    """Return the calibration of probes: of each the certificate in force at a moment."""
-    devices = sorted({probe.device_id for probe in probes})
+    """Return the calibration of probes (device, channel): the certificates in force at a moment."""
+    devices = sorted({device_id for device_id, _ in probes})
     known = calibrations(conn, at.ledger, devices).by_probe
     found = []
     for probe in probes:
-        of_probe = known.get((probe.device_id, probe.channel))
+        of_probe = known.get(probe)
         begun = [each for each in of_probe.certificates if each.since <= until] if of_probe else []
-        row: dict[str, Any] = {"probe": f"{probe.device_id}/{probe.channel}", "state": _NONE}
+        row: dict[str, Any] = {"probe": "/".join(probe), "state": _NONE}
         if begun:
             last = begun[-1]
             left = days_left(last.valid_until, until)

@@ -80,7 +80,8 @@ def read_validation(
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, as_of)
         found = unit_readings(conn, unit_id, t0, t1, ledger=at.ledger, telemetry=at.telemetry)
-        calibrated = certificates(conn, found.probes, at, t1)
+        probes = [(probe.device_id, probe.channel) for probe in found.probes]
+        calibrated = certificates(conn, probes, at, t1)
         sheet = _sheet(conn, unit, found, calibrated, t0=t0, t1=t1, tests=tests)
     return asked.answered(sheet, at)
 
@@ -120,7 +121,7 @@ def _sheet(
             Table("gaps", "无读数时段", "Gaps", _GAPS, gap_rows(found, t0, t1)),
             Table("signatures", "签名", "Signatures", _SIGNATURES, _TO_SIGN),
         ],
-        charts=charts if any(line.ts_ms.size for line in lines) else (),
+        charts=charts if any(line.parts for line in lines) else (),
         notes=[_NOTE],
     )
 
