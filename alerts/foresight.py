@@ -69,7 +69,8 @@ class Foresight:
 
     def __init__(self) -> None:
         self._ground: Ground | None = None
-        self._low_c = self._high_c = np.empty(0)
+        self._low_c = self._high_c = np.empty(0)  # (p), of what readings count as
+        self._low_read = self._high_read = np.empty(0)  # (p), of what is read: within these it is
         self._certified, self._known = -1, Calibrations({})
         self._on: dict[str, Found] | None = None
         self._told: set[str] = set()
@@ -114,23 +115,24 @@ class Foresight:
             self._on = {}
         ((certified,),) = conn.execute(queries.calibrated).fetchall()
         if certified != self._certified:
-            self._certified, self._known = certified, calibrations(conn)
+            self._certified, self._known, self._ground = certified, calibrations(conn), None
         if ground is not self._ground:
             self._ground = ground
             low, high = _limits(conn, ground, now)
             self._low_c, self._high_c = low[ground.probe_unit], high[ground.probe_unit]
+            least, greatest = self._deviations(ground, to_ms(now))
+            self._low_read, self._high_read = self._low_c + greatest, self._high_c + least
 
     def _ahead(
         self, conn: Connection, ground: Ground, signals: Signals, now: datetime
     ) -> list[Found]:
         now_ms = to_ms(now)
         minutes, values = signals.series(now_ms)
-        self._correct(ground, values, minutes, now_ms)
         window = minutes >= -WINDOW_MIN
-        near = rising(minutes[window], values[window], self._low_c, self._high_c)
+        near = rising(minutes[window], values[window], self._low_read, self._high_read)
         speaks = signals.speaks(now_ms)[ground.probe_device]
         on: dict[str, Found] = {}
-        for probe in self._probes(ground, near & speaks, minutes, values):
+        for probe in self._probes(ground, near & speaks, (minutes, values), now_ms):
             name = ground.probe_id(probe.at)
             value = float(probe.values[-1])
             if not probe.low_c <= value <= probe.high_c:
@@ -151,30 +153,33 @@ class Foresight:
         self._told = {name for name, one in on.items() if not one.held}
         return list(on.values())
 
-    def _correct(self, ground: Ground, values: Floats, minutes: Floats, now_ms: int) -> None:
-        """Let the values of calibrated probes count as they do."""
-        if not self._known.by_probe:
-            return
-        at_ms = (now_ms + minutes * MINUTE_MS).astype(np.int64)
-        index = {ground.probe_id(at): at for at in range(len(ground.probe_device))}
-        for device_id, channel in self._known.by_probe:
-            at = index.get(f"{device_id}/{channel}")
-            if at is not None:
-                read = values[:, at]
-                values[:, at] = self._known.corrected(read, device_id, channel, at_ms)
+    def _deviations(self, ground: Ground, now_ms: int) -> tuple[Floats, Floats]:
+        """Return the least and the greatest that is taken from what each probe reads (p)."""
+        least, greatest = (np.zeros(len(ground.probe_device)) for _ in range(2))
+        if self._known.by_probe:
+            for at in range(len(ground.probe_device)):
+                device_id, _, channel = ground.probe_id(at).partition("/")
+                known = self._known.by_probe.get((device_id, channel))
+                if known is not None:
+                    least[at], greatest[at] = known.extremes_at(now_ms)
+        return least, greatest
 
     def _probes(
-        self, ground: Ground, near: Bools, minutes: Floats, values: Floats
+        self, ground: Ground, near: Bools, read: tuple[Floats, Floats], now_ms: int
     ) -> Iterator[_Probe]:
         """Yield the probes to look at: those near a limit, and those that were told of."""
+        minutes, values = read
         chosen = set(np.flatnonzero(near).tolist())
         if self._told:
             chosen.update(at for at in range(len(near)) if ground.probe_id(at) in self._told)
         for at in sorted(chosen):
             known = ~np.isnan(values[:, at])
             if known.any():
+                device_id, _, channel = ground.probe_id(at).partition("/")
+                at_ms = (now_ms + minutes[known] * MINUTE_MS).astype(np.int64)
+                counted = self._known.corrected(values[known, at], device_id, channel, at_ms)
                 limits = (float(self._low_c[at]), float(self._high_c[at]))
-                yield _Probe(at, minutes[known], values[known, at], *limits)
+                yield _Probe(at, minutes[known], counted, *limits)
 
     def _in_defrost(self, name: str, probe: _Probe, now_ms: int) -> bool:
         pattern = self._patterns.get(name)

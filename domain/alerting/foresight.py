@@ -34,6 +34,7 @@ NEWTON_READINGS_MIN = 5
 EARLY, LATE = 0.1, 0.9
 
 _ROOT_2 = math.sqrt(2.0)
+_ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 
 
 class Forecast(NamedTuple):
@@ -186,8 +187,14 @@ def _newton(x: Floats, y: Floats, limit: float) -> Forecast | None:
 
 
 def _normal(z: Floats) -> Floats:
-    """Return the chance of less than z under the normal distribution."""
-    return np.array([0.5 * (1 + math.erf(each / _ROOT_2)) for each in z.tolist()])
+    """Return the chance of less than z under the normal distribution, to 1e-7.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+    """
+    x = np.abs(z) / _ROOT_2
+    t = 1 / (1 + 0.3275911 * x)
+    tail = np.polyval(_ERF, t) * t * np.exp(-x * x) / 2
+    return np.where(z < 0, tail, 1 - tail)
 
 
 def _first(reached: Floats, chance: float) -> float | None:

@@ -63,7 +63,7 @@ def point(reference_c: float, deviation_c: float, uncertainty_c: float = 0.1) ->
     )
 
 
-certificates = spec(model.evolve_calibrations, ())
+certificates = spec(model.evolve_calibrations, model.NONE)
 
 
 def test_given_a_device_when_a_certificate_is_recorded_then_it_is_once_and_from_its_date() -> None:
