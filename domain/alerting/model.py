@@ -8,8 +8,8 @@ Streams: `alerting.episode` and `alerting.condition` (their ids are the alerts')
 (alert_id), `alerting.rule_set` (profile_id).
 
 Codes of refusals: unknown_alert (NotFound); already_acknowledged, alert_withdrawn, alert_closed,
-alert_fires, second_person, rules_not_later (Conflict); comment_required, bad_text, naive_time,
-rule_side_changed, and those of `rules.checked_rules` (Invalid).
+alert_fires, second_person, rules_not_later (Conflict); comment_required, names_a_person, bad_text,
+naive_time, rule_side_changed, and those of `rules.checked_rules` (Invalid).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from domain.alerting.rules import ThresholdRule, checked_rules
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import checked_name, stream_id
+from domain.shared.pseudonyms import names_person
 from domain.shared.text import checked_text
 
 # Characters of an acknowledgement's comment.
@@ -272,6 +273,8 @@ def close(
 def _comment(comment: str) -> str:
     if not comment.strip():
         raise Invalid("comment_required", field="comment")
+    if names_person(comment):
+        raise Invalid("names_a_person", field="comment")
     return checked_text(comment.strip(), "comment", length_max=COMMENT_LENGTH_MAX)
 
 

@@ -149,6 +149,12 @@ def test_given_firing_when_acknowledged_with_control_characters_then_invalid() -
     alert.given(FIRED).when(acknowledge, comment="a\0b", **BY_KEEPER).refused(Invalid, "bad_text")
 
 
+def test_given_firing_when_acknowledged_with_a_phone_number_then_invalid() -> None:
+    alert.given(FIRED).when(acknowledge, comment="已打 138-0000-0001", **BY_KEEPER).refused(
+        Invalid, "names_a_person"
+    )
+
+
 def test_given_no_alert_when_acknowledged_then_not_found() -> None:
     alert.when(acknowledge, comment="seen", **BY_KEEPER).refused(NotFound, "unknown_alert")
 
