@@ -9,7 +9,7 @@ bad_code, bad_lot_id, bad_name, bad_text, not_a_pseudonym, names_a_person, paren
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -133,17 +133,17 @@ def _extended(event: Json) -> Iterator[tuple[str, str]]:
     waiting: list[tuple[str, object]] = [("", event)]
     while waiting:
         name, value = waiting.pop()
-        if type(value) in _PLAIN:
-            yield name, f"{value:.0f}" if isinstance(value, float) else str(value)
-        elif isinstance(value, list):
+        if isinstance(value, list):
             # What stands under no extension, most of an event, says nothing by itself.
             waiting += [(name, item) for item in value if name or type(item) not in _PLAIN]
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             for key, below in value.items():
                 local = key.rpartition(":")[2] if ":" in key else name
                 said = local or type(below) not in _PLAIN
                 if said and local not in _NUMBERS and key != "@context":
                     waiting.append((local, below))
+        else:
+            yield name, f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _with_more(fact: FactEvent, event: Json) -> FactEvent:
