@@ -1,7 +1,7 @@
 # The only list of commands. Each target does all of its own set-up.
 .DEFAULT_GOAL := check
 SHELL := /bin/sh
-.PHONY: setup setup-dev demo run test lint check module docs bench clean
+.PHONY: setup setup-dev demo run test lint check module docs bench search clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,10 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/coverage report --include='domain/*' --fail-under=100 --skip-covered
+
+# Tests by examples, with others than everybody has: again and again, until one fails.
+search: setup-dev
+	@while $(BIN)/pytest -q --no-header -m hypothesis --hypothesis-profile=search $(ARGS); do :; done
 
 # make module NAME=telemedicine
 module: setup-dev

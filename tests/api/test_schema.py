@@ -27,6 +27,7 @@ def _world(api: Api) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.no_cover  # of some ten thousand requests
 @pytest.mark.parametrize(
     ("role", "region", "phases", "mode"),
     [

@@ -78,6 +78,7 @@ def session(url: str, client_id: str, wanted: Sequence[str]) -> Iterator[Receive
         receiver.stop()
 
 
+@pytest.mark.no_cover  # of 144,000 readings
 @pytest.mark.parametrize("kind", ["embedded", "mosquitto"])
 def test_given_a_backlog_in_the_broker_when_readings_follow_then_they_are_stored_before_it(
     database: Database, ledger: Ledger, request: pytest.FixtureRequest, kind: str

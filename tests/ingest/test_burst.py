@@ -44,6 +44,7 @@ def shipped(folder: Path) -> Iterator[BrokerServer]:
         broker.stop()
 
 
+@pytest.mark.no_cover
 @pytest.mark.timeout(240)  # each message goes to the disk by itself: seconds, on a busy one minutes
 def test_given_the_shipped_settings_when_twenty_thousand_come_at_once_then_all_are_stored(
     database: Database, ledger: Ledger, tmp_path_factory: pytest.TempPathFactory

@@ -237,6 +237,7 @@ def test_given_a_withdrawn_injection_when_asked_before_and_after_then_used_and_i
     assert [lot.stock[0].status for lot in lots] == ["used", "in_stock"]
 
 
+@pytest.mark.no_cover
 def test_given_a_position_when_asked_again_after_more_facts_then_the_same_answer(
     conn: psycopg.Connection[Any],
 ) -> None:
@@ -410,6 +411,7 @@ def test_given_an_unknown_code_when_asked_then_its_facts_and_the_flag(
     assert [e["site_id"] for e in custody.chain] == ["POV1"]
 
 
+@pytest.mark.no_cover
 def test_given_a_ledger_when_followed_and_rebuilt_then_the_same_tables(
     database: Database, ledger: Ledger
 ) -> None:
