@@ -17,12 +17,14 @@ import yaml
 from runtime import broker_nats
 from runtime.account import broker_program
 from runtime.cli import whole
-from runtime.settings import load
+from runtime.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 RUNS_ONCE = {"migrate"}
+# Settings of what is told to others: they stand in .env alone, and nothing is told without them.
+OUTWARD = ("smtp_", "sms_", "wecom_", "dingtalk_", "feishu_", "push_", "webhook_", "platform_")
 
 
 def test_given_the_file_when_validated_then_it_fits_the_compose_schema() -> None:
@@ -110,6 +112,13 @@ def test_given_our_environments_when_filled_in_then_the_program_accepts_them(nam
     given = SERVICES[name]["environment"]
     filled = {key: re.sub(r"\$\{\w+(:-([^}]*)|:\?[^}]*)\}", r"\2", v) for key, v in given.items()}
     assert load(filled).database_url
+
+
+def test_given_channels_when_set_in_env_then_they_reach_the_processes() -> None:
+    outward = [name for name in Settings.model_fields if name.startswith(OUTWARD)]
+    assert len(outward) > 15
+    for setting in (f"VAXTRAIL_{name.upper()}" for name in outward):
+        assert COMPOSE["x-app"]["environment"][setting].startswith(f"${{{setting}:-")
 
 
 def test_given_accounts_when_tracked_files_are_listed_then_they_are_not_among_them() -> None:
