@@ -249,7 +249,9 @@ def is_list(route: ModuleRoute) -> bool:
 
 def test_given_a_running_instance_when_looked_at_then_alive_ready_and_measured(api: Api) -> None:
     assert httpx.get(f"{api.url}/livez").json() == {"live": True}
-    assert httpx.get(f"{api.url}/readyz").json() == {"ready": True, "problems": {}}
+    ready = httpx.get(f"{api.url}/readyz").json()
+    assert (ready["ready"], ready["problems"]) == (True, {})
+    assert "2 sites reach fewer than three people" in ready["warnings"]["alert_floor"]
     assert "vaxtrail_http_request_seconds_bucket" in httpx.get(f"{api.url}/metrics").text
 
 
