@@ -24,6 +24,7 @@ import structlog
 from alerts import notices, people
 from domain.alerting import model
 from domain.alerting.events import AlertEscalated
+from domain.alerting.rules import ESCALATION
 from domain.shared.decide import fold
 from domain.shared.errors import Conflict
 from projections import alerting
@@ -115,9 +116,10 @@ class Escalator:
             due_at = row.escalate_at
         if row is None or due_at is None or due_at > now:
             return False
+        level, due_at = _newest(row, due_at, now)
         events = model.escalate(
             fold(model.evolve, None, (envelope.event for envelope in history)),
-            level=row.level + 1,
+            level=level,
             due_at=due_at,
             lapsed=row.acknowledged_at is not None,
             person_ids=people.told_at(
@@ -125,7 +127,7 @@ class Escalator:
                 region_code=row.region_code,
                 site_id=row.site_id,
                 severity=row.severity,
-                level=row.level + 1,
+                level=level,
                 at=now,
             ),
         )
@@ -153,3 +155,16 @@ class Escalator:
         for envelope in envelopes:
             if isinstance(envelope.event, AlertEscalated):
                 log.info("alert_escalated", alert_id=row.alert_id, level=envelope.event.level)
+
+
+def _newest(row: alerting.AlertRow, due_at: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return the level to tell, and when it was due: of repetitions never told, the newest one.
+
+    Each level is told once, however late; but nobody is told the same many times at once.
+    """
+    steps, level = ESCALATION[row.severity], row.level + 1
+    if level <= len(steps.after_min) or steps.repeat_min is None:
+        return level, due_at
+    repeat = timedelta(minutes=steps.repeat_min)
+    missed = (now - due_at) // repeat
+    return level + missed, due_at + missed * repeat

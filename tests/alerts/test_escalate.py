@@ -114,6 +114,19 @@ def test_given_a_long_standstill_when_ticked_then_every_level_due_is_told_once(
     settle(story)
 
 
+def test_given_a_standstill_of_hours_when_ticked_then_levels_once_and_of_repetitions_the_newest(
+    following: Runner, ledger: Ledger, escalator: Escalator
+) -> None:
+    story = Story(following, ledger, "critical")
+    assert escalator.tick(after(604)) == 4
+    assert story.levels() == [(1, after(10)), (2, after(20)), (3, after(30)), (41, after(600))]
+    following.follow_once()
+    assert escalator.tick(after(614)) == 0
+    assert escalator.tick(after(615)) == 1
+    assert story.levels()[-1] == (42, after(615))
+    settle(story)
+
+
 def test_given_taken_on_when_levels_fall_due_then_nobody_is_told_until_it_lapses(
     following: Runner, ledger: Ledger, escalator: Escalator
 ) -> None:
