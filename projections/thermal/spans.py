@@ -120,8 +120,9 @@ def together(pieces: Pieces, parts: Exposures, n: int) -> Exposures:
     worst = np.maximum.reduceat(parts.sums, begins, axis=1)
     warmest = begins
     if begins.size < pieces.piece.size:
-        by_heat = np.lexsort((parts.sums[Quantity.MKT], pieces.piece))
-        warmest = by_heat[np.append(begins[1:], pieces.piece.size) - 1]
+        most = np.repeat(worst[Quantity.MKT], np.diff(begins, append=pieces.piece.size))
+        warmest = np.flatnonzero(parts.sums[Quantity.MKT] == most)
+        warmest = warmest[np.diff(pieces.piece[warmest], prepend=-1) > 0]
     for row in (Quantity.DEGREES, Quantity.MKT):
         worst[row] = parts.sums[row, warmest]
     worst = np.vstack([worst, parts.sums[Quantity.KNOWN, warmest]])
