@@ -52,6 +52,7 @@ def test_given_a_file_when_filed_then_its_times_are_those_of_its_zone() -> None:
     assert found.since == datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
     assert (found.readings, found.days, found.bill_no, found.serial) == (2, 0, "B1", "RC10")
     assert filed(found).events == []
+    assert filing.file_stream("ab") != filing.file_stream("cd")
     filed(found, bill_no="").refused(Conflict, "already_registered")
     filed(zone="Mars/Base").refused(Invalid, "unknown_zone")
     filed(unit_id="U").refused(Invalid, "unknown_unit")
