@@ -101,11 +101,13 @@ def forecast(
     sign = 1.0 if values[-1] <= limit_c else -1.0
     # As if the limit were above: what falls towards a limit below rises, turned over.
     turned, limit = sign * values, sign * limit_c
+    recent = minutes >= -WINDOW_MIN
     if event_min is not None:
         since = minutes >= event_min
         if since.sum() >= NEWTON_READINGS_MIN:
             return _newton(minutes[since], turned[since], limit)
-    recent = minutes >= -WINDOW_MIN
+        # A few tell at least how fast it goes now; what was before is another matter.
+        recent = since if since.sum() >= READINGS_MIN else recent
     if recent.sum() < READINGS_MIN:
         return None
     return _line(minutes[recent], turned[recent], limit)

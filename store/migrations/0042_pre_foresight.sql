@@ -55,3 +55,7 @@ CREATE FUNCTION in_defrost(
                 SELECT (extract(epoch FROM began) * 1000 - d.last_ms) / d.period_ms AS n) p
             WHERE d.device_id = device AND d.channel = of_channel AND d.period_ms > 0), false)
 $$;
+REVOKE ALL ON FUNCTION in_defrost(text, text, text, timestamptz, float8, float8, timestamptz)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION in_defrost(text, text, text, timestamptz, float8, float8, timestamptz)
+    TO vaxtrail_app;

@@ -37,9 +37,10 @@ def test_given_power_lost_when_forecast_then_the_curve_is_known_better_than_a_li
     assert found.eta_min == pytest.approx(25.157 - 20, abs=1.0)
     assert found.chance > 0.95
     assert found.early_min <= found.eta_min <= (found.late_min or np.inf)
-    short = forecast(after[:4] - 3, rise[:4], 8.0, event_min=-3.0)
+    before = np.append(np.full(12, sign * 5.0), sign * rise[:4])
+    short = forecast(np.arange(-15.0, 1.0), before, sign * 8.0, event_min=-3.0)
     assert short is not None
-    assert short.method == "line", "four readings are no curve"
+    assert (short.method, short.eta_min < 25) == ("line", True), "four are no curve, but a pace"
 
 
 def test_given_what_does_not_approach_when_forecast_then_nothing() -> None:
