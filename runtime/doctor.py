@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import locale
 import os
 import platform
@@ -31,6 +32,8 @@ from runtime.broker_log import faults
 from runtime.broker_revoked import waiting
 from runtime.broker_tls import RENEW_DAYS, Tls, expires
 from runtime.disk import free_pct
+from runtime.folder import last_instance
+from runtime.process import ask
 from runtime.refusal import Refusal
 from runtime.settings import Settings
 
@@ -75,6 +78,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         shared_account,
         _revoked,
         _gateways,
+        _people,
         _left_behind,
     ]
     for look in looks:
@@ -304,6 +308,20 @@ def _gateways(settings: Settings) -> Finding:
         "；".join(zh for zh, _ in shown) + more,
         "; ".join(en for _, en in shown) + more,
     )
+
+
+def _people(settings: Settings) -> Finding:
+    """Warn where alerts of an instance that runs reach too few people: it works all the same."""
+    instance = last_instance(settings.data)
+    try:
+        page = ask(f"{instance.api_url}/readyz", 2.0) if instance and instance.api_url else b"{}"
+        told = json.loads(page).get("warnings", {}).get("alert_floor", "")
+    except (OSError, ValueError):
+        told = ""
+    if not told:
+        return Finding("people", True, "告警接收人未见不足", "nothing is known of too few people")
+    zh, _, en = told.partition(" / ")
+    return Finding("people", True, f"注意：{zh}：请安排值班", f"mind: {en}: put people on duty")
 
 
 def _left_behind(_: Settings) -> Finding:

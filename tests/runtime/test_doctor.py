@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from runtime import account, broker_access, broker_tls, doctor
 from runtime.account import SHARED_HOME
 from runtime.broker_access import Access
 from runtime.doctor import Finding
+from runtime.folder import Instance, write_instance
 from runtime.settings import Settings, load
 from tests.runtime.instance import run
 
@@ -134,3 +136,16 @@ def test_given_another_accounts_closed_folder_when_left_ones_are_sought_then_not
 
     monkeypatch.setattr(Path, "is_symlink", closed)
     assert account.left_behind() == [tmp_path / "left"]
+
+
+def test_given_an_instance_with_too_few_people_when_examined_then_warned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"warnings": {"alert_floor": "2 个站点不足三人 / alerts of 2 sites reach too few"}}
+    monkeypatch.setattr(doctor, "ask", lambda url, seconds: json.dumps(told).encode())
+    assert "不足三人" not in _found(load({}, data=tmp_path), "people").zh
+    write_instance(tmp_path, Instance(pid=1, api_url="http://127.0.0.1:1"))
+    finding = _found(load({}, data=tmp_path), "people")
+    assert finding.ok  # it keeps nothing from work
+    assert "不足三人" in finding.zh
+    assert finding.en == "mind: alerts of 2 sites reach too few: put people on duty"
