@@ -35,6 +35,7 @@ from projections.traceability.inside import Inside, inside
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
 from store.sql import load_queries
+from store.transient import AWAY
 
 queries = load_queries(Path(__file__).with_name("sql") / "consequence.sql")
 log = structlog.get_logger(__name__)
@@ -43,6 +44,8 @@ log = structlog.get_logger(__name__)
 WINDOW = 5_000
 # What scanners without a network tell of an alert's time is looked at for so long after its end.
 SETTLED_AFTER = timedelta(days=7)
+# Between two looks at an alert that could not be looked at.
+LOOK_AGAIN = timedelta(minutes=1)
 # Attempts to store what was found, when somebody else writes the same streams meanwhile.
 TRIES_MAX = 8
 # What of an alert those are told who were not told of it.
@@ -61,6 +64,7 @@ class Consequences:
         self._ledger = ledger
         self._conn = conn
         self._leads = False
+        self._left: dict[str, datetime] = {}  # alerts that could not be looked at, and when
 
     def leads(self) -> bool:
         """Take the lead where nobody has it; True while this process has it."""
@@ -74,6 +78,8 @@ class Consequences:
         names = {"custody": CUSTODY.follower, "stock": read.PROJECTION.follower}
         looked = 0
         try:
+            for alert_id in [one for one, at in self._left.items() if now - at >= LOOK_AGAIN]:
+                self._look(alert_id, now)
             while True:
                 ((after, upto),) = self._conn.execute(queries.progress, names).fetchall()
                 upto = min(upto, after + WINDOW)
@@ -90,12 +96,27 @@ class Consequences:
             return looked
 
     def _look(self, alert_id: str, now: datetime) -> None:
+        """Look at one alert; what is wrong with it must not keep goods of the others unheld."""
+        self._left.pop(alert_id, None)
+        try:
+            if self._stored(alert_id, now):
+                return
+        except (*AWAY, psycopg.errors.UndefinedTable):
+            raise
+        except Exception:
+            log.exception("goods_not_looked_at", alert_id=alert_id)
+        self._left[alert_id] = now
+
+    def _stored(self, alert_id: str, now: datetime) -> bool:
+        """Store what is new of an alert's goods; False where others write the same all the time."""
         for tried in range(TRIES_MAX):
             try:
-                return self._follow(alert_id, now, tried)
+                self._follow(alert_id, now, tried)
             except Conflict:
                 log.info("consequence_raced", alert_id=alert_id, tried=tried)
-        raise psycopg.OperationalError(f"goods of alert {alert_id} could not be stored")
+            else:
+                return True
+        return False
 
     def _follow(self, alert_id: str, now: datetime, tried: int) -> None:
         """Store what is new of the goods that an alert affected, hold them and tell of them."""

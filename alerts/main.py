@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import psycopg
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
-from eventsourcing.persistence import InterfaceError, OperationalError
 
 from alerts.channels.channel import Channel
 from alerts.channels.destinations import Destinations
@@ -43,6 +42,7 @@ from alerts.trial_calls import TrialCalls
 from domain.shared.clock import Clock
 from store.logs import Ledger
 from store.sql import load_queries
+from store.transient import AWAY
 
 queries = load_queries(Path(__file__).with_name("sql") / "main.sql")
 log = structlog.get_logger(__name__)
@@ -55,8 +55,6 @@ TICK_S = 1.0
 STEP_S = 0.02
 POLL_S = 0.5
 RETRY_S = 1.0
-# What says that the database is away.
-_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
 
 
 class Lookout(Protocol):
@@ -156,7 +154,7 @@ class Alerting:
     def _survive(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except _AWAY as error:
+        except AWAY as error:
             log.warning("database_away", error=str(error))
             self._end.wait(RETRY_S)
         except Exception:
@@ -271,7 +269,7 @@ def _look(lookout: Lookout, conn: psycopg.Connection[Any], now: datetime) -> Non
     """Let one look; a fault of what it looks at must not keep the others from theirs."""
     try:
         lookout.tick(conn, now)
-    except _AWAY:
+    except AWAY:
         raise
     except Exception:
         log.exception("lookout_failed", lookout=type(lookout).__name__)

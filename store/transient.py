@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import psycopg
+from eventsourcing.persistence import InterfaceError, OperationalError
 
+# What psycopg and the library say when the database is away.
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
 # SQLSTATE class "program limit exceeded" (a value too long for its index, say): psycopg calls these
 # operational too, yet the same statement fails for ever.
 PERMANENT_CLASS = "54"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -367,3 +367,30 @@ def test_given_freezing_readings_when_published_then_every_code_inside_is_refuse
             assert time.perf_counter() - began <= 2.0, waiting
             waiting -= {code for code in waiting if "held" in reasons(clinic, code)}
         assert reasons(clinic, CODES[0]) >= {"held", "excursion"}
+
+
+def test_given_an_alert_that_cannot_be_looked_at_when_others_follow_then_their_goods_are_held(
+    api: Api,
+    clinic: httpx.Client,
+    admin: httpx.Client,
+    consequences: Consequences,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api.clock.advance(hours=12)
+    odd, other = Alert(api), Alert(api)
+    follow = Consequences._follow
+
+    def failing(self: Consequences, alert_id: str, now: datetime, tried: int) -> None:
+        if alert_id == odd.alert_id:
+            raise KeyError("goods that nobody thought of")
+        follow(self, alert_id, now, tried)
+
+    monkeypatch.setattr(Consequences, "_follow", failing)
+    look(api, consequences)
+    found = codes_of(admin, other)
+    assert found
+    assert codes_of(admin, odd) == {}
+    monkeypatch.setattr(Consequences, "_follow", follow)
+    api.clock.advance(minutes=1)
+    look(api, consequences)
+    assert codes_of(admin, odd).keys() == found.keys()
