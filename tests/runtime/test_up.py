@@ -196,21 +196,49 @@ def test_given_read_models_when_checked_then_equal_to_a_rebuild(up: Up) -> None:
     assert run(up.data, "projections", "rebuild", "nothing").returncode == 1
 
 
-def test_given_backup_while_running_when_restored_then_equal_logs_and_the_same_keys(
-    up: Up, key: str
-) -> None:
+@pytest.fixture(scope="module")
+def restored(up: Up) -> Iterator[Up]:
+    """Back the instance up while it runs, and run what is restored from that."""
     backup, data = up.data.parent / "backup", up.data.parent / "restored"
     assert run(up.data, "backup", str(backup)).returncode == 0
-    assert run(up.data, "backup", str(backup)).returncode == 1, "not into a folder with something"
-    assert run(up.data, "restore", str(backup)).returncode == 1, "not over an instance"
-    restored = run(data, "restore", str(backup))
-    assert restored.returncode == 0, restored.stderr
-    with running(data) as other:
-        assert other.instance["ports"] != up.instance["ports"]
-        for table in ("telemetry_events", "ledger_events"):
-            query = LOGS.format(table)
-            assert _one(up.instance["app_dsn"], query) == _one(other.instance["app_dsn"], query)
-        assert _accepted(other.instance["api_url"] + "/api/v1/position", key)
+    made = run(data, "restore", str(backup))
+    assert made.returncode == 0, made.stderr
+    with running(data) as started:
+        yield started
+
+
+def test_given_backup_while_running_when_restored_then_equal_logs_and_the_same_keys(
+    up: Up, key: str, restored: Up
+) -> None:
+    assert restored.instance["ports"] != up.instance["ports"]
+    for table in ("telemetry_events", "ledger_events"):
+        query = LOGS.format(table)
+        assert _one(up.instance["app_dsn"], query) == _one(restored.instance["app_dsn"], query)
+    assert _accepted(restored.instance["api_url"] + "/api/v1/position", key)
+    backup = str(up.data.parent / "backup")
+    assert run(up.data, "backup", backup).returncode == 1, "not into a folder with something"
+    assert run(up.data, "restore", backup).returncode == 1, "not over an instance"
+
+
+def test_given_killed_supervisor_when_started_again_then_nothing_left_and_nothing_lost(
+    restored: Up,
+) -> None:
+    data, pids = restored.data, list(restored.instance["pids"].values())
+    assert run(data, "key", "create", "--role", "cdc", "--region", "640200").returncode == 0
+    stored = _one(restored.instance["app_dsn"], COUNT)
+    restored.process.kill()
+    restored.process.wait()
+    # At once: what is still ending is found, waited for and taken over.
+    with running(data) as second:
+        assert not set(pids) & set(second.instance["pids"].values())
+        assert not any(map(alive, pids))
+        assert _one(second.instance["app_dsn"], COUNT) == stored > 0
+        assert second.stop() == 0
+    assert not list(pids_with_argument(str(data)))
+    assert not _status(data)["running"]
+    other_clock = run(data, "up", VAXTRAIL_CLOCK="stepped")
+    assert other_clock.returncode == 1
+    assert "时钟" in other_clock.stderr
 
 
 def test_given_database_alone_when_asked_then_managed_by_up_and_open_to_psql(up: Up) -> None:
@@ -241,26 +269,3 @@ def test_given_addresses_of_other_servers_when_started_then_none_of_its_own(
         refused = run(up.data, "backup", str(folder / "backup"))
         assert refused.returncode == 1
         assert "内置" in refused.stderr
-
-
-def test_given_killed_supervisor_when_started_again_then_nothing_left_and_nothing_lost() -> None:
-    with open_folder() as folder:
-        data = folder / "data"
-        first = Up(data)
-        first.wait_ready()
-        pids = list(first.instance["pids"].values())
-        assert run(data, "key", "create", "--role", "cdc", "--region", "640200").returncode == 0
-        stored = _one(first.instance["app_dsn"], COUNT)
-        first.process.kill()
-        first.process.wait()
-        # At once: what is still ending is found, waited for and taken over.
-        with running(data) as second:
-            assert not set(pids) & set(second.instance["pids"].values())
-            assert not any(map(alive, pids))
-            assert _one(second.instance["app_dsn"], COUNT) == stored > 0
-            assert second.stop() == 0
-        assert not list(pids_with_argument(str(data)))
-        assert not _status(data)["running"]
-        other_clock = run(data, "up", VAXTRAIL_CLOCK="stepped")
-        assert other_clock.returncode == 1
-        assert "时钟" in other_clock.stderr
