@@ -38,9 +38,6 @@ from store.logs import Ledger
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = timedelta(minutes=1)
-# How long an order on a unit silences its conditions from its opening; they are recorded and shown.
-# Source: cold-chain rules of the field, maintenance windows. Never the temperature.
-SILENCED_FOR = timedelta(hours=8)
 # Readings of so long before are folded in at the start.
 LOOK_BACK = timedelta(hours=1)
 # Events of one transaction.
@@ -124,11 +121,9 @@ class Conditions:
         now_on = {(one.kind, one.subject_id): one for one in found}
         # Without grace: what was told before the start is not over because of it.
         silent = {(one.kind, one.subject_id) for one in silences(ground, heard, wills, now_ms)}
-        asked = {"now": now, "since": now - SILENCED_FOR}
-        orders = dict(conn.execute(queries.silencing, asked).fetchall())
         with conn.cursor(row_factory=class_row(Known)) as cur:
             known = {row.key: row for row in cur.execute(queries.known)}
-        yield from self._raised(ground, now_on.values(), known, orders, now)
+        yield from self._raised(ground, now_on.values(), known, now)
         there = _There(ground, signals, now_ms)
         for key, row in known.items():
             if key not in now_on and key not in silent and (cause := there.cause_of(row)):
@@ -169,14 +164,12 @@ class Conditions:
         ground: Ground,
         found: Iterable[Found],
         known: Mapping[Key, Known],
-        orders: Mapping[str, str],
         now: datetime,
     ) -> Iterator[_Change]:
         for one in found:
             row = known.get((one.kind, one.subject_id))
             unit_id = ground.units[one.unit] if one.unit >= 0 else ""
-            silenced_by = orders.get(unit_id, "")
-            if one.held or (row is not None and not _is_news(row, one, silenced_by)):
+            if one.held or (row is not None and not _is_news(row, one)):
                 continue
             started_ms = one.since_ms
             if row is None:
@@ -186,9 +179,7 @@ class Conditions:
                 ):
                     started_ms += 1
                 row = _begun(ground, one, str(stream))
-            row = replace(
-                row, severity=one.severity, silenced_by=silenced_by, version=row.version + 1
-            )
+            row = replace(row, severity=one.severity, silenced_by="", version=row.version + 1)
             yield _Change(row, _raising(ground, one, row, unit_id, now))
 
     def _store(self, changes: Sequence[_Change], now: datetime) -> None:
@@ -211,7 +202,6 @@ class Conditions:
                 envelope, severity=change.row.severity, region_code=change.row.region_code
             )
             for change, envelope in zip(changes, envelopes, strict=True)
-            if not change.row.silenced_by
         ]
 
         def write(cur: psycopg.Cursor[Any]) -> None:
@@ -230,10 +220,10 @@ class Conditions:
             log.info(event, kind=change.row.kind, subject=change.row.subject_id)
 
 
-def _is_news(row: Known, one: Found, silenced_by: str) -> bool:
-    """Tell whether something that was told is graver now, or is silenced no more."""
+def _is_news(row: Known, one: Found) -> bool:
+    """Tell whether something is graver than told; or an earlier version told nobody of it."""
     graver = SEVERITIES.index(one.severity) > SEVERITIES.index(row.severity)
-    return graver or (row.silenced_by != "" and not silenced_by)
+    return graver or row.silenced_by != ""
 
 
 def _begun(ground: Ground, one: Found, alert_id: str) -> Known:
@@ -264,7 +254,6 @@ def _raising(
         started_at=to_datetime(one.since_ms),
         fired_at=now,
         detail=orjson.dumps(dict(one.facts)).decode(),
-        silenced_by=row.silenced_by,
     )
 
 
@@ -295,5 +284,5 @@ class _There:
         alone = of_silence or row.kind in _OF_PEOPLE
         spoken = alone or name in self._speaking[row.subject_kind]
         about = (row.kind, row.subject_kind, row.subject_id)
-        well = spoken and (of_silence or self._signals.settled(*about, self._now_ms))
+        well = spoken and (alone or self._signals.settled(*about, self._now_ms))
         return RECOVERED if well else ""

@@ -38,6 +38,7 @@ from alerts.recalls import Recalls
 from alerts.receipts import Receipts
 from alerts.reports import SENDERS, Reporter
 from alerts.revised import Revisions
+from alerts.silences import Silences
 from alerts.trial_calls import TrialCalls
 from domain.shared.clock import Clock
 from store.logs import Ledger
@@ -235,8 +236,7 @@ class Alerting:
             escalator = Escalator(ledger, conn)
             lookouts: Sequence[Lookout] = (
                 *(Recalls(), Observations(), Conditions(ledger), Overdue(ledger)),
-                Watch(),
-                TrialCalls(ledger),
+                *(Watch(), TrialCalls(ledger), Silences(ledger)),
             )
             while not stop.is_set():
                 woken = self._wake.wait(STEP_S if self._clock.stepped else POLL_S)

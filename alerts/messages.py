@@ -39,6 +39,8 @@ WHAT = {
     "exposure_revised": ("温度经历更正", "Thermal history corrected"),
     "trial_call": ("告警通知演练", "Test of how people are reached"),
     "understaffed": ("告警接收人不足", "Too few people to alert"),
+    "suppressed": ("暂停通知", "Suppressed"),
+    "resumed": ("暂停通知已结束，仍未恢复", "No longer suppressed, and still on"),
 }
 SIDE = {"high": ("高于", "above"), "low": ("低于", "below")}
 TO_DO = {
@@ -172,17 +174,17 @@ def short(facts: Facts) -> str:
     if facts.kind in people_texts.TO_DO:
         before = f"【{_severity(facts, 0)}】{_what(facts, 0)} "
         after = f" {people_texts.brief(facts.kind, facts.alert)} {facts.number}"
-        return before + _fitting(_scope(facts, 0), before, after) + after
+        return before + fitting(_scope(facts, 0), before, after) + after
     if facts.kind == "recalled":
         return _of_lot(facts, f"{facts.alert['units']}支")
     if facts.kind == "exposure_revised":
         before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
         after = f" {exposure_texts.brief(facts.alert)} {facts.number}"
-        return before + _fitting(facts.name("site_id", 0), before, after) + after
+        return before + fitting(facts.name("site_id", 0), before, after) + after
     if facts.kind == "observation_overdue":
         before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
         after = f" {facts.alert['people']}人 {facts.number}"
-        return before + _fitting(facts.name("site_id", 0), before, after) + after
+        return before + fitting(facts.name("site_id", 0), before, after) + after
     if "cases" in facts.alert:
         return _of_lot(facts, f"{facts.alert['cases']}例")
     started = facts.moment("started_at")
@@ -196,13 +198,13 @@ def short(facts: Facts) -> str:
     goods = stock_texts.brief(facts.alert)
     after = f" {value}℃{side}{limit}℃ {since}{goods} {facts.number}"
     place = facts.name("site_id", 0) + facts.name("unit_id", 0)
-    return before + _fitting(place, before, after) + after
+    return before + fitting(place, before, after) + after
 
 
 def _of_lot(facts: Facts, count: str) -> str:
     before = f"【{SEVERITY[facts.severity][0]}】{_what(facts, 0)} "
     after = f" {count} {facts.number}"
-    return before + _fitting(f"批次{facts.alert['lot_id']}", before, after) + after
+    return before + fitting(f"批次{facts.alert['lot_id']}", before, after) + after
 
 
 def _short_condition(facts: Facts, since: str) -> str:
@@ -214,10 +216,10 @@ def _short_condition(facts: Facts, since: str) -> str:
     place = facts.name("site_id", 0)
     place += facts.name("unit_id", 0) if facts.alert["unit_id"] else ""
     after = f" {since} {facts.number}"
-    return before + _fitting(f"{place} {figures}".rstrip(), before, after) + after
+    return before + fitting(f"{place} {figures}".rstrip(), before, after) + after
 
 
-def _fitting(place: str, before: str, after: str) -> str:
+def fitting(place: str, before: str, after: str) -> str:
     """Return as much of a place's name as one line has room for."""
     room = SHORT_MAX - len(before) - len(after)
     return place if len(place) <= room else place[: max(room - 1, 0)] + "…"

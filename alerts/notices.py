@@ -26,6 +26,7 @@ from domain.alerting.events import (
     ConditionRaised,
 )
 from domain.alerting.model import REMOVED
+from domain.alerting.silence_events import AlertResumed, AlertSuppressed
 from domain.shared.events import Event
 from store.envelope import Envelope
 from store.sql import load_queries
@@ -53,6 +54,8 @@ KINDS: dict[type[Event], str] = {
     AlertWithdrawn: "withdrawn",
     AlertClosedUnverified: "closed",
     AlertAcknowledged: "acknowledged",
+    AlertSuppressed: "suppressed",
+    AlertResumed: "resumed",
     ConditionRaised: "fired",
     ConditionEnded: "resolved",
 }
@@ -88,7 +91,7 @@ def notice(envelope: Envelope, *, severity: str, region_code: str) -> Notice:
         key=f"{alert_id}:{kind}:{envelope.originator_version}",
         alert_id=alert_id,
         kind=kind,
-        level=event.level if isinstance(event, AlertEscalated) else 0,
+        level=event.level if isinstance(event, AlertEscalated | AlertResumed) else 0,
         severity=severity,
         region_code=region_code,
         payload=payload,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from alerts import brief, links, messages
+from alerts import brief, group_texts, links, messages
 from alerts.channels.channel import Channel, Later, Message, Permanent, Transient, Undelivered
 from alerts.channels.webhook import Webhook
+from domain.alerting.grouping import GROUPING, Grouping
 from domain.alerting.rules import HISTORY_AFTER, SEVERITIES
 from store.one_trip import one_trip
 from store.sql import load_queries
@@ -58,25 +59,16 @@ SILENCE, FALL_BACK_WITHIN = timedelta(seconds=20), timedelta(hours=1)
 ERROR_MAX = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A delivery in the hands of this sender, with its notice and where it goes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A notice, with all that was told of its alert up to it."""
 
-    delivery_id: int
-    key: str
-    attempts: int
-    channel: str
-    address: str | None
-    secret: str | None
-    notice: str
     alert_id: str
     kind: str
     level: int
     severity: str
     created_at: datetime
     payloads: Sequence[Mapping[str, Any]]
-    names: Sequence[Sequence[str]] = ()  # as `names` gives them, where they are known
-    locale: str = ""  # of a person
 
     @property
     def alert(self) -> dict[str, Any]:
@@ -85,6 +77,25 @@ class Held:
         for payload in self.payloads:
             told |= payload
         return told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(Told):
+    """A delivery in the hands of this sender, with its notice and where it goes.
+
+    `also`: the notices that are told along, as ids of the outbox.
+    """
+
+    delivery_id: int
+    key: str
+    attempts: int
+    channel: str
+    address: str | None
+    secret: str | None
+    notice: str
+    names: Sequence[Sequence[str]] = ()  # as `names` gives them, where they are known
+    locale: str = ""  # of a person
+    also: Sequence[int] = ()
 
 
 class Sender:
@@ -100,8 +111,10 @@ class Sender:
         *,
         now: Callable[[], datetime],
         public_url: str,
+        grouping: Grouping = GROUPING,
     ) -> None:
         self._pool = pool
+        self._grouping = asdict(grouping)
         self._channels = channels
         self._ahead: dict[str, tuple[str | None, Future[dict[str, str]]]] = {}
         self._now = now
@@ -123,6 +136,7 @@ class Sender:
             "severities": list(SEVERITIES),
             "history_after": HISTORY_AFTER,
             "place_max": PLACE_MAX,
+            **self._grouping,
         }
 
     def due(self) -> bool:
@@ -219,7 +233,8 @@ class Sender:
             log.exception("alert_send_failed", alert_id=held.alert_id, key=held.key)
             self._undelivered(conn, held, Transient(f"{type(error).__name__}: {error}"))
         else:
-            conn.execute(queries.record_sent, (self._now(), Jsonb(evidence), held.delivery_id))
+            told = {"now": self._now(), "evidence": Jsonb(evidence), "id": held.delivery_id}
+            conn.execute(queries.record_sent, told)
             log.info("alert_delivered", alert_id=held.alert_id, kind=held.kind, key=held.key)
 
     def _send(self, conn: psycopg.Connection[Any], held: Held) -> dict[str, str]:
@@ -230,27 +245,49 @@ class Sender:
             raise Permanent("the recipient was removed")
         ahead = self._ahead.get(held.key)
         if ahead is None:
-            return channel.send(self._message(held, _names(conn, held.alert)))
+            message = self._message(held, _names(conn, held.alert))
+            return channel.send(self._gathered(conn, held, message) if held.also else message)
         try:
             return ahead[1].result()
         finally:
             self._ahead.pop(held.key, None)
 
-    def _message(self, held: Held, names: Sequence[Sequence[str]]) -> Message:
-        alert = held.alert
-        thing = links.path_of(held.kind, {**alert, "alert_id": held.alert_id})
-        link = f"{self._public_url}/api/v1/{thing}" if self._public_url else ""
-        facts = messages.Facts(
-            alert_id=held.alert_id,
-            kind=held.kind,
-            level=held.level,
-            severity=held.severity,
-            at=held.created_at,
+    def _facts(
+        self, told: Told, alert: Mapping[str, Any], names: Sequence[Sequence[str]], locale: str
+    ) -> messages.Facts:
+        thing = links.path_of(told.kind, {**alert, "alert_id": told.alert_id})
+        return messages.Facts(
+            alert_id=told.alert_id,
+            kind=told.kind,
+            level=told.level,
+            severity=told.severity,
+            at=told.created_at,
             alert=alert,
             names={f"{kind}_id": (zh, en or zh) for kind, zh, en in names},
-            link=link,
-            locale=held.locale,
+            link=f"{self._public_url}/api/v1/{thing}" if self._public_url else "",
+            locale=locale,
         )
+
+    def _gathered(self, conn: psycopg.Connection[Any], held: Held, one: Message) -> Message:
+        """Return the message of several notices in place of that of the first."""
+        with conn.cursor(row_factory=class_row(Told)) as cur:
+            along = cur.execute(queries.gathered, (list(held.also),)).fetchall()
+        facts = [
+            self._facts(told, told.alert, _names(conn, told.alert), held.locale)
+            for told in (held, *along)
+        ]
+        group = group_texts.Group.of(facts, self._public_url)
+        return replace(
+            one,
+            subject=group_texts.short(group),
+            text=group_texts.long(group),
+            event={**one.event, "severity": group.severity},
+            brief=group_texts.parts(group),
+        )
+
+    def _message(self, held: Held, names: Sequence[Sequence[str]]) -> Message:
+        alert = held.alert
+        facts = self._facts(held, alert, names, held.locale)
         subject = messages.short(facts)
         return Message(
             key=held.key,
@@ -267,7 +304,7 @@ class Sender:
                 "at": held.created_at,
                 "alert": alert,
                 "summary": subject,
-                "link": link,
+                "link": facts.link,
             },
             at=held.created_at,
             sent_at=self._now(),
@@ -280,7 +317,8 @@ class Sender:
         text = said.encode(errors="replace").decode()
         if isinstance(error, Later):
             next_at = self._now() + timedelta(seconds=error.seconds)
-            conn.execute(queries.record_later, (next_at, text, held.delivery_id))
+            later = {"next_at": next_at, "error": text, "id": held.delivery_id}
+            conn.execute(queries.record_later, later)
             log.info("alert_waits", key=held.key, why=text)
             return
         if error.permanent or held.attempts >= ATTEMPTS_MAX:
@@ -290,7 +328,8 @@ class Sender:
         else:
             wait = BACKOFF_S[min(held.attempts, len(BACKOFF_S)) - 1]
             next_at = self._now() + timedelta(seconds=wait)
-            conn.execute(queries.record_retry, (next_at, text, held.delivery_id))
+            again = {"next_at": next_at, "error": text, "id": held.delivery_id}
+            conn.execute(queries.record_retry, again)
             result = "retried"
         log.warning("alert_undelivered", key=held.key, result=result, attempts=held.attempts)
 

@@ -17,6 +17,7 @@ from api.schemas import (
     PHONE_PATTERN,
     REGION_OR_COUNTRY_PATTERN,
     ROBOT_PATTERN,
+    TIME_OF_DAY_PATTERN,
     URL_PATTERN,
 )
 from domain.shared.ids import NAME_PATTERN, ORG_CODE_PATTERN, REGION_PATTERN
@@ -115,6 +116,7 @@ PATTERNS: dict[str, Both] = {
         "it must be the key that ends the robot's address (after key=, access_token= or hook/),"
         " not the whole address",
     ),
+    TIME_OF_DAY_PATTERN: ("须为时刻，例如 22:00", "it must be a time of day, for example 22:00"),
     KEY_PATTERN: (
         "须为浏览器订阅给出的 base64url 密钥",
         "it must be a key of the browser's subscription, in base64url",

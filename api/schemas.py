@@ -83,6 +83,7 @@ URL_PATTERN = r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[!-~]{0,1000})?$"
 PHONE_PATTERN = r"^(\+86)?1[3-9][0-9]{9}$"
 ROBOT_PATTERN = r"^[A-Za-z0-9_-]{16,128}$"
 KEY_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"
+TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 REGION_OR_COUNTRY_PATTERN = f"^{WHOLE_COUNTRY}$|{REGION_PATTERN}"
 Moment = Annotated[
     datetime, BeforeValidator(_moment), Field(examples=["2026-03-02T08:00:00+08:00"])

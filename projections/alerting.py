@@ -32,6 +32,7 @@ from domain.alerting.events import (
 )
 from domain.alerting.model import RECOVERED, AlertAct, AlertEvent, Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN, ESCALATION, HISTORY_AFTER
+from domain.alerting.silence_events import AlertResumed, AlertSuppressed
 from domain.alerting.watch import to_ms
 from projections.projection import Projection
 from projections.unfollowed import followed, recorded_after
@@ -51,7 +52,9 @@ class AlertRow:
     """An alert in the inbox. Temperatures in °C; times of readings are the device's.
 
     A condition of equipment has no side, limit, value and peak; its `rule_id` is its kind, `detail`
-    JSON of its figures, `silenced_by` the maintenance order because of which nobody is told.
+    JSON of its figures. `silenced_by`: why people are not told of it (a silence, a maintenance
+    order, a larger alert, the one before it that was alike), `silenced_until`: None where nobody
+    knows.
     detected_at: when this store learned of it. level: the highest step of escalation told.
     due_at: when that step was due; escalate_at: when the next one is, None when none is.
     closing_by: who proposed to close a critical alert; disposition: what it came to, they say.
@@ -93,6 +96,7 @@ class AlertRow:
     subject_id: str
     detail: str = "{}"
     silenced_by: str = ""
+    silenced_until: datetime | None = None
     disposition: str = ""
     closing_by: str = ""
     closed_by: str = ""
@@ -255,6 +259,10 @@ def _acted(row: AlertRow, event: AlertAct, meta: Meta) -> AlertRow:
             comment=event.comment,
             state=ACKNOWLEDGED if row.state == Status.FIRING else row.state,
         )
+    if isinstance(event, AlertSuppressed):
+        return replace(row, silenced_by=event.by, silenced_until=event.until)
+    if isinstance(event, AlertResumed):
+        return replace(row, silenced_by="", silenced_until=None, due_at=meta.recorded_at)
     return replace(
         row,
         level=max(row.level, event.level),
@@ -287,7 +295,7 @@ def _next_due(row: AlertRow) -> datetime | None:
 
 PROJECTION = Projection(
     name="alerting",
-    version=6,
+    version=7,
     topics=(
         AlertAcknowledged.TOPIC,
         AlertAmended.TOPIC,
@@ -297,6 +305,8 @@ PROJECTION = Projection(
         AlertEscalated.TOPIC,
         AlertFired.TOPIC,
         AlertResolved.TOPIC,
+        AlertResumed.TOPIC,
+        AlertSuppressed.TOPIC,
         AlertWithdrawn.TOPIC,
         ConditionEnded.TOPIC,
         ConditionRaised.TOPIC,

@@ -109,12 +109,6 @@ GROUP BY a.n
 -- name: wrong_clocks
 SELECT device_id, severity, offset_ms, since FROM device_clock WHERE severity <> ''
 
--- name: silencing
--- Units on which work was begun a short while ago, each with its newest order.
-SELECT DISTINCT ON (unit_id) unit_id, order_id FROM rm_cold_chain.maintenance_order
-WHERE state = 'open' AND opened_at <= %(now)s AND opened_at > %(since)s
-ORDER BY unit_id, opened_at DESC, order_id
-
 -- name: known
 SELECT kind, subject_id, subject_kind, alert_id::text AS alert_id, severity, region_code,
     silenced_by, version

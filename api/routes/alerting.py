@@ -13,7 +13,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, people, recipients
-from api import affected, backtests, duty, foresight, hand_over, live, told
+from api import affected, backtests, duty, foresight, hand_over, live, silences, told
 from api import recipients as api_recipients
 from api.alert_shown import ALERT_ID_PATTERN, ON_SITE, READERS, seen, shown
 from api.auth import Principal, permission
@@ -67,8 +67,10 @@ class Alert(Body):
     """An alert as it stands now. `escalate_at`: when the next level is told, if nobody answers.
 
     One of another kind than temperature is a condition of equipment: without side, limit, value and
-    peak; `detail` has its figures, `silenced_by` the maintenance order because of which nobody is
-    told. `closing_by`: who proposed to close a critical one, which another person has to confirm.
+    peak; `detail` has its figures. `silenced_by`: why people are not told of it, `silence:`,
+    `order:` (maintenance), `alert:` (a larger one) or `flap:` (one alike before it) and an id;
+    `silenced_until`: null where nobody knows. `closing_by`: who proposed to close a critical one,
+    which another person has to confirm.
     """
 
     alert_id: str
@@ -93,6 +95,7 @@ class Alert(Body):
     peak_c: float | None
     detail: dict[str, float]
     silenced_by: str
+    silenced_until: Moment | None
     recovered_at: Moment | None
     resolved_at: Moment | None
     cause: str
@@ -338,5 +341,5 @@ def read_rule_set(
     return json_answer(asdict(found), headers={"ETag": f'"{version}"'})
 
 
-for part in (api_recipients, live, affected, duty, told, hand_over, backtests, foresight):
+for part in (api_recipients, live, affected, duty, told, hand_over, backtests, foresight, silences):
     router.routes.extend(part.router.routes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from domain.alerting import duty_events  # noqa: F401  # TOPICs of this module too
+from domain.alerting import duty_events, silence_events  # noqa: F401  # TOPICs of this module too
 from domain.alerting.rules import ThresholdRule
 from domain.shared.events import Event
 

@@ -36,6 +36,7 @@ from domain.alerting.events import (
     RuleSetPublished,
 )
 from domain.alerting.rules import ThresholdRule, checked_rules
+from domain.alerting.silence_events import AlertResumed, AlertSuppressed
 from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.ids import checked_name, stream_id
@@ -52,7 +53,14 @@ DISPOSITIONS = ("no_effect", "stock_assessed", "equipment_mended", "false_alarm"
 RECOVERED, REMOVED = "recovered", "removed"
 
 # What people and timers do about an alert.
-AlertAct: TypeAlias = AlertAcknowledged | AlertClosingProposed | AlertClosed | AlertEscalated
+AlertAct: TypeAlias = (
+    AlertAcknowledged
+    | AlertClosingProposed
+    | AlertClosed
+    | AlertEscalated
+    | AlertSuppressed
+    | AlertResumed
+)
 AlertEvent: TypeAlias = (
     AlertFired
     | AlertResolved
@@ -90,6 +98,7 @@ class Alert:
     proposed: AlertClosingProposed | None = None
     closed: bool = False
     level: int = 0
+    suppressed_by: str = ""
 
     @property
     def status(self) -> Status:
@@ -169,6 +178,10 @@ def _done(alert: Alert, event: AlertAct) -> Alert:
         case AlertEscalated():
             # It went on although somebody had taken the alert on: that has lapsed.
             return replace(alert, level=max(alert.level, event.level), acknowledged=None)
+        case AlertSuppressed():
+            return replace(alert, suppressed_by=event.by)
+        case AlertResumed():
+            return replace(alert, suppressed_by="")
         case _:
             assert_never(event)
 
@@ -294,7 +307,7 @@ def escalate(
     """
     alert = _known(state)
     taken_on = alert.acknowledged is not None and not lapsed
-    settled = taken_on or alert.status is not Status.FIRING
+    settled = taken_on or alert.status is not Status.FIRING or alert.suppressed_by
     if settled or level <= alert.level:
         return []
     return [
@@ -302,6 +315,24 @@ def escalate(
             alert_id=alert.fired.alert_id, level=level, due_at=due_at, person_ids=tuple(person_ids)
         )
     ]
+
+
+def suppress(
+    state: AlertState, *, by: str, until: datetime | None, untold: bool = False
+) -> list[Event]:
+    """Say why people are not told of an alert that is on (`by`), or that they are again (empty).
+
+    `untold`: they were not told of something, whatever the alert itself says. Nothing happens when
+    that was said already, or the alert is over: a timer may be late, and may come twice.
+    """
+    alert = _known(state)
+    said = by == alert.suppressed_by and (by != "" or not untold)
+    if said or alert.status is not Status.FIRING:
+        return []
+    alert_id = alert.fired.alert_id
+    if by:
+        return [AlertSuppressed(alert_id=alert_id, by=by, until=until)]
+    return [AlertResumed(alert_id=alert_id, by=alert.suppressed_by, level=alert.level)]
 
 
 def evolve_rule_set(_state: RuleSetState, event: RuleSetPublished) -> RuleSetState:

@@ -35,6 +35,7 @@ CREATE TABLE alert (
     subject_id text NOT NULL,
     detail text NOT NULL,
     silenced_by text NOT NULL,
+    silenced_until timestamptz,
     disposition text NOT NULL,
     closing_by text NOT NULL,
     closed_by text NOT NULL,
@@ -43,6 +44,8 @@ CREATE TABLE alert (
 CREATE INDEX alert_fired_at_idx ON alert (fired_at, alert_id);
 CREATE INDEX alert_unit_id_idx ON alert (unit_id, started_at);
 CREATE INDEX alert_pos_idx ON alert (pos);
+CREATE INDEX alert_open_idx ON alert (unit_id) WHERE resolved_at IS NULL;
+CREATE INDEX alert_silenced_idx ON alert (alert_id) WHERE silenced_by <> '' AND resolved_at IS NULL;
 CREATE INDEX alert_escalate_at_idx ON alert (escalate_at) WHERE escalate_at IS NOT NULL;
 CREATE INDEX alert_firing_idx ON alert (fired_at) WHERE state = 'firing';
 CREATE TABLE rule_set (
@@ -64,9 +67,10 @@ INSERT INTO alert VALUES (
     %(resolved_at)s, %(cause)s, %(state)s, %(acknowledged_by)s,
     %(acknowledged_role)s, %(acknowledged_at)s, %(comment)s, %(level)s, %(due_at)s, %(escalate_at)s,
     %(version)s, %(pos)s, %(kind)s, %(subject_kind)s, %(subject_id)s, %(detail)s, %(silenced_by)s,
-    %(disposition)s, %(closing_by)s, %(closed_by)s, %(closed_at)s)
+    %(silenced_until)s, %(disposition)s, %(closing_by)s, %(closed_by)s, %(closed_at)s)
 ON CONFLICT (alert_id) DO UPDATE SET
     severity = excluded.severity, detail = excluded.detail, silenced_by = excluded.silenced_by,
+    silenced_until = excluded.silenced_until,
     started_at = excluded.started_at, fired_at = excluded.fired_at,
     detected_at = excluded.detected_at, late = excluded.late, value_c = excluded.value_c,
     peak_c = excluded.peak_c, recovered_at = excluded.recovered_at,

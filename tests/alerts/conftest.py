@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
@@ -29,6 +29,7 @@ from alerts.channels.destinations import Destinations
 from alerts.channels.email import Email, Smtp
 from alerts.channels.webhook import Webhook
 from alerts.outbox import Pool, Sender
+from domain.alerting.grouping import Grouping
 from domain.cold_chain.events import UnitRegistered
 from domain.registry.events import SiteRegistered
 from domain.shared.ids import stream_id
@@ -39,6 +40,8 @@ from tests.conftest import START, Database, ManualClock, free_port
 
 LOOPBACK = Destinations.of(["127.0.0.0/8"])
 PUBLIC_URL = "https://vaxtrail.example"
+# Nothing waits for anything: what tests of other things want.
+AT_ONCE = Grouping(wait=timedelta(0), pause=timedelta(0), storm_max=1_000_000)
 
 
 class Mailbox:
@@ -240,12 +243,14 @@ def sender(pool: Pool, places: None, mailbox: Mailbox, clock: ManualClock) -> It
     made.close()
 
 
-def make_sender(pool: Pool, clock: ManualClock, mailbox: Mailbox | None) -> Sender:
+def make_sender(
+    pool: Pool, clock: ManualClock, mailbox: Mailbox | None, grouping: Grouping = AT_ONCE
+) -> Sender:
     """Return a sender; without a mailbox it has no e-mail."""
     channels: dict[str, Any] = {"webhook": Webhook(LOOPBACK, timeout_s=5)}
     if mailbox is not None:
         channels["email"] = Email(Smtp("127.0.0.1", mailbox.port, sender="alarm@vaxtrail.example"))
-    return Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL)
+    return Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL, grouping=grouping)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:

@@ -24,7 +24,7 @@ from alerts.channels.webhook import Webhook
 from alerts.outbox import Pool, Sender
 from alerts.receipts import Receipts
 from simulators.receivers import Receivers, serving
-from tests.alerts.conftest import LOOPBACK, PUBLIC_URL
+from tests.alerts.conftest import AT_ONCE, LOOPBACK, PUBLIC_URL
 from tests.alerts.notices_of import ALERT, FIRED_AT, fired, noticed, tell
 from tests.conftest import ManualClock
 
@@ -156,11 +156,12 @@ def test_given_a_storm_for_one_robot_when_sent_then_critical_first_and_nothing_l
             " VALUES ('group', '群', 'wecom', 'robot-of-this-group', '640200')"
         )
     channels: dict[str, Channel] = {"wecom": robot("wecom", books, webhook, clock)}
-    sender = Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL)
+    sender = Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL, grouping=AT_ONCE)
     alerts = [str(UUID(int=number)) for number in range(50)]
     for n, alert_id in enumerate(alerts):
         severity = "critical" if n >= 40 else "major"
-        tell(pool, noticed(fired(alert_id=alert_id, severity=severity), 1, severity=severity))
+        event = replace(fired(alert_id=alert_id, severity=severity), site_id=f"s{n}")
+        tell(pool, noticed(event, 1, severity=severity))
     for _ in range(300):
         sender.expand()
         sender.send_due()
@@ -255,7 +256,7 @@ def test_given_an_accepted_short_message_when_a_phone_has_it_then_the_evidence_s
                 " VALUES (%s, %s, 'sms', %s, '640200')",
                 (name, name, number),
             )
-    sender = Sender(pool, {"sms": channel}, now=clock.now, public_url=PUBLIC_URL)
+    sender = Sender(pool, {"sms": channel}, now=clock.now, public_url=PUBLIC_URL, grouping=AT_ONCE)
     tell(pool, noticed(fired(), 1))
     sender.expand()
     sender.send_due()

@@ -304,7 +304,7 @@ def test_given_a_silent_device_when_it_gets_graver_then_told_once_more_and_over_
     assert (row.state, row.cause, row.device_id) == ("closed_unverified", "removed", device)
 
 
-def test_given_an_order_on_a_unit_when_its_power_is_lost_then_shown_and_told_when_time_is_over(
+def test_given_an_order_on_a_unit_when_its_power_is_lost_then_held_back_for_its_hours(
     field: Field,
 ) -> None:
     device = "D-6-1"
@@ -321,13 +321,13 @@ def test_given_an_order_on_a_unit_when_its_power_is_lost_then_shown_and_told_whe
     field.speak(ALL, mains=1)
     field.clock.advance(minutes=1)
     field.speak([device], mains=0)
-    assert field.tick(2) == []
-    assert field.firing() == [("power_lost", "U-6-1", "major", "o1")]
-    assert inbox.alerts(field.conn, state="firing", limit=1)[0].escalate_at is None
-    field.clock.advance(hours=8)
-    field.speak([each for each in ALL if each != device], mains=1)
-    field.speak([device], mains=0)
     assert field.tick(2) == [("fired", "U-6-1")]
+    asked = "SELECT held_back(o, %s) FROM outbox o WHERE kind = 'fired' ORDER BY id DESC LIMIT 1"
+    held = [
+        field.conn.execute(asked, (field.clock.now() + timedelta(hours=hours),)).fetchall()
+        for hours in (0, 9)
+    ]
+    assert held == [[("order:o1",)], [("",)]]
     field.speak([device], mains=1)
     assert field.tick(2) == [("resolved", "U-6-1")]
 

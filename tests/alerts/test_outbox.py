@@ -20,6 +20,7 @@ from alerts.main import WORKERS
 from alerts.notices import AEFI_CLUSTER, Notice
 from alerts.outbox import ATTEMPTS_MAX, BACKOFF_S, PLACE_MAX, Pool, Sender
 from tests.alerts.conftest import (
+    AT_ONCE,
     LOOPBACK,
     Hook,
     Mailbox,
@@ -316,7 +317,7 @@ def test_given_channel_fails_in_a_way_nobody_thought_of_when_sent_then_only_that
             """Have nothing to close."""
 
     channels: dict[str, Channel] = {"email": Broken(), "webhook": Webhook(LOOPBACK)}
-    sender = Sender(pool, channels, now=clock.now, public_url="")
+    sender = Sender(pool, channels, now=clock.now, public_url="", grouping=AT_ONCE)
     add_recipient(pool, "a_keeper", "keeper@x.example")
     add_recipient(pool, "b_system", hook.url)
     tell(pool, noticed(fired(), 1))

@@ -29,7 +29,7 @@ from projections.runner import Runner
 from simulators.receivers import Receivers, serving
 from store.envelope import Envelope, Meta
 from store.logs import Ledger
-from tests.alerts.conftest import LOOPBACK, PUBLIC_URL, Mailbox, add_recipient
+from tests.alerts.conftest import AT_ONCE, LOOPBACK, PUBLIC_URL, Mailbox, add_recipient
 from tests.alerts.notices_of import (
     ALERT,
     EPISODE,
@@ -70,7 +70,7 @@ def sender(
             "sms": Sms(SHAPES["aliyun"](account), account, webhook.ask),
             "wecom": robots.KINDS["wecom"](books.url, webhook.ask, books.now),
         }
-        yield Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL)
+        yield Sender(pool, channels, now=clock.now, public_url=PUBLIC_URL, grouping=AT_ONCE)
 
 
 def person(pool: Pool, person_id: str, *contacts: tuple[str, str], locale: str = "zh") -> None:
