@@ -11,8 +11,10 @@ bad_logger_value, bad_logger_serial, bad_logger_number, logger_times_not_ascendi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -26,6 +28,8 @@ DS1923 = "1-Wire/iButton Part Number: DS1923"
 FRIDGE_TAG_TIME, DS1923_TIME = "%Y-%m-%d %H:%M", "%m/%d/%y %I:%M:%S %p"
 DS1923_HEADING = "Date/Time,Unit,Value"
 NO_VALUE = "--.-"  # probe unplugged
+# Loggers of this kind did not exist before, and a clock far ahead is not set.
+YEAR_MIN, YEAR_MAX = 2000, 2100
 MODEL_MAX = 40  # characters of a model's name that are shown
 
 # A reading holds until the next one, but no longer than this; what lies beyond is unknown.
@@ -266,26 +270,37 @@ def _ds1923(lines: list[str], refuse: Refuse) -> LoggerFile:
 
 
 def _time(text: str, form: str, number: int) -> datetime:
-    try:
-        return datetime.strptime(text, form)  # noqa: DTZ007 - local on purpose: the caller knows the zone
-    except ValueError:
-        raise Invalid("bad_logger_time", field="file", row=number, value=text) from None
+    found = None
+    with suppress(ValueError):
+        found = datetime.strptime(text, form)  # noqa: DTZ007 - local on purpose: the caller knows the zone
+    if found is None or not YEAR_MIN <= found.year <= YEAR_MAX:
+        raise Invalid("bad_logger_time", field="file", row=number, value=text)
+    return found
 
 
 def _value(text: str, number: int) -> float | None:
     if text == NO_VALUE:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise Invalid("bad_logger_value", field="file", row=number, value=text) from None
+    found = _finite(text)
+    if found is None:
+        raise Invalid("bad_logger_value", field="file", row=number, value=text)
+    return found
 
 
 def _number(text: str) -> float:
+    found = _finite(text)
+    if found is None:
+        raise Invalid("bad_logger_number", field="file", value=text)
+    return found
+
+
+def _finite(text: str) -> float | None:
+    """Return a number, None where it is none or beyond all bounds."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        raise Invalid("bad_logger_number", field="file", value=text) from None
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _serial(text: str) -> str:

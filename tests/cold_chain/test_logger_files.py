@@ -73,6 +73,9 @@ def test_given_unplugged_minutes_and_days_when_read_then_they_are_left_out() -> 
         (DATA + "24.3.22,C,66\n", "no readable time"),
         (TAG + "Data:\n\tT\n\t2022-05-02 04:44\twarm\n", "no readable value"),
         (TAG + " Logging Interval: five\n", "unreadable number"),
+        (TAG + " Logging Interval: inf\n", "unreadable number"),
+        (TAG + "Data:\n\tT\n\t0001-01-01 00:00\t5.0\n", "no readable time"),
+        (TAG + "Data:\n\tT\n\t2022-05-02 04:44\tnan\n", "no readable value"),
         (TAG.replace("1305", "?"), "no usable serial number"),
     ],
 )
