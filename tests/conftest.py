@@ -111,7 +111,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def leave_uncounted(items: list[pytest.Item]) -> None:
-    """Look at no coverage where examples are drawn: at the first of several seeds alone.
+    """Look at no coverage where examples are drawn, and with a database at the first seed alone.
 
     Counting takes longer than the tests themselves, and no gate shall rest on what is drawn.
     """
@@ -122,7 +122,8 @@ def leave_uncounted(items: list[pytest.Item]) -> None:
         test = (item.path, item.originalname)
         if is_hypothesis_test(item.obj) or test in seeded:
             item.add_marker("no_cover")
-        if hasattr(item, "callspec") and "seed" in item.callspec.params:
+        seeds = hasattr(item, "callspec") and "seed" in item.callspec.params
+        if seeds and item.get_closest_marker("database"):
             seeded.add(test)
 
 

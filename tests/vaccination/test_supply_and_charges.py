@@ -143,6 +143,19 @@ lots = st.lists(
 )
 
 
+def test_given_lots_of_two_products_when_allotted_then_the_nearest_expiry_first() -> None:
+    days = [date(2026, 3, day) for day in (1, 20, 9)]
+    stock = [Stocked(product_id=A, lot_id=f"{A}.{n}", units=4, expires_on=day)
+             for n, day in enumerate(days)]  # fmt: skip
+    other = Stocked(product_id=B, lot_id=f"{B}.L", units=9, expires_on=None)
+    asked = [Line(product_id=A, units=6), Line(product_id=B, units=5)]
+    assert supply.allot(asked, [other, *stock], today=TODAY) == [
+        Line(product_id=A, units=4, lot_id=f"{A}.2"),
+        Line(product_id=A, units=2, lot_id=f"{A}.1"),
+        Line(product_id=B, units=5, lot_id=f"{B}.L"),
+    ]
+
+
 @given(lots, st.integers(1, 30), st.integers(1, 30))
 @settings(max_examples=40)
 def test_given_any_stock_when_allotted_then_near_expiry_first_and_never_too_much(
