@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -38,7 +39,7 @@ from domain.cold_chain.record_events import ShownProbe
 from domain.cold_chain.records import SHANGHAI, Half, Shown, State, Window, window, windows
 from domain.registry import model as registry
 from domain.shared.decide import decide
-from domain.shared.errors import Conflict, NotFound
+from domain.shared.errors import Conflict, Invalid, NotFound
 from domain.shared.ids import NAME_PATTERN
 from domain.shared.pseudonyms import PSEUDONYM_PATTERN
 from domain.shared.roles import Role
@@ -247,7 +248,9 @@ def sign_record(unit_id: NameInPath, body: SignatureIn, who: Signer, call: CallO
     deps, unit = call.deps, unit_of(call.deps, who, unit_id)
     if unit.kind not in model.KINDS:
         raise Conflict("unit_moves", unit_id=unit_id)
-    of = window(body.day, body.half)
+    of = window(day_of(body.day.isoformat()), body.half)
+    if abs(deps.clock.now() - body.shown_at) > FIRST_SPAN:  # nearer ones: `model.sign`
+        raise Invalid("shown_long_ago", field="shown_at")
     with deps.pool.connection() as conn:
         at = asof.resolve(deps, conn, body.as_of)
         found = prefilled(conn, unit_id, body.shown_at, at)
@@ -310,10 +313,12 @@ def read_sheet(
 
 def day_of(text: str) -> date:
     """Return a day of a path or parameter; NotFound when the calendar has none such."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise NotFound("unknown_day", day=text) from None
+    found = None
+    with suppress(ValueError):
+        found = date.fromisoformat(text)
+    if found is None or found.year // 100 != 20:  # beyond, times of zones may not exist
+        raise NotFound("unknown_day", day=text)
+    return found
 
 
 # ---- the sheet of a month ----

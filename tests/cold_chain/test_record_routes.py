@@ -130,6 +130,9 @@ def test_given_readings_when_shown_and_signed_then_on_record_as_shown(
         record = told(nurse.get(made.json()["location"]))
     assert {name: record[name] for name in put} == put
     assert (record["late"], record["remark"], record["signed_by"]) == (False, "门未关好", "P-7")
+    assert sign(world, shown | {"day": "0001-01-01"}, "morning").json()["code"] == "unknown_day"
+    early = shown | {"shown_at": "0001-01-01T00:00:00Z"}
+    assert sign(world, early, "morning").json()["code"] == "shown_long_ago"
     with api.client(Role.NURSE, "640205") as stranger:
         assert sign(stranger, shown, "morning").status_code == 404
     body = {name: shown[name] for name in ("day", "shown_at", "as_of")} | {"half": "morning"}
