@@ -237,12 +237,13 @@ def _episodes(
         while end < len(days) and days[end] == days[end - 1] + 1:
             end += 1
         begin, past = _EPOCH + days[at] * _DAY, _EPOCH + (days[end - 1] + 1) * _DAY
+        more = _DAY
         while True:
             at_ms, values = _read(conn, stay, max(begin, stay.t0), min(past, stay.t1), known)
             found, active = replayed(tried, at_ms, values)
             if not active or past >= stay.t1:
                 break
-            past += _DAY
+            past, more = past + more, 2 * more
         yield at_ms, found
         reached = (past - _EPOCH) // _DAY
         at = next((n for n in range(end, len(days)) if days[n] >= reached), len(days))

@@ -12,7 +12,7 @@ from alerts import condition_texts
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.model import rule_set_stream
 from domain.alerting.rules import SHIPPED
-from domain.alerting.watch import to_ms
+from domain.alerting.watch import to_datetime, to_ms
 from domain.cold_chain.calibration import CHINA, calibration_stream
 from domain.cold_chain.calibration_events import CalibrationPoint, CalibrationRecorded
 from projections import alerting as inbox
@@ -163,3 +163,17 @@ def test_given_regular_rises_when_warned_of_then_learnt_and_the_next_is_a_defros
     assert not muted("minor", period_ms, 12.5, 15)
     assert not muted("minor", period_ms, 8.6, 41)
     assert not muted("minor", period_ms // 2, 8.6, 15)
+
+    field.clock.set(to_datetime(last_ms + 19 * period_ms))
+    for _ in range(4):
+        field.speak([device], t1=8.6)
+        field.clock.advance(minutes=5)
+    asked = (
+        "SELECT held_back(o, %s) FROM outbox o WHERE kind = 'fired' AND severity = 'minor'"
+        " AND payload ->> 'device_id' = %s ORDER BY id DESC LIMIT 1"
+    )
+    held = [
+        field.conn.execute(asked, (field.clock.now() + timedelta(minutes=n), device)).fetchall()
+        for n in (0, 21)
+    ]
+    assert held == [[(f"defrost:{device}/t1",)], [("",)]]
