@@ -44,7 +44,7 @@ from domain.alerting.duty_events import DutyAssigned, LeaveTaken
 from domain.alerting.rules import ESCALATION, SEVERITIES
 from domain.registry import model as registry
 from domain.shared.decide import decide
-from domain.shared.errors import Invalid, NotAllowed, NotFound
+from domain.shared.errors import Invalid, NotFound
 from domain.shared.events import Event
 from domain.shared.roles import Role
 
@@ -166,8 +166,8 @@ def put_person(person_id: NameInPath, body: PersonIn, who: Manager, deps: DepsOf
     person = people.Person(person_id=person_id, **body.model_dump())
     with deps.pool.connection() as conn:
         found = people.one(conn, person_id)
-        if found is not None and not who.covers(found.region_code):
-            raise NotAllowed("region_not_permitted", region_code=found.region_code)
+        if found is not None:
+            who.require_region(found.region_code)
         people.put(conn, person)
     return json_answer(asdict(person))
 

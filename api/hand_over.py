@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import psycopg
 from fastapi import Response
 
-from alerts import messages, people
+from alerts import messages, people, silences
 from api.alert_shown import ON_SITE
 from api.auth import Principal, permission
 from api.deps import DepsOf
@@ -22,7 +22,7 @@ from api.routing import json_answer, module_router
 from api.schemas import Body, Moment, NameAsked, RegionAsked
 from domain.alerting.model import Status
 from domain.alerting.rules import ACKNOWLEDGED_FOR_MIN
-from domain.shared.ids import region_prefix
+from domain.shared.ids import WHOLE_COUNTRY, covers, region_prefix
 from domain.shared.roles import Role
 from projections import alerting as read
 from projections.shared import org_tree
@@ -31,6 +31,7 @@ router = module_router("alerting")
 
 # Alerts of one state in a note; whoever has more looks at the list.
 ALERTS_MAX = 200
+SILENCES_MAX = 200
 
 
 class May(StrEnum):
@@ -70,14 +71,28 @@ class OnDuty(Body):
     ends_at: Moment | None
 
 
+class Silenced(Body):
+    """Of what people are not told for a time, why, and who put that down (name or key)."""
+
+    silence_id: str
+    site_id: str
+    unit_id: str
+    kinds: list[str]
+    begins_at: Moment
+    ends_at: Moment
+    reason: str
+    made_by: str
+
+
 class HandOver(Body):
-    """What is open at a place, who is on duty there, and both as a note."""
+    """What is open and silenced at a place, who is on duty there, and all as a note."""
 
     at: Moment
     region_code: str
     site_id: str
     on_duty: list[OnDuty]
     alerts: list[OpenAlert]
+    silences: list[Silenced]
     note_zh: str
     note_en: str
 
@@ -96,31 +111,56 @@ def read_hand_over(
     with deps.pool.connection() as conn:
         rows = _open(conn, region_prefix(region_code), site)
         links = people.chain(conn, region_code=region_code, site_id=site, at=now)
-        names = people.names_of_keys(conn, [key for row in rows for key in _keys(row)])
+        silent = _silences(conn, region_code, site, now)
+        keys = [key for row in rows for key in _keys(row)] + [one.made_by for one in silent]
+        names = people.names_of_keys(conn, keys)
         places = org_tree.names(conn, {row.site_id for row in rows} | {site})
         units = org_tree.names(conn, {row.unit_id for row in rows}, "unit")
     here = [link for link in links if link.site_id == site]
     alerts = [_handed(row, names, places, units, now) for row in rows]
-    place = places.get(site)
+    silenced = [
+        {**_only(one, Silenced), "made_by": names.get(one.made_by, one.made_by)} for one in silent
+    ]
+    place = places.get(site) or org_tree.Name(region_code, region_code, region_code)
     notes = [
-        _note(here, alerts, now, language, (place.zh, place.en or place.zh)[language])
-        if place
-        else _note(here, alerts, now, language, region_code)
+        "\n".join(
+            [
+                *_head((place.zh, place.en or place.zh)[language], here, now, language),
+                *_alerts(alerts, language),
+                *_silenced(silenced, language),
+            ]
+        )
         for language in (0, 1)
     ]
-    fields = OnDuty.model_fields
-    told = [{name: getattr(link, name) for name in fields} for link in here]
-    return json_answer(
-        {
-            "at": now,
-            "region_code": region_code,
-            "site_id": site,
-            "on_duty": told,
-            "alerts": alerts,
-            "note_zh": notes[0],
-            "note_en": notes[1],
-        }
-    )
+    told = {
+        "at": now,
+        "region_code": region_code,
+        "site_id": site,
+        "on_duty": [_only(link, OnDuty) for link in here],
+        "alerts": alerts,
+        "silences": silenced,
+    }
+    return json_answer({**told, "note_zh": notes[0], "note_en": notes[1]})
+
+
+def _only(row: object, shape: type[Body]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in shape.model_fields}
+
+
+def _silences(
+    conn: psycopg.Connection[Any], region_code: str, site: str, now: datetime
+) -> list[silences.Silence]:
+    """Return those that are not over, of the place, of what it lies in, and of what lies in it."""
+    ask = partial(silences.listed, conn, site_id="", over=False, now=now, after="")
+    # Of a province at most so many; those of the whole country have a code of their own.
+    found = ask(region=region_code[:2], limit=SILENCES_MAX)
+    found += ask(region=WHOLE_COUNTRY, limit=SILENCES_MAX) if region_code != WHOLE_COUNTRY else []
+    return [
+        one
+        for one in found
+        if (covers(one.region_code, region_code) and one.site_id in {"", site})
+        or (not site and covers(region_code, one.region_code))
+    ]
 
 
 def _open(conn: psycopg.Connection[Any], region: str, site: str) -> list[read.AlertRow]:
@@ -190,24 +230,30 @@ def _said(
     return messages.short(facts)
 
 
-def _note(
-    here: Sequence[people.Link],
-    alerts: Sequence[dict[str, Any]],
-    now: datetime,
-    language: int,
-    place: str,
-) -> str:
-    """Return the note in one language."""
-    at = messages.shown(now)
-    head = (f"【交接班】{place} {at}（北京时间）", f"[Hand-over] {place} {at} (Beijing time)")
-    nobody = ("无", "nobody")[language]
+def _head(place: str, here: Sequence[people.Link], now: datetime, language: int) -> list[str]:
+    at, nobody = messages.shown(now), ("无", "nobody")[language]
     names = ("、", ", ")[language].join(dict.fromkeys(link.name for link in here)) or nobody
-    lines = [head[language], (f"值班：{names}", f"On duty: {names}")[language]]
-    lines.append((f"未结告警：{len(alerts)} 条", f"Open alerts: {len(alerts)}")[language])
+    head = (f"【交接班】{place} {at}（北京时间）", f"[Hand-over] {place} {at} (Beijing time)")
+    return [head[language], (f"值班：{names}", f"On duty: {names}")[language]]
+
+
+def _alerts(alerts: Sequence[dict[str, Any]], language: int) -> list[str]:
+    lines = [(f"未结告警：{len(alerts)} 条", f"Open alerts: {len(alerts)}")[language]]
     for number, one in enumerate(alerts, start=1):
-        lines.append(f"{number}. {one['said'][language]}")
-        lines.append("   " + _standing(one, language))
-    return "\n".join(lines)
+        lines += [f"{number}. {one['said'][language]}", "   " + _standing(one, language)]
+    return lines
+
+
+def _silenced(silenced: Sequence[dict[str, Any]], language: int) -> list[str]:
+    lines = [(f"静默：{len(silenced)} 项", f"Silences: {len(silenced)}")[language]]
+    for one in silenced:
+        place = one["unit_id"] or one["site_id"]
+        since, until = messages.shown(one["begins_at"]), messages.shown(one["ends_at"])
+        by = f"{one['reason']}（{one['made_by']}）" if language == 0 else one["reason"]
+        lines.append(
+            (f"- {place} {since} 至 {until}：{by}", f"- {place} {since} to {until}: {by}")[language]
+        )
+    return lines
 
 
 def _standing(one: dict[str, Any], language: int) -> str:

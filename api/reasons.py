@@ -148,6 +148,7 @@ FIELDS: dict[str, Both] = {
         "须为位置（例如 L12.T34）或带时区的时间（例如 2026-11-22T08:00:00Z）",
         "a position like L12.T34, or a time with its offset like 2026-11-22T08:00:00Z",
     ),
+    "at": KINDS["not_a_time"],
     "case_id": ("须为异常编号（UUID）", "it must be the id of an exception (a UUID)"),
     "also": ("须为告警编号", "it must be the id of an alert"),
     "case_no": (

@@ -46,8 +46,8 @@ TEXTS = {
     "unknown_leave": ("没有请假 {leave_id}", "There is no leave {leave_id}"),
     "leave_exists": ("请假 {leave_id} 已存在", "Leave {leave_id} exists already"),
     "bad_period": (
-        "起止时间不正确：须先起后止，且未过去",
-        "The period is wrong: it begins before it ends, and is not over",
+        "起止时间不正确：须先起后止，未过去，且在五年之内",
+        "The period is wrong: it begins before it ends, is not over, and lies within five years",
     ),
     "own_deputy": ("代班人不能是本人", "Nobody is their own deputy"),
     "unknown_call": ("没有演练 {call_id}", "There is no trial call {call_id}"),

@@ -29,9 +29,9 @@ from domain.shared.ids import stream_id
 # Distinct persons with a live contact whom every alert must reach at once, whatever its severity.
 # Source: cold-chain rules of the field (three people).
 PEOPLE_MIN = 3
-# The steps of escalation there are: at once, and three more (`rules.ESCALATION`).
+# No step of escalation is higher: whoever is told from some level on is told of this one.
 LEVEL_MAX = 9
-# Longest period that is taken: longer is a mistake in writing.
+# Farther from now no period begins or ends: it is a mistake in writing.
 PERIOD_MAX = timedelta(days=5 * 366)
 # A trial call is reported when everybody was reached, at the latest after so long.
 REPORTED_AFTER = timedelta(minutes=5)
@@ -143,7 +143,7 @@ def report(
 
 
 def _check(begins_at: datetime, ends_at: datetime | None, now: datetime) -> None:
-    if ends_at is not None and not (now < ends_at and begins_at < ends_at):
+    if ends_at is not None and not max(now, begins_at) < ends_at <= now + PERIOD_MAX:
         raise Invalid("bad_period", field="ends_at")
-    if begins_at > now + PERIOD_MAX:
+    if abs(begins_at - now) > PERIOD_MAX:
         raise Invalid("bad_period", field="begins_at")

@@ -160,9 +160,14 @@ def test_given_a_critical_alert_when_handed_over_and_closed_then_by_two_and_on_r
         assert cdc.put(f"{V1}/persons/{person_id}", json=body).status_code == 200
     with keeper, nurse:
         asked = {"site_id": "dwk-cdc"}
+        quiet = {"silence_id": "q1", "reason": "夜间", **PLACE, "begins_at": MOMENT}
+        quiet |= {"ends_at": "2026-03-02T08:00:00Z", "unit_id": "dwk-room-1"}
+        assert keeper.post(f"{V1}/silences", json=quiet).status_code == 201
         note = keeper.get(f"{V1}/hand-over", params=asked).json()
         assert "未结告警：1 条" in note["note_zh"]
         assert "尚无人处理，2026-03-02 08:10 升级" in note["note_zh"]
+        until = "dwk-room-1 2026-03-02 08:00 至 2026-03-02 16:00：夜间（马p1）"
+        assert until in note["note_zh"]
         place = f"{V1}/alerts/{alert_id}"
         said = {"comment": "门未关严，已关好"}
         taken = keeper.post(f"{place}/acknowledgements", json=said, headers={"If-Match": '"0"'})
