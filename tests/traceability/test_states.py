@@ -162,6 +162,24 @@ def test_given_a_condemned_code_when_released_then_it_stays_held() -> None:
     assert found.judged(VIAL)["r"] == {Flag.ILLEGAL_STATE}
 
 
+def test_given_a_condemned_vial_when_its_box_is_released_then_it_stays_held_and_no_fault() -> None:
+    condemned = scan(Step.CONDEMNING, 4, CLINIC, VIAL, **SIGNED)
+    boxed = scan(Step.PACKING, 5, CLINIC, VIAL, parent=BOX)
+    held = scan(Step.HOLDING, 6, CLINIC, BOX)
+    released = scan(Step.RELEASING, 7, CLINIC, BOX, fact_id="r", **SIGNED)
+    found = book(MADE, HERE, condemned, boxed, held, released)
+    assert (found.state(VIAL).status, found.state(VIAL).condemned) == (Status.HELD, True)
+    assert "r" not in found.judged(VIAL)
+
+
+def test_given_a_recalled_code_when_its_recall_is_acknowledged_then_it_stays_where_it_is() -> None:
+    recalled = scan(Step.HOLDING, 5, CLINIC, VIAL, recall=True)
+    known = scan(Step.ACKNOWLEDGING, 6, CLINIC, VIAL)
+    before, after = book(MADE, HERE, recalled), book(MADE, HERE, recalled, known)
+    assert after.state(VIAL) == before.state(VIAL)
+    assert after.state(VIAL).recalled
+
+
 def test_given_a_condemned_lot_when_released_then_it_stays_held() -> None:
     def lot(step: Step, t: int) -> Fact:
         return Fact(
