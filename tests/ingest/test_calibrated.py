@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
 from domain.cold_chain.calibration import CHINA, calibration_stream
 from domain.cold_chain.calibration_events import CalibrationPoint, CalibrationRecorded
+from ingest.retold import retold
 from ingest.worker import Worker
+from projections.runner import Runner
 from store.logs import Ledger
 from tests.conftest import Database
 from tests.ingest import field
@@ -79,3 +82,15 @@ def test_given_judged_readings_when_a_certificate_comes_late_then_alerts_are_tol
         device,
     )
     assert withdrawn == [(1,)]
+    worker.flush()
+    with closing(Runner(database.app_dsn)) as following:
+        following.follow_once()
+        alerts = database.query(
+            "SELECT alert_id::text FROM episode JOIN device_no USING (device_no)"
+            " WHERE device_id = %s",
+            device,
+        )
+        for (alert_id,) in alerts:
+            found = retold(following.conn, ledger, alert_id)
+            assert found is not None
+            assert found[0] == found[1], "worked out again from readings as they count"
