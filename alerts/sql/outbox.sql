@@ -181,8 +181,8 @@ WITH next AS (
         coalesce((SELECT n.locale FROM person n WHERE n.person_id = d.person_id), '') AS locale
     FROM delivery d
     LEFT JOIN recipient r ON r.recipient_id = d.recipient_id AND r.active
-    CROSS JOIN LATERAL (SELECT CASE d.channel
-        WHEN 'webhook' THEN lower(split_part(coalesce(r.address, ''), '/', 3))
+    CROSS JOIN LATERAL (SELECT CASE WHEN d.channel IN ('webhook', 'push')
+        THEN lower(split_part(coalesce(r.address, ''), '/', 3))
         ELSE d.channel END AS place) p
     WHERE (d.state = 'sending' OR (d.state = 'queued' AND d.next_at <= %(now)s))
         AND hashtext(d.recipient_id)::oid

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from alerts.outbox import AHEAD_MAX, Pool, Sender
-from tests.alerts.conftest import Hook, add_recipient, deliveries, make_sender
+from alerts.channels.channel import Message
+from alerts.outbox import AHEAD_MAX, PLACE_MAX, Pool, Sender
+from tests.alerts.conftest import Hook, add_recipient, deliveries, eventually, make_sender
 from tests.alerts.notices_of import escalated, fired, noticed, tell
 from tests.conftest import ManualClock
 
@@ -95,6 +96,42 @@ def test_given_system_that_does_not_answer_when_alerts_follow_then_it_gets_one_r
         sender.send_ahead(waiting(pool))
     assert (len(hook.hits), len(other_hook.hits)) == (1, 2)
     hook.hold.set()
+
+
+def test_given_push_services_that_do_not_answer_when_sent_then_other_browsers_are_told(
+    pool: Pool, places: None, clock: ManualClock
+) -> None:
+    answered, told = threading.Event(), list[str]()
+
+    class Services:
+        def send(self, message: Message) -> dict[str, str]:
+            if "silent" in message.address:
+                assert answered.wait(10)
+            told.append(message.address)
+            return {}
+
+        def close(self) -> None:
+            """Have nothing to close."""
+
+    hosts = ["silent.example"] * PLACE_MAX + ["swift.example"]
+    with pool.connection() as conn:
+        for n, host in enumerate(hosts):
+            conn.execute(
+                "INSERT INTO recipient (recipient_id, name, channel, address, region_code)"
+                " VALUES (%s, '', 'push', %s, '640200')",
+                (f"browser_{n}", f"https://{host}/push/{n}"),
+            )
+    sender = Sender(pool, {"push": Services()}, now=clock.now, public_url="")
+    tell(pool, noticed(fired(severity="critical"), 1, severity="critical"))
+    sender.expand()
+    threads = [threading.Thread(target=sender.send_next) for _ in hosts]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: told == ["https://swift.example/push/2"])
+    answered.set()
+    for thread in threads:
+        thread.join()
+    assert len(told) == len(hosts)
 
 
 def test_given_storm_when_told_of_more_than_a_few_at_once_then_none_goes_ahead(
