@@ -146,8 +146,8 @@ ESCALATION: Mapping[str, Escalation] = {
 ACKNOWLEDGED_FOR_MIN: Mapping[str, int] = {"critical": 30, "major": 120}
 
 # An alert found later than this after it fired (in a logger's file, after a long outage) is
-# history: it stands in the inbox and goes to subscribed systems, but rouses nobody and never
-# escalates.
+# history: it stands in the inbox and goes to subscribed systems, but rouses nobody and does not
+# escalate, unless it lasts to this day.
 # Source: cold-chain rules of the field, late data.
 HISTORY_AFTER = timedelta(hours=24)
 
