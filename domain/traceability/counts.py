@@ -11,7 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
+from domain.traceability.exceptions import Finding
 from domain.traceability.facts import Fact, Order, Step
+from domain.traceability.kinds import Kind
 
 # Steps that tell of numbers, and those that tell of codes whose number explains a difference.
 BY_NUMBER = frozenset({Step.CYCLE_COUNTING, Step.ADJUSTING})
@@ -19,7 +21,10 @@ BY_CODE = {Step.LOSING: -1, Step.FINDING: 1}
 
 
 class Told(NamedTuple):
-    """A fact about a lot, or a product, at one site; `units`: packs of its codes, 0 = no codes."""
+    """A fact about a lot, or a product, at one site.
+
+    `units`: packs of its codes, 0 = no codes; of a count, by how many more is due than it says.
+    """
 
     fact: Fact
     scope: str  # lot id, or product id where a count is of all its lots
@@ -48,9 +53,27 @@ def difference(fact: Fact) -> int:
     """
     if fact.step is Step.ADJUSTING:
         return fact.units or 0
-    lines = fact.more.get("quantities", ())
-    level = min((line["level"] for line in lines), default=0)
+    lines, level = fact.more.get("quantities", ()), lowest_level(fact)
     return sum(line["actual"] - line["due"] for line in lines if line["level"] == level)
+
+
+def lowest_level(fact: Fact) -> int:
+    """Return the level of the smallest packs that a count tells of, 0 where it tells of none."""
+    return min((line["level"] for line in fact.more.get("quantities", ())), default=0)
+
+
+def concerns_book(adjustment: Fact, count: Fact) -> bool:
+    """Tell whether an adjustment corrects the book of its site that a count is held against."""
+    here = count.unit_id in {"", adjustment.unit_id}
+    lot_id, scope = adjustment.lot_id, scope_of(count)
+    return here and lot_id != "" and scope in {lot_id, lot_id.partition(".")[0]}
+
+
+def of_count(fact: Fact) -> Finding:
+    """Return that a count or an adjustment stands by itself."""
+    return Finding(
+        Kind.MASS_IMBALANCE, fact.fact_id, None, fact.order, fact.site_id, (fact.fact_id,)
+    )
 
 
 class Tally:
@@ -96,7 +119,7 @@ class _State(NamedTuple):
         """Return what is open after one more fact."""
         fact, counts = told.fact, self.counts
         if fact.step is Step.CYCLE_COUNTING:
-            left = difference(fact)
+            left = difference(fact) - told.units
             kept = tuple(c for c in counts if not _same(c.told, told))
             return _State((*kept, _Open(told, left)) if left else kept, self.alone)
         units = BY_CODE.get(fact.step, 0) * told.units or difference(fact)

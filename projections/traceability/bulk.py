@@ -30,7 +30,16 @@ from domain.traceability.facts import STEP_OF, Step, texts_of
 from domain.traceability.ordinary import Life, Lives
 from domain.traceability.states import Status
 from projections.projection import Log
-from projections.traceability import derived, exceptions, lane, master, stocktaking, sums, telling
+from projections.traceability import (
+    derived,
+    exceptions,
+    lane,
+    master,
+    recounts,
+    stocktaking,
+    sums,
+    telling,
+)
 from projections.traceability.findings import look_again
 from projections.traceability.findings import queries as beside
 from projections.traceability.lane import ON_BILLS, Bills, Named, Quiet, Stored
@@ -217,7 +226,9 @@ def _finish(cur: Cursor, batch: Sequence[Recorded], facts: _Facts) -> None:
     cur.execute(all_at_once.count_all_hops)
     cur.execute(all_at_once.analyze_hops)
     _doubt(cur, facts.unsettled())
-    _doubt(cur, stocktaking.every(cur))
+    if stocktaking.any_told(cur):
+        recounts.keep(cur, 0, gone)
+        _doubt(cur, stocktaking.every(cur))
     told = [row[0] for row in cur.execute(all_at_once.corrective)]
     for subjects in exceptions.subjects_told(cur, batch, facts.whole.items(), gone, told):
         _doubt(cur, subjects)

@@ -32,7 +32,7 @@ from domain.traceability.facts import Fact, Step
 from domain.traceability.journeys import Place, impossible
 from domain.traceability.progress import Entry, end_of
 from domain.traceability.states import flag_of_hold
-from projections.traceability import late, stocktaking
+from projections.traceability import late, recounts, stocktaking
 from projections.traceability.findings import (
     World,
     look_again,
@@ -249,8 +249,10 @@ def _subjects(cur: Cursor, batch: Sequence[Recorded], taken: Taken) -> set[str]:
     found |= _with_bills(cur, codes, bills) | _overdue(batch)
     ((known,),) = cur.execute(queries.any_finding).fetchall()
     closure = {*taken.closure, *(taken.book.codes if taken.book is not None else ())}
-    counted = [fact.position for fact in facts if fact.step in _COUNTED]
-    found |= stocktaking.in_doubt(cur, [*counted, *taken.withdrawn], closure)
+    if stocktaking.any_told(cur):
+        told = [fact.position for fact in facts if fact.step in _COUNTED]
+        told += [*taken.withdrawn, *recounts.keep(cur, taken.first, taken.withdrawn)]
+        found |= stocktaking.in_doubt(cur, told, closure)
     if known and closure:
         found |= {row[0] for row in cur.execute(queries.subjects_of, (list(closure),))}
         inside = list({*taken.touched, *codes})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from domain.traceability.cases import case_id_of
 from domain.traceability.codes import key_code, product_of
+from domain.traceability.counts import of_count
 from domain.traceability.custody import Book, Product
 from domain.traceability.exceptions import (
     SENDING,
@@ -235,7 +236,10 @@ class _Looking:
         self._world = read_world(cur, facts.values())
         counted = (fact for each in self._counted.values() for fact in each.facts)
         facts.update((fact.position, fact) for fact in (*self._lot_facts, *counted))
-        told = {at: fact.recorded_ms for at, fact in facts.items() if at >= first}
+        times = {at: fact.recorded_ms for at, fact in facts.items()}
+        for each in self._counted.values():
+            times |= each.moved_at
+        told = {at: ms for at, ms in times.items() if at >= first}
         self.clock: Mapping[int, int] = ChainMap(told, clock)
 
     def rows(self) -> Iterator[tuple[str, list[tuple[int, set[_Row]]]]]:
@@ -290,6 +294,8 @@ class _Looking:
         lots = {fact.lot_id for fact in facts.values()}
         facts |= {f.position: f for f in self._lot_facts if f.lot_id in lots}
         told = {f.withdrawn_position for f in facts.values() if f.withdrawn_position is not None}
+        if subject in self._counted:
+            told |= self._counted[subject].moved_at.keys()
         names = {name for f in facts.values() for name in (*_sites(f), *_devices(f))}
         told.update(*(self._world.told[name] for name in names & self._world.told.keys()))
         told.update(row[2] for row in self._expiries if row[0] in lots)
@@ -331,25 +337,20 @@ class _Looking:
                 due = {i: ms for i, told_at, ms in self._overdue.get(name, ()) if told_at <= at}
                 return [*of_bill(book, bill), *of_overdue(book, bill, due)]
             case "s":
-                counted = self._counted[subject].unexplained(book, at)
-                return [f for each in counted for f in of_fact(each, (), ground) if _counted(f)]
+                return [*map(of_count, self._counted[subject].unexplained(book, at))]
         fact = self._facts.get(name)
         if fact is None:
             return []  # declared wrong before it was told
         codes = tuple(sorted({m.code for m in mentions if m.fact.fact_id == name}))
         if what == "f":
             found = of_fact(fact, codes, ground) if fact.counts(at) else []
-            return [f for f in found if not _counted(f)]
+            # (Of numbers the stocktaking tells whether they stand.)
+            return [f for f in found if f.kind is not Kind.MASS_IMBALANCE]
         _, declared_at, corrective, recorded_ms, position = self._declared[name]
         if max(position, fact.position) > at:
             return []
         said = (fact, codes, _ms(declared_at), recorded_ms, tuple(corrective))
         return of_declaration(book, Declaration(*said))
-
-
-def _counted(finding: Finding) -> bool:
-    """Tell whether a finding of a fact is of numbers: the stocktaking says whether it stands."""
-    return finding.kind is Kind.MASS_IMBALANCE
 
 
 def _bill(mentions: Iterable[Mention], bill_no: str, at: int) -> Bill:

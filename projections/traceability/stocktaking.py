@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ from store.sql import load_queries
 
 queries = load_queries(Path(__file__).parents[1] / "sql" / "traceability_beside.sql")
 
+NEVER = 2**62
 # What stands where it is counted.
-_THERE = frozenset({Status.COMMISSIONED, Status.IN_STOCK, Status.HELD, Status.OPENED})
+THERE = frozenset({Status.COMMISSIONED, Status.IN_STOCK, Status.HELD, Status.OPENED})
 
 
 def on_hand(conn: Connection, site_id: str, unit_id: str, scope: str) -> Counter[int]:
@@ -29,7 +30,7 @@ def on_hand(conn: Connection, site_id: str, unit_id: str, scope: str) -> Counter
     """
     found = Counter[int]()
     for line in answers.stock(conn, [site_id], unit_id=unit_id or None):
-        if line.status in _THERE and scope in {line.lot_id, line.lot_id.partition(".")[0]}:
+        if line.status in THERE and scope in {line.lot_id, line.lot_id.partition(".")[0]}:
             found.update(line.packs)
     asked = {"site": site_id, "unit": unit_id, "scope": scope}
     ((adjusted,),) = conn.execute(queries.adjusted, asked).fetchall()
@@ -45,15 +46,17 @@ def bills_overdue(cur: Cursor, bills: Collection[str]) -> dict[str, list[tuple[s
     return found
 
 
+def any_told(cur: Cursor) -> bool:
+    """Tell whether there are counts or adjustments at all."""
+    return bool(cur.execute(queries.any_stocktaking).fetchall()[0][0])
+
+
 def in_doubt(cur: Cursor, positions: Collection[int], codes: Collection[int]) -> set[str]:
     """Return the stocktakings, as subjects, in which a batch may change what is explained.
 
-    `positions`: of its facts that tell of numbers or of codes missed and found, and of what it took
-    back; `codes`: those that it tells more of.
+    `positions`: of its facts that tell of numbers or of codes missed and found, of counts by which
+    what is due has moved, and of what it took back; `codes`: those that it tells more of.
     """
-    ((any_told,),) = cur.execute(queries.any_stocktaking).fetchall()
-    if not any_told:
-        return set()
     asked = {"positions": list(positions), "codes": list(codes)}
     sites = [row[0] for row in cur.execute(queries.missed_and_found, asked)]
     told = cur.execute(queries.stocktakings_at, asked).fetchall()
@@ -71,29 +74,40 @@ def _subject(site_id: str, product_id: str) -> str:
 
 
 class Stocktaking:
-    """What is told of numbers of one product at one site, looked at position after position."""
+    """What is told of numbers of one product at one site, looked at position after position.
+
+    `moved_at`: positions from which on more or less is due of a count, with when they were
+    recorded (ms).
+    """
 
     def __init__(self) -> None:
+        self.moved_at: dict[int, int] = {}
         self._numbers: dict[str, Fact] = {}  # by fact id
+        self._differs = False
         self._coded: list[tuple[Fact, list[int]]] = []
         self._changes: list[_Change] = []
         self._tally = Tally()
         self._of_codes: dict[str, list[Told]] = defaultdict(list)  # those put in, by fact id
 
-    def take(self, fact: Fact, codes: list[int]) -> None:
+    def take(self, fact: Fact, codes: list[int], moved: Sequence[tuple[int, int]] = ()) -> None:
         """Take a fact; facts come as they happened.
 
-        Codes missed or found before any number differed explain nothing, and are left out.
+        `moved`: of a count, since which positions how many more are due than it says. Codes missed
+        or found before any number differed explain nothing, and are left out.
         """
         if fact.step in BY_CODE:
-            if any(map(difference, self._numbers.values())):
+            if self._differs:
                 self._coded.append((fact, codes))
             return
         self._numbers[fact.fact_id] = fact
-        told, gone = Told(fact, scope_of(fact)), fact.withdrawn_position
-        if gone is None or gone > fact.position:
-            self._changes.append(_Change(fact.position, False, told))
-            self._changes += [] if gone is None else [_Change(gone, True, told)]
+        self._differs |= bool(moved or difference(fact))
+        gone = NEVER if fact.withdrawn_position is None else fact.withdrawn_position
+        units, since = [0, *(n for _, n in moved)], [fact.position, *(at for at, _ in moved), gone]
+        for n, at in enumerate(since[:-1]):
+            until = min(since[n + 1], gone)
+            if at < until:
+                told = Told(fact, scope_of(fact), units[n])
+                self._changes += [_Change(at, False, told), _Change(until, True, told)]
 
     def begin(self) -> None:
         """Look from the first position on."""
@@ -149,12 +163,18 @@ def read(cur: Cursor, subjects: Iterable[str]) -> dict[str, Stocktaking]:
     at_site: dict[str, list[Stocktaking]] = defaultdict(list)
     for (site_id, _, _), each in zip(names, found.values(), strict=True):
         at_site[site_id].append(each)
+    moved: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    times: dict[int, int] = {}
+    for position, since, units, recorded_ms in cur.execute(queries.recounts, asked):
+        moved[position].append((since, units))
+        times[since] = recorded_ms
     for product_id, codes, *row in cur.execute(queries.stocktaking, asked):
         fact = read_fact(row)
         subject = _subject(fact.site_id, product_id)
         one = [found[subject]] if subject in found else []
         for each in at_site[fact.site_id] if fact.step in BY_CODE else one:
-            each.take(fact, codes)
+            each.take(fact, codes, moved[fact.position])
+            each.moved_at.update((since, times[since]) for since, _ in moved[fact.position])
     for each in found.values():
         each.begin()
     return found

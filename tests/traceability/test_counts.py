@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,10 @@ from domain.shared.events import Event
 from domain.traceability import events as told_as
 from domain.traceability.counts import Tally, Told
 from domain.traceability.facts import Fact, fact_of
+from projections.traceability import apply
 from projections.traceability import cases as read
 from projections.traceability.stocktaking import on_hand
+from store.envelope import Recorded
 from tests.conftest import Database
 from tests.traceability.chain import START, projected, recorded
 
@@ -44,7 +47,7 @@ def at(hours: float, event: Event) -> Timed:
     return event, moment, moment
 
 
-def count(hour: int, actual: int, due: int = 5, **fields: Any) -> Timed:
+def count(hour: float, actual: int, due: int = 5, **fields: Any) -> Timed:
     """Return a count of the lot at A, or of what is named."""
     named = {"lot_id": LOT} | fields
     boxes = told_as.Quantity(level=2, due=1, actual=0)  # the smallest packs tell
@@ -129,10 +132,17 @@ def test_given_counts_by_number_when_more_is_told_then_what_nothing_explains_sta
     assert rows[1] == rows[0]
 
 
-def stocktaken(rng: random.Random) -> list[Timed]:
+STORED = told_as.PutAway(fact_id="u", site_id="A", unit_id="u", codes=(BOX,))
+GIVEN = told_as.DoseAdministered(fact_id="d", site_id="A", codes=(V[4],))
+SENT = told_as.GoodsDispatched(fact_id="s", site_id="A", to_site_id="B", bill_no="1", codes=(V[3],))
+MOVES: list[Timed] = [at(1, STORED), at(2, GIVEN), at(4, SENT)]
+
+
+def stocktaken(rng: random.Random, **fields: Any) -> list[Timed]:
     """Return counts, corrections, losses and finds of two lots, some taken back."""
-    later = [count(n, rng.randint(3, 6), lot_id=rng.choice([LOT, OTHER])) for n in range(1, 9)]
-    later += [count(20, 4, lot_id="", product_id=P), count(21, 4, **IN_U)]
+    lots = [{"lot_id": rng.choice([LOT, OTHER])} | fields for _ in range(8)]
+    later = [count(n, rng.randint(3, 6), **lot) for n, lot in enumerate(lots, start=1)]
+    later += [count(20, 4, lot_id="", product_id=P, **fields), count(21, 4, **IN_U, **fields)]
     later += [adjusted(n, rng.choice([-2, -1, 1])) for n in range(1, 9)]
     later += [missing(3, V[4]), missing(5, BOX), found(7, V[4])]
     told = rng.sample(later, 16)
@@ -156,6 +166,56 @@ def test_given_counts_when_told_in_any_order_then_the_same_stands(
         rng.shuffle(told)
     assert alive[0]
     assert alive[1] == alive[0] == alive[2]
+
+
+def told_against_the_book(conn: psycopg.Connection[Any], told: Sequence[Timed]) -> list[Recorded]:
+    """Tell events in this order, each count against the book as it is then; return the log."""
+    log: list[Recorded] = []
+    with projected(conn, log), conn.cursor() as cur:
+        for event, occurred_at, _ in told:
+            said, position = event, len(log)
+            if isinstance(event, told_as.StockCounted):
+                due = on_hand(conn, "A", event.unit_id, event.lot_id or event.product_id)
+                lines = (replace(event.quantities[0], due=due[1]),)
+                said = replace(event, quantities=lines, book_position=position)
+            (one,) = recorded([(said, occurred_at, occurred_at)])
+            log.append(one._replace(position=position + 1))
+            apply(cur, log[-1:])
+    return log
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_given_facts_told_in_any_order_when_counted_against_the_book_then_the_same_stands(
+    conn: psycopg.Connection[Any], seed: int
+) -> None:
+    rng = random.Random(seed)
+    elsewhere = told_as.StockAdjusted(fact_id="b", site_id="B", lot_id=LOT, units=2, reason="盘盈")
+    more = told_as.CodesCommissioned(
+        fact_id="n", site_id="A", lot_id=LOT, codes=(f"{P}{50:013d}", f"{P}{51:013d}")
+    )
+    told = [at(3.5, more), *MOVES, adjusted(3, -1), adjusted(6, 1), at(2, elsewhere)]
+    numbers = [rng.randint(1, 5) for _ in range(3)]
+    told += [
+        count(5, numbers[0]),
+        count(2.5, numbers[1], **IN_U),
+        count(7, numbers[2], lot_id="", product_id=P),
+    ]
+    told += [withdrawn(9, rng.choice(["d", "s", "a3", "none"]))]
+    logs = [told_against_the_book(conn, [*BASE, *told])]
+    for _ in range(4):
+        rng.shuffle(told)
+        logs.append(told_against_the_book(conn, [*BASE, *told]))
+    alive = []
+    for log in logs:
+        rows = []
+        for size in (2000, 1, 4):
+            with projected(conn, log, size):
+                stands = {key for _, key, _, gone in conn.execute(ROWS) if gone is None}
+                kept = conn.execute("SELECT * FROM rm_traceability.recount ORDER BY 1, 2")
+                rows.append((conn.execute(ROWS).fetchall(), kept.fetchall()))
+        assert rows[1] == rows[0] == rows[2]
+        alive.append(stands)
+    assert alive == [alive[0]] * len(alive)
 
 
 def test_given_facts_put_in_and_taken_out_in_any_order_then_what_stands_is_of_those_left() -> None:
