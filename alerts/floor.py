@@ -7,7 +7,7 @@ leaves fewer, people above are told once a day, and the interface lists the site
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,14 +61,12 @@ def staff(
     region: str = "",
     sites: list[str] | None = None,
     until: datetime | None = None,
-    without: Mapping[str, Any] | None = None,
 ) -> list[Staff]:
     """Return how many people each site has, now and whenever that may change, by site and time.
 
-    `region`: a prefix of its code. `without`: people, since and to, of whom none is told then.
+    `region`: a prefix of its code; `until`: None without an end.
     """
-    gone = without or {"without": [], "since": now, "to": None}
-    asked = {"now": now, "region": region, "sites": sites, "until": until, **gone}
+    asked = {"now": now, "region": region, "sites": sites, "until": until}
     with conn.cursor(row_factory=class_row(Staff)) as cur:
         return cur.execute(queries.floor, asked).fetchall()
 
@@ -105,25 +103,6 @@ def kept(conn: psycopg.Connection[Any], people: Collection[str], now: datetime) 
     before = staff(conn, now, sites=sites)
     yield
     _require(before, staff(conn, now, sites=sites))
-
-
-def require(
-    conn: psycopg.Connection[Any],
-    *,
-    sites: list[str],
-    people: Collection[str],
-    begins_at: datetime,
-    ends_at: datetime | None,
-    now: datetime,
-) -> None:
-    """Refuse to tell these persons nothing of sites for a time where that leaves too few.
-
-    For whatever keeps messages from people: Conflict("floor_undercut"), as `kept`.
-    """
-    span = {"without": list(people), "since": begins_at, "to": ends_at}
-    same = {**span, "without": []}
-    before = staff(conn, now, sites=sites, without=same)
-    _require(before, staff(conn, now, sites=sites, without=span))
 
 
 def _require(before: Sequence[Staff], after: Sequence[Staff]) -> None:

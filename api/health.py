@@ -17,7 +17,7 @@ from domain.alerting.duty import PEOPLE_MIN
 # Seconds: a custody question takes about one millisecond, a large list some hundred.
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Seconds for which what warns is not looked for again.
-WARNED_S = 60.0
+WARNED_S = 600.0
 
 
 def install(app: FastAPI, deps: Deps) -> Histogram:
@@ -55,7 +55,7 @@ def install(app: FastAPI, deps: Deps) -> Histogram:
 
 
 def _warnings(deps: Deps) -> Callable[[], dict[str, str]]:
-    """Return what tells, at most once a minute anew, what is wrong and keeps nothing from work."""
+    """Return what tells, looking every ten minutes at most, what is amiss and stops no work."""
     told: dict[str, str] = {}
     again = 0.0
 

@@ -133,8 +133,7 @@ WHERE (d.person_id = ANY (%(people)s) OR d.deputy_id = ANY (%(people)s)) AND d.l
 
 -- name: floor
 -- Of sites with equipment, how many people with a live contact are told at once, whatever the
--- severity: now, and at each moment until `until` at which that may change. `without`: as if these
--- were told of nothing from `since` to `to`.
+-- severity: now, and at each moment until `until` at which that may change.
 WITH sites AS (
     SELECT s.id AS site_id, s.name, s.region_code FROM rm_shared_org_tree.node s
     WHERE s.kind = 'site' AND s.region_code LIKE %(region)s || '%%'
@@ -145,16 +144,11 @@ SELECT s.site_id, s.name, s.region_code, m.at, (
     SELECT count(DISTINCT d.person_id) FROM on_duty(m.at) d
     WHERE d.level = 0 AND d.severity_min IN ('info', 'minor')
         AND d.region_code = ANY (regions_over(s.region_code)) AND d.site_id IN ('', s.site_id)
-        AND NOT (d.person_id = ANY (%(without)s::text[])
-            AND m.at >= %(since)s::timestamptz
-            AND (%(to)s::timestamptz IS NULL OR m.at < %(to)s))
         AND EXISTS (SELECT FROM recipient r
                     WHERE r.person_id = d.person_id AND r.active AND r.failed_at IS NULL)
     ) AS people
 FROM sites s CROSS JOIN LATERAL (
     SELECT %(now)s::timestamptz AS at
-    UNION
-    SELECT greatest(%(since)s::timestamptz, %(now)s)
     UNION
     SELECT c.at FROM duty d CROSS JOIN LATERAL (
         SELECT d.begins_at AS at UNION ALL SELECT d.ends_at

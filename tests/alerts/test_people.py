@@ -312,10 +312,6 @@ def test_given_three_people_when_a_change_leaves_two_at_any_time_then_refused(
     with pytest.raises(Conflict, match="floor_undercut"):
         ended("b")
     with pool.connection() as conn:
-        span = {"begins_at": now, "ends_at": now + timedelta(hours=8), "now": now}
-        floor.require(conn, sites=["s1"], people=["elsewhere"], **span)
-        with pytest.raises(Conflict, match="floor_undercut"):
-            floor.require(conn, sites=["s1"], people=["a"], **span)
         assert floor.shortages(conn, now) == []
 
 

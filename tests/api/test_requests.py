@@ -247,7 +247,10 @@ def is_list(route: ModuleRoute) -> bool:
     return route.methods == {"GET"} and "items" in fields and "{" not in route.path
 
 
-def test_given_a_running_instance_when_looked_at_then_alive_ready_and_measured(api: Api) -> None:
+def test_given_a_running_instance_when_looked_at_then_alive_ready_and_measured(
+    api: Api, world: httpx.Client
+) -> None:
+    assert world is not None
     assert httpx.get(f"{api.url}/livez").json() == {"live": True}
     ready = httpx.get(f"{api.url}/readyz").json()
     assert (ready["ready"], ready["problems"]) == (True, {})
