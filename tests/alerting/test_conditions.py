@@ -291,6 +291,38 @@ def test_given_a_value_that_stays_alone_when_six_hours_are_over_then_stuck_unles
         assert story.found(360) == expected
 
 
+def test_given_a_start_when_what_was_told_is_not_found_then_over_only_by_what_is_read() -> None:
+    told_before = [
+        ("power_lost", "site", "a"),
+        ("power_lost", "unit", "u0"),
+        ("door_open", "unit", "u0"),
+        ("battery_low", "device", "d0"),
+        ("humidity", "device", "d0"),
+        ("stuck", "device", "d0/t1"),
+        ("probe_offline", "device", "d0/t1"),
+    ]
+    story = Story(ground([("a", 2)], kind="cold_room"))
+
+    def over(minute: float) -> list[bool]:
+        now_ms = T0 + minute * MIN
+        assert story.signals.settled("rate", "device", "d0/t1", now_ms)
+        return [story.signals.settled(*each, now_ms) for each in told_before]
+
+    story.say(0, rh=80, t=NONE)
+    assert over(0) == [False] * 7
+    story.say(5, rh=80, bat=24, mains=0, door=1, t=4.0)
+    assert over(5) == [False] * 6 + [True]
+    story.say(10, rh=50, bat=26, mains=1, door=0, t=4.2)
+    assert over(10) == [True] * 7
+    apart = Story(one_unit(2))
+    for minute, t in ((0, 9.0), (5, 5.0)):
+        apart.say(minute, 0, t=t)
+        apart.say(minute, 1, t=5.0)
+        assert apart.found(minute) == []
+        ended = apart.signals.settled("disagree", "unit", "u", T0 + minute * MIN)
+        assert ended == (t == 5.0)
+
+
 def test_given_probes_of_a_unit_when_they_differ_by_more_than_usual_then_told() -> None:
     for values, expected in (((4.0, 6.1), True), ((4.0, 5.9), False), ((4.0, 4.1, 6.3), True)):
         story = Story(one_unit(len(values)))
