@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from domain.alerting.assignment import Assigned, in_force
+from domain.alerting.assignment_events import RulesAssigned
 from domain.alerting.events import RuleSetPublished
 from domain.alerting.watch import RuleSet, Watch, to_ms
 from domain.cold_chain.calibration import Calibration
@@ -61,6 +63,7 @@ TOPICS = (
     PayloadProfilePublished.TOPIC,
     PayloadProfileWithdrawn.TOPIC,
     CalibrationRecorded.TOPIC,
+    RulesAssigned.TOPIC,
 )
 READ_LIMIT = 2_000
 
@@ -94,6 +97,7 @@ class Directory:
     devices: dict[str, Device] = field(default_factory=dict)
     units: dict[str, UnitRegistered] = field(default_factory=dict)
     rule_sets: dict[str, tuple[RuleSet, ...]] = field(default_factory=dict)  # by profile
+    assigned: dict[tuple[str, str], Assigned] = field(default_factory=dict)  # by scope and id
     products: set[str] = field(default_factory=set)
     calibrations: dict[tuple[str, str], Calibration] = field(default_factory=dict)  # by probe
     profiles: Profiles = field(default_factory=Profiles)
@@ -193,7 +197,7 @@ class Directory:
         watches = []
         for stand, following in pairwise(stands):
             unit = self.units.get(stand.unit_id) if stand else None
-            rule_sets = self.rule_sets.get(unit.profile_id, ()) if unit else ()
+            rule_sets = self._rules_of(unit) if unit else ()
             if stand is None or unit is None or not rule_sets:
                 continue
             watches.append(
@@ -233,6 +237,8 @@ class Directory:
     def _take_other(self, event: Event) -> list[Shift]:
         if isinstance(event, CalibrationRecorded):
             return self._take_calibration(event)
+        if isinstance(event, RulesAssigned):
+            return self._take_assignment(event)
         if not isinstance(event, PayloadProfilePublished | PayloadProfileWithdrawn):
             raise ValueError(f"{event.TOPIC} is not read here")  # noqa: TRY004 (no caller's mistake)
         self.profiles.take(event)
@@ -269,10 +275,36 @@ class Directory:
         self.calibrations[probe] = Calibration.of((*told, event))
         return [Shift(*probe, to_ms(event.since))]
 
+    def _take_assignment(self, event: RulesAssigned) -> list[Shift]:
+        key, at_ms = (event.scope, event.subject_id), to_ms(event.effective_from)
+        self.assigned[key] = (*self.assigned.get(key, ()), (at_ms, event.profile_id))
+        return [
+            Shift(device_id, channel, at_ms)
+            for device_id, device in self.devices.items()
+            for channel, stands in device.stands.items()
+            if any(key in self._keys_of(stand.unit_id) for stand in stands)
+        ]
+
+    def _rules_of(self, unit: UnitRegistered) -> tuple[RuleSet, ...]:
+        of_unit, of_site = (self.assigned.get(key, ()) for key in self._keys_of(unit.unit_id))
+        return in_force(unit.profile_id, of_site, of_unit, self.rule_sets)
+
+    def _keys_of(self, unit_id: str) -> tuple[tuple[str, str], tuple[str, str]]:
+        unit = self.units.get(unit_id)
+        return ("unit", unit_id), ("site", unit.site_id if unit else "")
+
     def _under_profile(self, stands: tuple[Stand, ...], profile_id: str) -> bool:
         units: Mapping[str, UnitRegistered] = self.units
         return any(
-            stand.unit_id in units and units[stand.unit_id].profile_id == profile_id
+            stand.unit_id in units
+            and (
+                units[stand.unit_id].profile_id == profile_id
+                or any(
+                    profile_id == profile
+                    for key in self._keys_of(stand.unit_id)
+                    for _, profile in self.assigned.get(key, ())
+                )
+            )
             for stand in stands
         )
 

@@ -13,7 +13,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 
 from alerts import notices, people, recipients
-from api import affected, backtests, duty, foresight, hand_over, live, silences, told
+from api import affected, assignments, backtests, duty, foresight, hand_over, live, silences, told
 from api import recipients as api_recipients
 from api.alert_shown import ALERT_ID_PATTERN, ON_SITE, READERS, seen, shown
 from api.auth import Principal, permission
@@ -341,5 +341,16 @@ def read_rule_set(
     return json_answer(asdict(found), headers={"ETag": f'"{version}"'})
 
 
-for part in (api_recipients, live, affected, duty, told, hand_over, backtests, foresight, silences):
+for part in (
+    api_recipients,
+    live,
+    affected,
+    duty,
+    told,
+    hand_over,
+    backtests,
+    foresight,
+    silences,
+    assignments,
+):
     router.routes.extend(part.router.routes)

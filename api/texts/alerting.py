@@ -56,6 +56,10 @@ TEXTS = {
         "{region_code} 目前无人值班，无法演练",
         "Nobody is on duty for {region_code}: there is nobody to call",
     ),
+    "unknown_rules": (
+        "档案 {profile_id} 没有已发布的规则",
+        "Profile {profile_id} has no published rules",
+    ),
     "unknown_silence": ("没有静默 {silence_id}", "There is no silence {silence_id}"),
     "silence_exists": ("静默 {silence_id} 已存在", "Silence {silence_id} exists already"),
     "silence_too_long": (

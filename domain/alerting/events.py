@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from domain.alerting import duty_events, silence_events  # noqa: F401  # TOPICs of this module too
+from domain.alerting import (  # noqa: F401  # TOPICs of this module too
+    assignment_events,
+    duty_events,
+    silence_events,
+)
 from domain.alerting.rules import ThresholdRule
 from domain.shared.events import Event
 

@@ -1,4 +1,4 @@
-"""Silences over HTTP."""
+"""Silences, and rules that are assigned to places, over HTTP."""
 
 from __future__ import annotations
 
@@ -79,3 +79,21 @@ def test_given_quiet_hours_when_put_down_then_shown_and_a_vaccinator_may_not(
     with api.client(Role.VACCINATOR, "640202") as other:
         assert other.post(SILENCES, json={**BODY, "silence_id": "v"}).status_code == 403
         assert other.get(f"{SILENCES}/night").status_code == 200
+
+
+def test_given_rules_when_assigned_to_a_site_then_shown_and_what_has_none_is_refused(
+    admin: httpx.Client, cdc: httpx.Client
+) -> None:
+    body = {"scope": "site", "subject_id": "dwk-cdc", "profile_id": "nothing"}
+    body["effective_from"] = "2026-03-03T00:00:00Z"
+    refused = admin.post("/api/v1/rule-assignments", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_rules")
+    rule = {"rule_id": "h", "side": "high", "limit_c": 9, "raise_after_min": 5, "severity": "major"}
+    rules = {"profile_id": "cold-2-8", "effective_from": body["effective_from"], "rules": [rule]}
+    published = admin.post("/api/v1/rule-sets", json=rules)
+    assert published.status_code == 201, published.text
+    made = admin.post("/api/v1/rule-assignments", json={**body, "profile_id": "cold-2-8"})
+    assert made.status_code == 201, made.text
+    (found,) = cdc.get("/api/v1/rule-assignments/site/dwk-cdc").json()["items"]
+    assert (found["profile_id"], found["region_code"]) == ("cold-2-8", "640202")
+    assert cdc.get("/api/v1/rule-assignments/unit/nothing").status_code == 404
