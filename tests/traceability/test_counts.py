@@ -154,7 +154,7 @@ def stocktaken(rng: random.Random, **fields: Any) -> list[Timed]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_given_counts_when_told_in_any_order_then_the_same_stands(
     conn: psycopg.Connection[Any], seed: int
 ) -> None:
@@ -184,7 +184,7 @@ def told_against_the_book(conn: psycopg.Connection[Any], told: Sequence[Timed]) 
     return log
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_given_facts_told_in_any_order_when_counted_against_the_book_then_the_same_stands(
     conn: psycopg.Connection[Any], seed: int
 ) -> None:
@@ -202,7 +202,7 @@ def test_given_facts_told_in_any_order_when_counted_against_the_book_then_the_sa
     ]
     told += [withdrawn(9, rng.choice(["d", "s", "a3", "none"]))]
     logs = [told_against_the_book(conn, [*BASE, *told])]
-    for _ in range(4):
+    for _ in range(3):
         rng.shuffle(told)
         logs.append(told_against_the_book(conn, [*BASE, *told]))
     alive = []
