@@ -327,6 +327,17 @@ def alone(conn: Connection, code: str) -> Iterator[None]:
         conn.execute(queries.unlock_code, (code,))
 
 
+def _open_after(
+    open_: dict[str, OpenCheck], event: InjectionChecked, since: datetime
+) -> dict[str, OpenCheck]:
+    if not event.may:
+        return open_
+    kept = {n: check for n, check in open_.items() if not check.freed_by(event)}
+    if event.checked_at > since:
+        kept[event.check_id] = OpenCheck(*_kept(event))
+    return kept
+
+
 def before(conn: Connection, recipient: str, code: str, since: datetime) -> Before:
     """Return what a check must know of a person's doses, and of checks open since a moment.
 
@@ -346,10 +357,7 @@ def before(conn: Connection, recipient: str, code: str, since: datetime) -> Befo
         match envelope.event:
             case InjectionChecked() as event:
                 checked[event.check_id] = event.series_dose
-                if event.may:
-                    open_ = {n: o for n, o in open_.items() if not o.freed_by(event)}
-                if event.may and event.checked_at > since:
-                    open_[event.check_id] = OpenCheck(*_kept(event))
+                open_ = _open_after(open_, event, since)
             case DoseAdministered() as event:
                 open_ = {n: o for n, o in open_.items() if not o.met_by(event)}
                 if event.recipient == recipient:

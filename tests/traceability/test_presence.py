@@ -132,4 +132,6 @@ def test_given_packs_in_each_other_when_followed_at_once_then_each_as_the_book_s
     with projected(conn, log):
         found = stays.stays_of_lot(conn, lives.LOT)
     senders = [found.sites[n] for n in found.senders[found.presence.since]]
-    assert senders == ["", "", "maker", ""], "who sent goods is known of packs in each other as well"
+    assert senders == ["", "", "maker", ""], (
+        "who sent goods is known of packs in each other as well"
+    )
