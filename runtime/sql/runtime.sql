@@ -49,11 +49,11 @@ SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_all_tables
 WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'reading'::regclass)
 
 -- name: alert_delay
--- Seconds from the notice to its delivery, over the newest deliveries.
+-- Seconds from the notice to its delivery, over the newest deliveries that wait for no others.
 SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY seconds), count(*)
 FROM (
     SELECT extract(epoch FROM delivery.sent_at - delivery.created_at) AS seconds FROM delivery
-    WHERE delivery.sent_at IS NOT NULL ORDER BY delivery.id DESC LIMIT 1000
+    WHERE delivery.sent_at IS NOT NULL AND delivery.group_site IS NULL ORDER BY delivery.id DESC LIMIT 1000
 ) AS newest
 
 -- name: deliveries_by_state
