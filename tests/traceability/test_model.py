@@ -233,6 +233,7 @@ def test_given_no_codes_when_something_stands_for_them_then_a_fact(step: str) ->
         ("adjusting", {"lot": "8474354.A1", "units": 1.5, "reason": "x"}, "bad_field"),
         ("adjusting", {"lot": "8474354.A1", "units": 2**31, "reason": "x"}, "bad_field"),
         ("holding", {"reason": "x", "recall_class": "4"}, "bad_field"),
+        ("cycle_counting", {"product": "84743"}, "bad_field"),
         ("opening", {"bill": "CK1"}, "unknown_field"),
         ("opening", {"colour": "red"}, "unknown_field"),
         ("shipping", {"to": "POV2"}, "missing_field"),
