@@ -33,8 +33,10 @@ from domain.alerting.model import (
     evolve_rule_set,
     publish_rules,
     rule_set_stream,
+    suppress,
 )
 from domain.alerting.rules import ThresholdRule
+from domain.alerting.silence_events import AlertResumed, AlertSuppressed
 from domain.alerting.watch import to_datetime, to_ms
 from domain.shared.decide import fold
 from domain.shared.errors import Conflict, Invalid, NotFound
@@ -170,6 +172,21 @@ def test_given_escalated_when_the_same_level_comes_again_then_nothing() -> None:
 @pytest.mark.parametrize("settled", [ACKNOWLEDGED, RESOLVED, CLOSED, WITHDRAWN])
 def test_given_a_settled_alert_when_a_level_is_due_then_nothing(settled: AlertEvent) -> None:
     alert.given(FIRED, settled).when(escalate, level=1, due_at=LATER).then()
+
+
+SUPPRESSED = AlertSuppressed(alert_id=ALERT_ID, by="silence:s1", until=LATER)
+RESUMED = AlertResumed(alert_id=ALERT_ID, by="silence:s1", level=0)
+
+
+def test_given_firing_when_people_are_kept_from_it_and_told_again_then_said_once() -> (
+    None
+):
+    by = "silence:s1"
+    alert.given(FIRED).when(suppress, by=by, until=LATER).then(SUPPRESSED)
+    alert.given(FIRED, SUPPRESSED).when(suppress, by=by, until=LATER).then()
+    alert.given(FIRED, SUPPRESSED).when(suppress, by="", until=None).then(RESUMED)
+    alert.given(FIRED, SUPPRESSED, RESUMED).when(suppress, by="", until=None).then()
+    alert.given(FIRED, SUPPRESSED, RESOLVED).when(suppress, by="", until=None).then()
 
 
 RAISED = ConditionRaised(

@@ -275,7 +275,7 @@ def test_given_a_bundle_when_changed_anywhere_then_the_check_says_so(
     with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
         files: dict[str, Any] = {name: archive.read(name) for name in archive.namelist()}
     event = next(name for name in files if name.startswith("events/"))
-    assert b"R-1" not in b"".join(files.values())
+    assert b'"R-1' not in b"".join(files.values())
     for change, code in (
         ({event: files[event] + b" "}, "changed"),
         ({event: None}, "missing"),
