@@ -178,9 +178,7 @@ SUPPRESSED = AlertSuppressed(alert_id=ALERT_ID, by="silence:s1", until=LATER)
 RESUMED = AlertResumed(alert_id=ALERT_ID, by="silence:s1", level=0)
 
 
-def test_given_firing_when_people_are_kept_from_it_and_told_again_then_said_once() -> (
-    None
-):
+def test_given_firing_when_people_are_kept_from_it_and_told_again_then_said_once() -> None:
     by = "silence:s1"
     alert.given(FIRED).when(suppress, by=by, until=LATER).then(SUPPRESSED)
     alert.given(FIRED, SUPPRESSED).when(suppress, by=by, until=LATER).then()
