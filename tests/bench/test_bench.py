@@ -198,7 +198,8 @@ def test_given_a_kill_when_counted_then_each_acknowledged_message_is_stored_once
     assert (
         "- 1. ingest: 1,000 acknowledged, 0 lost, 0 doubled, first new row after" in report.text()
     )
-    assert product["ingest_back_s"] > 0
+    # (Nothing may be left to publish when the kill comes late: then nothing comes after it.)
+    assert product["ingest_first_row_s"] > 0
 
 
 @pytest.mark.journey
